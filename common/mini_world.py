@@ -1,0 +1,133 @@
+"""The built-in mini world as everybody's default: where its files lie, and how missing ones are made.
+
+`dataset/mini` draws the images; the steps of the pipeline make the rest. A script that is called without paths asks
+here, is told the mini world's, and what is missing is made first by running the earlier steps, announced line by line.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.args import ModelArguments
+from common.errors import DataError
+from common.paths import MINI_DATA, MINI_LLAVA, ROOT, display
+from common.progress import announce
+
+
+@dataclass(frozen=True)
+class MiniWorld:
+    """Paths of the mini world of one seed."""
+
+    root: Path = MINI_DATA / "seed0"
+
+    @property
+    def train_images(self) -> Path:
+        """Images to mine and unlearn on."""
+        return self.root / "train" / "images"
+
+    @property
+    def train_annotations(self) -> Path:
+        """COCO annotations of the training images."""
+        return self.root / "train" / "annotations"
+
+    @property
+    def eval_images(self) -> Path:
+        """Images to evaluate on; drawn from seeds that nothing else uses."""
+        return self.root / "eval" / "images"
+
+    @property
+    def eval_annotations(self) -> Path:
+        """COCO annotations of the evaluation images."""
+        return self.root / "eval" / "annotations"
+
+    @property
+    def captions(self) -> Path:
+        """What `insight/caption.py` writes."""
+        return self.root / "captions.jsonl"
+
+    @property
+    def objects(self) -> Path:
+        """What `insight/object.py` writes."""
+        return self.root / "objects.jsonl"
+
+    @property
+    def scores(self) -> Path:
+        """What `insight/clip.py` writes: the objects with scores."""
+        return self.root / "scores.jsonl"
+
+    @property
+    def pos_neg(self) -> Path:
+        """What `finetune/format_data.py` writes: spans."""
+        return self.root / "pos_neg.json"
+
+    @property
+    def sentences(self) -> Path:
+        """What `finetune/format_data.py` writes: whole captions."""
+        return self.root / "sentences.json"
+
+    @property
+    def eval_captions(self) -> Path:
+        """What `evaluate/eval_caption.py` writes."""
+        return self.root / "captions_eval.jsonl"
+
+    @property
+    def result(self) -> Path:
+        """What `evaluate/eval_auto.py` writes."""
+        return self.root / "result.json"
+
+    def step_that_makes(self, path: Path) -> str | None:
+        """The module that makes a file of the mini world."""
+        makers = {
+            self.train_images: "dataset.mini.draw",
+            self.train_annotations: "dataset.mini.draw",
+            self.eval_images: "dataset.mini.draw",
+            self.eval_annotations: "dataset.mini.draw",
+            self.captions: "insight.caption",
+            self.objects: "insight.object",
+            self.scores: "insight.clip",
+            self.pos_neg: "finetune.format_data",
+            self.sentences: "finetune.format_data",
+            self.eval_captions: "evaluate.eval_caption",
+        }
+        return makers.get(path)
+
+
+def is_mini_model(args: ModelArguments) -> bool:
+    """Whether the arguments choose the bundled model, saying so once; no path was given and the model is llava."""
+    return args.model == "llava" and args.chosen("path") is None
+
+
+def model_path(args: ModelArguments) -> Path | str | None:
+    """The chosen checkpoint, or the bundled one for `llava` without a path (said in one line)."""
+    path = args.chosen("path")
+    if path is None and is_mini_model(args):
+        announce(f"no --llava_path: using the bundled {display(MINI_LLAVA)} and the built-in mini world")
+        return MINI_LLAVA
+    return path
+
+
+def default_path(given: str | None, mini: bool, default: Path, flag: str) -> Path:
+    """`given`, or in the mini world the `default`, made by the earlier steps if it is missing.
+
+    Raises DataError if nothing was given outside the mini world, or a step fails.
+    """
+    if given is not None:
+        return Path(given)
+    if not mini:
+        raise DataError(f"{flag} is needed with a model of your own; only the bundled mini model has a default")
+    ensure(default)
+    return default
+
+
+def ensure(path: Path) -> None:
+    """Make a missing file of the mini world by running the step that makes it, with its defaults."""
+    step = MiniWorld().step_that_makes(path)
+    if path.exists() or step is None:
+        return
+    announce(f"{display(path)} is not there yet: running python -m {step}")
+    done = subprocess.run([sys.executable, "-m", step], cwd=ROOT, check=False)
+    if done.returncode != 0:
+        raise DataError(f"python -m {step} failed with code {done.returncode}; run it alone to see why")

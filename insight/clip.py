@@ -1,0 +1,160 @@
+"""Image relevance of every object of every caption, by open_clip.
+
+    python insight/clip.py                                   # the built-in mini world
+    python insight/clip.py --object_data_path objects.jsonl --image_dir_path train2014 --score_data_path scores.jsonl
+
+Reads the objects that `insight/object.py` wrote, fills in `score`, and writes the same records. Prints how the scores
+spread and, where annotations are given, how well they tell present from hallucinated objects; draws both densities.
+Resumable: a killed run started again ends with the same file, byte for byte. Errors: see `insight/README.md`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from common.args import RunArguments, ThresholdArguments, parse
+from common.cli import run
+from common.errors import DataError
+from common.gold_objects import read_gold
+from common.images import ImageFolder
+from common.manifest import file_hash, manifest, model_hash, write_manifest
+from common.object_vocabulary import read_vocabulary
+from common.paths import display
+from common.progress import announce
+from common.record_files import caption_key, read_captions, read_objects
+from common.records import CaptionObjects
+from common.resume_guard import begin_or_continue
+from common.storage import ResumableLines, require_file
+from insight.auto_thresholds import all_scores, caption_scores, check_thresholds, resolve_thresholds
+from insight.clip_arguments import ClipArguments, ClipPlan, plan
+from insight.detector_quality import label_scores
+from insight.score_report import ScoreReport
+from insight.scoring import MOST_WORDS, RelevanceJob, without_unscorable
+
+
+def read_input(args: ClipArguments, chosen: ClipPlan) -> tuple[list[CaptionObjects], int]:
+    """Records with scorable objects, and the number of objects that were dropped as too long.
+
+    Raises DataError: malformed file, a caption twice, or no object at all.
+    """
+    captions = (
+        read_captions(require_file(args.caption_data_path, "--caption_data_path")) if args.caption_data_path else None
+    )
+    records = read_objects(chosen.objects, captions)
+    key, times = Counter(r.key for r in records).most_common(1)[0]
+    if times > 1:
+        raise DataError(
+            f"{display(chosen.objects)} (from --object_data_path): caption {key} (image id / sample) stands there "
+            f"{times} times; remove the repetition or number the captions with a 'sample' field"
+        )
+    records, dropped = without_unscorable(records)
+    if not any(r.objects for r in records):
+        raise DataError(
+            f"{display(chosen.objects)} (from --object_data_path): no object to score in {len(records)} captions "
+            f"({dropped} dropped because they are empty or longer than {MOST_WORDS} words); extract objects first"
+        )
+    return records, dropped
+
+
+def score(
+    args: ClipArguments, run_args: RunArguments, chosen: ClipPlan, records: Sequence[CaptionObjects]
+) -> ImageFolder:
+    """Load the model, score what is not in the score file yet, and return the images with their losses."""
+    from insight.relevance import load_scorer, local_folder
+
+    images = ImageFolder(chosen.images)
+    images.require(r.image for r in records)
+    device, dtype = args.device_and_dtype()
+    scorer = load_scorer(chosen.model, chosen.pretrained, device, dtype)
+    settings = {
+        **asdict(args.settings()),
+        "clip_model": chosen.model,
+        "clip_pretrained": chosen.pretrained,
+        "model_hash": model_hash(local_folder(chosen.model)),
+        "clip_bs": args.clip_bs,
+        "clip_dtype": dtype,
+        "objects_sha256": file_hash([chosen.objects]),
+    }
+    begin_or_continue(chosen.scores, settings, run_args.restart)
+    with ResumableLines(chosen.scores, caption_key, run_args.restart) as out:
+        job = RelevanceJob(scorer, images, args.settings(), args.clip_bs)
+        job.run(records, out, run_args.start_pos, run_args.end_pos)
+    return images
+
+
+def report(args: ClipArguments, thresholds: ThresholdArguments, chosen: ClipPlan) -> ScoreReport:
+    """Thresholds, labels and quality of the scores that are in the score file."""
+    scored = read_objects(chosen.scores)
+    vocabulary = read_vocabulary(args.synonyms_path)
+    gold = read_gold(chosen.annotations, args.gold_objects_path, vocabulary)
+    return ScoreReport(
+        scores=all_scores(scored),
+        captions=caption_scores(scored),
+        labelled=label_scores(scored, gold, vocabulary),
+        thresholds=resolve_thresholds(thresholds, scored, chosen.mini),
+    )
+
+
+def announce_cost(records: Sequence[CaptionObjects], dropped: int, chosen: ClipPlan) -> Mapping[str, int]:
+    """Say what is to be done before anything slow starts, and return the counts."""
+    texts = {m.text.lower() for r in records for m in r.objects}
+    counts: Mapping[str, int] = {
+        "captions": len(records),
+        "images": len({r.image for r in records}),
+        "objects": sum(len(r.objects) for r in records),
+        "dropped_objects": dropped,
+    }
+    announce(
+        f"scoring {counts['objects']} objects ({len(texts)} distinct) of {len(records)} captions on {counts['images']} "
+        f"images with {chosen.model}; {dropped} empty or longer than {MOST_WORDS} words left out"
+    )
+    return counts
+
+
+def main() -> None:
+    """Parse, score, report. Raises UserErrors for everything that the user can mend."""
+    from insight.density_figure import draw
+
+    args, thresholds, run_args = parse((ClipArguments, ThresholdArguments, RunArguments), "Image relevance of objects")
+    args.settings()
+    check_thresholds(thresholds, args.object_data_path is None)
+    chosen = plan(args)
+    records, dropped = read_input(args, chosen)
+    counts = announce_cost(records, dropped, chosen)
+    if run_args.dry_run:
+        return
+    images = score(args, run_args, chosen, records)
+    found = report(args, thresholds, chosen)
+    draw(chosen.figure, found.scores, found.labelled, found.thresholds)
+    write_manifest(chosen.scores, result_manifest((args, thresholds, run_args), chosen, records, images, counts, found))
+    print("\n".join([*found.lines(), f"{display(chosen.scores)}  {display(chosen.figure)}"]))
+
+
+def result_manifest(
+    groups: Sequence[Any],
+    chosen: ClipPlan,
+    records: Sequence[CaptionObjects],
+    images: ImageFolder,
+    counts: Mapping[str, int],
+    found: ScoreReport,
+) -> dict[str, Any]:
+    """The manifest beside the scores; `thresholds` in it is what `finetune/format_data.py` takes for `auto`."""
+    from insight.relevance import local_folder
+
+    return manifest(
+        groups,
+        model=local_folder(chosen.model),
+        image_ids={r.image_id for r in records},
+        lost_images=images.lost,
+        clip_model=chosen.model,
+        clip_pretrained=chosen.pretrained,
+        input_counts=dict(counts),
+        **found.to_json(),
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -117,4 +117,4 @@ def _place_sentence(records: Sequence[CaptionObjects], low: float, high: float) 
     means = sorted((c.mean for c in caption_scores(records) if c.least > low), reverse=True)
     taken = min(wanted, int(SENTENCE_SHARE * len(means)))
     cut = means[taken] if taken < len(means) else low
-    return round(min(max(cut, low), high), 4)
+    return min(max(round(cut, 4), low), high)

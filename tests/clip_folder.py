@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
-WORDS = "a photo containing . dog cat car red wooden table person the bench kite pizza boat clock".split()
+WORDS = ("a", "photo", "containing", ".", "dog", "cat", "car", "red", "wooden", "table", "person", "bench", "kite")
 SPECIAL = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>"}
 EOS = "</s>"  # open_clip pools the text at the highest id, so this symbol comes last
 
 
-def config(image_size: int = 112, vocabulary: int = len(WORDS) + 4) -> dict[str, object]:
+def config(image_size: int = 112, vocabulary: int = len(WORDS) + 4) -> dict[str, Any]:
     """`open_clip_config.json` of a two-layer model, 112 pixels in patches of 14."""
     return {
         "model_cfg": {
@@ -57,7 +58,7 @@ def make_clip_folder(folder: Path, seed: int = 0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     values = config()
     torch.manual_seed(seed)
-    model = open_clip.CLIP(**{k: v for k, v in values["model_cfg"].items()})  # type: ignore[attr-defined]
+    model = open_clip.CLIP(**values["model_cfg"])
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)  # so that different images really differ
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "open_clip_model.safetensors")

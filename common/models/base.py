@@ -1,0 +1,292 @@
+"""The one shape of all published models: vision encoder -> connector -> decoder, and everything that follows from it.
+
+An adapter says how its files map to these three modules, how images and texts are cut, and what is seen of the encoder;
+losses, batched generation, training of chosen parts and checkpoints of them are here.
+Shapes: n samples, m image tokens, d hidden size of the decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from common.errors import DataError
+from common.models.decoding import Decoding, cut_at_eos, seeded
+from common.models.preprocess import Preprocessing
+from common.models.selection import LoraSettings, lay_masters, select
+from common.models.sequence import (
+    CaptionIds,
+    PromptIds,
+    attention_mask,
+    embed_rows,
+    pad_rows,
+    target_table,
+    token_losses,
+)
+from common.models.state_dicts import KeyMap
+from common.models.tokenizers import TextTokenizer
+from common.models.trained import LoadReport, load_trained, save_trained
+
+__all__ = ["CaptionIds", "CaptionModel", "Decoding", "LoadReport", "PromptIds"]
+
+
+class CaptionModel(nn.Module):
+    """A multimodal model that describes images. Always without dropout; frozen until :meth:`set_trainable`.
+
+    Args:
+        vision: the frozen encoder.
+        connector: what maps its output to decoder embeddings; the part that is usually trained.
+        lm: a causal language model of transformers.
+        tokenizer, preprocessing: of text and images.
+        layout: tensor names of the files that the model came from.
+        source: those files, for manifests and messages.
+    """
+
+    name: ClassVar[str]
+    template: ClassVar[str]
+    image_token: ClassVar[str] = "<image>"
+    max_positions: ClassVar[int | None] = None  # of prompt, image and target together; a longer target is cut
+    connector_parts: ClassVar[tuple[str, ...]] = ("connector.",)
+
+    def __init__(
+        self,
+        vision: nn.Module,
+        connector: nn.Module,
+        lm: Any,
+        tokenizer: TextTokenizer,
+        preprocessing: Preprocessing,
+        layout: KeyMap,
+        source: Path | None,
+    ) -> None:
+        super().__init__()
+        self.vision = vision
+        self.connector = connector
+        self.lm = lm
+        self.tokenizer = tokenizer
+        self.preprocessing = preprocessing
+        self.layout = layout
+        self.source = source
+        self.eos_id: int = tokenizer.eos_id
+        self.dropped_ids: frozenset[int] = frozenset()  # ids that the published code removes from its input
+        self.hidden_ids: frozenset[int] = frozenset()  # ids that it hides from attention in training
+        self.uncounted_ids: frozenset[int] = frozenset()  # target ids that it leaves out of the loss
+        self.selection: str | None = None  # what set_trainable chose last
+        self.frozen_dtype: torch.dtype | None = None
+        self.cast_hooks: list[RemovableHandle] = []
+        self.lora: LoraSettings | None = None
+        self.source_hash: str | None = None
+        self.requires_grad_(False)
+        self.eval()
+
+    @classmethod
+    def load(cls, path: Path | None, device: torch.device, dtype: torch.dtype, **settings: Any) -> CaptionModel:
+        """Load from files; see the adapters. Raises CheckpointError for files that do not fit."""
+        raise NotImplementedError
+
+    def trained_layout(self) -> KeyMap:
+        """Tensor names that a published trained checkpoint of this family may use."""
+        return self.layout
+
+    def see(self, pixels: Tensor) -> Tensor:
+        """What the connector gets: [n, 3, h, w] -> [n, k, hidden size of the encoder]."""
+        raise NotImplementedError
+
+    @property
+    def device(self) -> torch.device:
+        """Where the decoder's embeddings are."""
+        device: torch.device = self.lm.get_input_embeddings().weight.device
+        return device
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """Dtype of the activations: that of the frozen weights, whatever the trained masters are."""
+        dtype: torch.dtype = self.lm.get_input_embeddings().weight.dtype
+        return self.frozen_dtype or dtype
+
+    def train(self, mode: bool = True) -> CaptionModel:
+        """Only the decoder follows `mode` (gradient checkpointing asks for it; it has no dropout); the rest never."""
+        super().train(False)
+        self.lm.train(mode)
+        return self
+
+    # Text and images
+
+    def format_prompt(self, prompt: str, context: str = "") -> str:
+        """The whole text input, image placeholder included; a context follows after one space."""
+        text = self.template.format(prompt=prompt)
+        return f"{text} {context}" if context else text
+
+    def preprocess(self, images: Sequence[Any]) -> Tensor:
+        """PIL images -> [n, 3, h, w] float32 on the CPU. Raises DataError for an image with a zero side."""
+        return self.preprocessing(images)
+
+    def cut_at_image(self, text: str) -> tuple[str, str]:
+        """The text before and after the image placeholder. Raises DataError unless there is exactly one."""
+        before, found, after = text.partition(self.image_token)
+        if not found or self.image_token in after:
+            raise DataError(
+                f"a text input for {self.name} needs exactly one {self.image_token}, found "
+                f"{text.count(self.image_token)} in {text[:60]!r}; make it with format_prompt"
+            )
+        return before, after
+
+    def encode_prompt(self, text: str, for_generation: bool = False) -> PromptIds:  # noqa: ARG002
+        """Token ids of a text input, cut and segmented as the published code does in training or in generation."""
+        before, after = self.cut_at_image(text)
+        return PromptIds((self.tokenizer.bos_id, *self._kept(before)), tuple(self._kept(after)))
+
+    def encode_target(self, text: str, add_eos: bool) -> list[int]:
+        """A target tokenised apart from its prompt, as published, with one end symbol if wanted."""
+        return self._kept(text) + [self.eos_id] * add_eos
+
+    def encode_caption(self, caption: str) -> CaptionIds:
+        """A caption tokenised once, as it follows the prompt in generation; leading blanks belong to no token."""
+        blanks = len(caption) - len(caption.lstrip())
+        ids, offsets = self.tokenizer.encode_with_offsets(caption[blanks:])
+        kept = [
+            (i, (a + blanks, b + blanks)) for i, (a, b) in zip(ids, offsets, strict=True) if i not in self.dropped_ids
+        ]
+        return CaptionIds(tuple(i for i, _ in kept), tuple(span for _, span in kept))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Generated ids as clean text."""
+        return self.tokenizer.decode(ids).strip()
+
+    def _kept(self, text: str) -> list[int]:
+        return [i for i in self.tokenizer.encode(text) if i not in self.dropped_ids]
+
+    # Forward
+
+    def image_features(self, pixels: Tensor) -> Tensor:
+        """[n, 3, h, w] -> [n, m, d] input embeddings; differentiable in whatever is trained."""
+        pixels = pixels.to(self.device, self.compute_dtype)
+        vision_trains = any(p.requires_grad for p in self.vision.parameters())
+        with torch.set_grad_enabled(torch.is_grad_enabled() and vision_trains):
+            seen = self.see(pixels)
+        return self.connect(seen)
+
+    def connect(self, seen: Tensor) -> Tensor:
+        """Run the connector in its own dtype (float32 masters) and return in that of the decoder's activations."""
+        out: Tensor = self.connector(seen.to(next(self.connector.parameters()).dtype))
+        return out.to(self.compute_dtype)
+
+    def target_losses(self, features: Tensor, prompts: Sequence[PromptIds], targets: Sequence[Sequence[int]]) -> Tensor:
+        """Cross-entropy of each target token after its prompt: [n, longest target] float32, 0 past each end.
+
+        Logits are computed at target positions only. `features`: [n, m, d].
+        """
+        image_tokens = features.shape[1]
+        tails = [target[:-1] for target in targets]
+        embeds, _ = pad_rows(embed_rows(self.lm.get_input_embeddings(), features, prompts, tails), left=False)
+        mask = attention_mask(prompts, tails, image_tokens, self.hidden_ids, embeds)
+        hidden = self.lm.model(inputs_embeds=embeds, attention_mask=mask, use_cache=False).last_hidden_state
+        ids, real = target_table(targets, features.device)
+        starts = torch.tensor([prompt.length(image_tokens) - 1 for prompt in prompts], device=features.device)
+        row, step = real.nonzero(as_tuple=True)
+        logits = self.lm.get_output_embeddings()(hidden[row, starts[row] + step])
+        flat = token_losses(logits, ids[real])
+        return flat.new_zeros(ids.shape).masked_scatter(real, flat)
+
+    def sample_losses(
+        self, images: Sequence[Any], texts: Sequence[str], targets: Sequence[str], add_eos: Sequence[bool]
+    ) -> Tensor:
+        """Mean cross-entropy over each target's tokens, text and target tokenised apart as published: [n].
+
+        Raises DataError for a target without tokens or without room behind its prompt.
+        """
+        features = self.image_features(self.preprocess(images))
+        prompts = [self.encode_prompt(text) for text in texts]
+        ids = [
+            self.fit_target(prompt, self.encode_target(target, eos), features.shape[1])
+            for prompt, target, eos in zip(prompts, targets, add_eos, strict=True)
+        ]
+        losses = self.target_losses(features, prompts, ids)
+        counted = torch.zeros_like(losses)
+        for line, target in zip(counted, ids, strict=True):
+            line[: len(target)] = torch.tensor([float(i not in self.uncounted_ids) for i in target])
+        return (losses * counted).sum(1) / counted.sum(1)
+
+    def fit_target(self, prompt: PromptIds, target: list[int], image_tokens: int) -> list[int]:
+        """The target, cut to the positions that the published code allows. Raises DataError if nothing is left."""
+        room = None if self.max_positions is None else max(0, self.max_positions - prompt.length(image_tokens))
+        kept = target[:room]
+        if not kept:
+            why = "has no tokens" if not target else f"has no room: its prompt fills the {self.max_positions} positions"
+            raise DataError(f"a target for {self.name} {why}; leave the sample out")
+        return kept
+
+    # Generation
+
+    def generate(
+        self,
+        images: Sequence[Any],
+        texts: Sequence[str],
+        num_beams: int = 1,
+        max_new_tokens: int = 200,
+        length_penalty: float = 0.0,
+        **sampling: Any,
+    ) -> list[str]:
+        """Texts that the model gives for (image, text input) pairs, all in one batch; see :meth:`generate_ids`."""
+        ids = self.generate_ids(images, texts, num_beams, max_new_tokens, length_penalty, **sampling)
+        return [self.decode(row) for row in ids]
+
+    def generate_ids(
+        self,
+        images: Sequence[Any],
+        texts: Sequence[str],
+        num_beams: int = 1,
+        max_new_tokens: int = 200,
+        length_penalty: float = 0.0,
+        **sampling: Any,
+    ) -> list[list[int]]:
+        """New token ids of each sample, end symbol included where it was produced.
+
+        Args:
+            sampling: do_sample, temperature, top_p, seed (a seed makes the batch reproducible).
+        """
+        decoding = Decoding(num_beams, max_new_tokens, length_penalty, **sampling)
+        prompts = [self.encode_prompt(text, for_generation=True) for text in texts]
+        with torch.no_grad():
+            return self.continue_ids(self.image_features(self.preprocess(images)), prompts, decoding)
+
+    @torch.no_grad()
+    def continue_ids(self, features: Tensor, prompts: Sequence[PromptIds], decoding: Decoding) -> list[list[int]]:
+        """As :meth:`generate_ids`, from [n, m, d] image features. Rows are left-padded: batches equal single runs."""
+        if not prompts:
+            return []
+        rows = embed_rows(self.lm.get_input_embeddings(), features, prompts, [()] * len(prompts))
+        embeds, mask = pad_rows(rows, left=True)
+        with seeded(decoding.seed, self.device):
+            new = self.lm.generate(
+                inputs_embeds=embeds, attention_mask=mask, generation_config=decoding.config(self.eos_id)
+            )
+        return cut_at_eos(new, self.eos_id)
+
+    # Training chosen parts
+
+    def trainable_parameters(self, selection: str) -> dict[str, nn.Parameter]:
+        """Name -> parameter of a selection: connector, lm_head, lora, decoder, all, or several joined with +.
+
+        `lora` puts adapters into the decoder at its first use. Raises ArgumentError for an unknown part.
+        """
+        return select(self, selection)
+
+    def set_trainable(self, selection: str, master_dtype: torch.dtype = torch.float32) -> dict[str, nn.Parameter]:
+        """Freeze everything but the selection and turn that into masters of `master_dtype`; returns it."""
+        return lay_masters(self, selection, master_dtype)
+
+    def load_trained(self, path: Path | str) -> LoadReport:
+        """Lay trained tensors over the model: a folder of ours, or a published step_*.pth.
+
+        Raises CheckpointError if a tensor is unknown, of another shape, or none matched.
+        """
+        return load_trained(self, Path(path))
+
+    def save_trained(self, folder: Path | str, names: Sequence[str]) -> None:
+        """Write the named parameters and what they belong to into a folder, each file at once."""
+        save_trained(self, Path(folder), names)

@@ -1,0 +1,126 @@
+"""LLaVA-1.5: CLIP, a small MLP, Vicuna. In the original layout and in the one that transformers writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from common.errors import CheckpointError
+from common.models.base import CaptionModel
+from common.models.checkpoint_files import open_folder
+from common.models.clip_tower import CLIP_VISION, build_tower
+from common.models.llama import LLAMA, build_llama, finish_llama, tied_names
+from common.models.loading import Source, fill, without_memory
+from common.models.preprocess import read_preprocessing
+from common.models.state_dicts import KeyMap, rename
+from common.models.tokenizers import load_tokenizer
+from common.paths import display
+from common.storage import read_json
+
+TEMPLATE = (
+    "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, "
+    "and polite answers to the user's questions. USER: <image>\n{prompt} ASSISTANT:"
+)
+
+
+def _projector(file: str) -> KeyMap:
+    first, second = (rename(f"{file}linear_{i}.{{}}", f"connector.{2 * i - 2}.{{}}") for i in (1, 2))
+    return KeyMap((first, second))
+
+
+def hf_layout(names: Iterable[str]) -> KeyMap:
+    """The names of transformers' layout, of which it has written several: found by those in the file.
+
+    The decoder is a whole model below `language_model.`, or its trunk below `model.` beside its head; the tower has a
+    level `vision_model.` or not.
+    """
+    names = list(names)
+    trunk = "model." if any(name.startswith("model.") for name in names) else ""
+    level = "vision_model." if any(".vision_model." in name for name in names) else ""
+    decoder = KeyMap((rename("model.language_model.{}", "lm.model.{}"), rename("lm_head.{}", "lm.lm_head.{}")))
+    return (
+        (decoder if trunk else LLAMA.prefixed("language_model.", "lm."))
+        + _projector(f"{trunk}multi_modal_projector.")
+        + CLIP_VISION.prefixed(f"{trunk}vision_tower.{level}", "vision.")
+    )
+
+
+HF_LAYOUT = hf_layout(["vision_tower.vision_model."])
+
+
+class Llava(CaptionModel):
+    """LLaVA-1.5. `selected_layers`: hidden states of the tower that the connector gets, side by side."""
+
+    name = "llava"
+    template = TEMPLATE
+    max_positions = 4096
+
+    selected_layers: tuple[int, ...] = (-2,)
+    keep_class_token: bool = False
+
+    @classmethod
+    def load(cls, path: Path | None, device: torch.device, dtype: torch.dtype, **settings: Any) -> CaptionModel:
+        """Load a folder of either layout, told apart by its config.json.
+
+        Args:
+            settings: vit_path and vit_num_heads (original layout), image_aspect_ratio.
+
+        Raises CheckpointError for a folder of another model.
+        """
+        if path is None or not path.is_dir():
+            raise CheckpointError(f"no checkpoint folder {display(path or '')}; give it with --{cls.name}_path")
+        config: dict[str, Any] = read_json(path / "config.json")
+        if is_hf_layout(config):
+            return cls._load_hf(path, config, device, dtype, settings.get("image_aspect_ratio", "crop"))
+        raise CheckpointError(f"{display(path)} is of the original layout")
+
+    @classmethod
+    def _load_hf(
+        cls, path: Path, config: Mapping[str, Any], device: torch.device, dtype: torch.dtype, fit: str
+    ) -> CaptionModel:
+        where = display(path / "config.json")
+        text, sight = dict(config.get("text_config") or {}), dict(config.get("vision_config") or {})
+        layers = config.get("vision_feature_layer", -2)
+        layers = tuple(layers) if isinstance(layers, list) else (layers,)
+        tokenizer = load_tokenizer(path, prefer_fast=True)
+        with without_memory():
+            vision, lm = build_tower(sight, where), build_llama(text, where)
+            connector = build_projector(vision.config.hidden_size * len(layers), lm.config.hidden_size, 2)
+        files = open_folder(path, cls.name, f"--{cls.name}_path")
+        layout = hf_layout(files.shapes())
+        preprocessing = read_preprocessing(path, vision.config.image_size, fit)
+        model = cls(vision, connector, lm, tokenizer, preprocessing, layout, path)
+        fill(model, [Source(files, layout)], device, dtype, optional=tied_names(lm))
+        finish_llama(lm, tokenizer, where)
+        model.selected_layers = layers
+        model.keep_class_token = config.get("vision_feature_select_strategy", "default") == "full"
+        return model
+
+    def see(self, pixels: Tensor) -> Tensor:
+        """Patch tokens of the selected layer: [n, 3, s, s] -> [n, (s / patch)^2, hidden]."""
+        states = self.vision(pixels, output_hidden_states=True).hidden_states
+        seen = torch.cat([states[layer] for layer in self.selected_layers], dim=-1)
+        return seen if self.keep_class_token else seen[:, 1:]
+
+    def trained_layout(self) -> KeyMap:
+        """The published names, and those of transformers."""
+        from common.models.llava_original import ORIGINAL_LAYOUT
+
+        return ORIGINAL_LAYOUT + HF_LAYOUT
+
+
+def is_hf_layout(config: Mapping[str, Any]) -> bool:
+    """Whether a config.json of model_type "llava" is of transformers' layout and not of the original one."""
+    return "text_config" in config or "LlavaForConditionalGeneration" in (config.get("architectures") or [])
+
+
+def build_projector(inputs: int, outputs: int, depth: int) -> nn.Sequential:
+    """`depth` linear layers with exact GELU between: [.., inputs] -> [.., outputs]."""
+    layers: list[nn.Module] = [nn.Linear(inputs, outputs)]
+    for _ in range(depth - 1):
+        layers += [nn.GELU(), nn.Linear(outputs, outputs)]
+    return nn.Sequential(*layers)

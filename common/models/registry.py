@@ -1,0 +1,82 @@
+"""The lazy registry of model families: a name, where its adapter lives, which further files it may need."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from common.args import suggestion
+from common.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from common.args import ModelArguments
+    from common.models.base import CaptionModel
+
+
+@dataclass(frozen=True)
+class Family:
+    """One line of the registry.
+
+    Args:
+        module, adapter: where the adapter class is.
+        settings: keywords beyond path, ckpt, device and dtype.
+        shared_flags: those of the settings whose flag does not carry the model's name.
+    """
+
+    module: str
+    adapter: str
+    settings: tuple[str, ...] = ()
+    shared_flags: tuple[str, ...] = ()
+
+
+FAMILIES: dict[str, Family] = {
+    "llava": Family(
+        "common.models.llava", "Llava", ("vit_path", "vit_num_heads", "image_aspect_ratio"), ("image_aspect_ratio",)
+    ),
+    "share4v": Family(
+        "common.models.share4v", "Share4v", ("vit_path", "vit_num_heads", "image_aspect_ratio"), ("image_aspect_ratio",)
+    ),
+    "owl": Family("common.models.owl", "Owl"),
+    "minigpt": Family(
+        "common.models.minigpt",
+        "MiniGpt",
+        ("vit_path", "llama_path", "qformer_path", "qformer_config", "config", "vit_num_heads", "qformer_num_heads"),
+    ),
+    "auto": Family("common.models.auto", "Auto", ("trust_remote_code",), ("trust_remote_code",)),
+}
+MODEL_NAMES: tuple[str, ...] = tuple(FAMILIES)
+# Settings whose flag is named otherwise, as published.
+FLAG_NAMES = {"config": "train_cfg"}
+
+
+def adapter(name: str) -> type[CaptionModel]:
+    """The adapter class of a family. Raises ArgumentError, with the nearest name, if there is none."""
+    if name not in FAMILIES:
+        near = suggestion(name, MODEL_NAMES)
+        known = "" if near.startswith("; known") else f" (known: {', '.join(MODEL_NAMES)})"
+        raise ArgumentError(f"unknown model {name} (from --model){near}{known}")
+    family = FAMILIES[name]
+    found: type[CaptionModel] = getattr(importlib.import_module(family.module), family.adapter)
+    return found
+
+
+def checked_paths(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The given keywords without those that are None. Raises ArgumentError for one that the family does not take."""
+    known = FAMILIES[name].settings
+    for key in given:
+        if key not in known:
+            what = suggestion(key, known) if known else "; it takes none"
+            raise ArgumentError(f"{name} takes no setting {key}{what}")
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def settings_from_args(args: ModelArguments) -> dict[str, Any]:
+    """The family's settings as the command line gives them. `--{model}_vit_path` becomes `vit_path` and so on."""
+    family = FAMILIES[args.model]
+    flags = {
+        key: key if key in family.shared_flags else f"{args.model}_{FLAG_NAMES.get(key, key)}"
+        for key in family.settings
+    }
+    return {key: getattr(args, flag, None) for key, flag in flags.items()}

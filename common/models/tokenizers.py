@@ -1,0 +1,149 @@
+"""Two tokenizers behind one small interface: a SentencePiece model exactly as published, and a tokenizer.json.
+
+The published models tokenize pieces of text separately, each with its own dummy prefix. transformers' own loading of a
+folder that holds only tokenizer.model does not reproduce that, so the `sentencepiece` package is used directly and the
+special tokens are split out here, as the original slow tokenizer does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from common.errors import CheckpointError
+from common.paths import display
+
+Offsets = list[tuple[int, int]]
+
+
+class TextTokenizer(Protocol):
+    """What adapters need of a tokenizer."""
+
+    bos_id: int
+    eos_id: int
+    unk_id: int
+    vocab_size: int
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids without beginning or end symbols; those written out in the text become their ids."""
+
+    def encode_with_offsets(self, text: str) -> tuple[list[int], Offsets]:
+        """The same with (start, end) characters of each token."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of the ids, special tokens left out."""
+
+    def id_of(self, piece: str) -> int:
+        """Id of one vocabulary entry; `unk_id` if there is none."""
+
+
+class SentencePieceTokenizer:
+    """A SentencePiece model file read by the `sentencepiece` package.
+
+    `<s>`, `</s>` and `<unk>` in the text become their ids and each stretch between them is encoded by itself.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read tokenizer.model. Raises CheckpointError for a file that is not one."""
+        import sentencepiece
+
+        self.path = path
+        try:
+            self.model: Any = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        except (OSError, RuntimeError):
+            raise CheckpointError(f"{display(path)} is not a SentencePiece model; copy it again") from None
+        self.bos_id = int(self.model.bos_id())
+        self.eos_id = int(self.model.eos_id())
+        self.unk_id = int(self.model.unk_id())
+        self.vocab_size = int(self.model.vocab_size())
+        self._special = {self.model.id_to_piece(i): i for i in (self.unk_id, self.bos_id, self.eos_id) if i >= 0}
+        self._cut = re.compile("(" + "|".join(re.escape(piece) for piece in self._special) + ")")
+
+    def encode(self, text: str) -> list[int]:
+        """See :class:`TextTokenizer`."""
+        return self.encode_with_offsets(text)[0]
+
+    def encode_with_offsets(self, text: str) -> tuple[list[int], Offsets]:
+        """See :class:`TextTokenizer`."""
+        ids: list[int] = []
+        offsets: Offsets = []
+        start = 0
+        for part in self._cut.split(text):
+            if part in self._special:
+                ids.append(self._special[part])
+                offsets.append((start, start + len(part)))
+            elif part:
+                proto = self.model.encode(part, out_type="immutable_proto")
+                ids.extend(piece.id for piece in proto.pieces)
+                offsets.extend((start + piece.begin, start + piece.end) for piece in proto.pieces)
+            start += len(part)
+        return ids, offsets
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """See :class:`TextTokenizer`."""
+        special = set(self._special.values())
+        return str(self.model.decode([i for i in ids if i not in special and i < self.vocab_size]))
+
+    def id_of(self, piece: str) -> int:
+        """See :class:`TextTokenizer`."""
+        return int(self.model.piece_to_id(piece))
+
+
+class FastTokenizer:
+    """A folder's tokenizer.json, with the names of its special tokens from tokenizer_config.json."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read the folder. Raises CheckpointError if tokenizer.json is malformed or names no end symbol."""
+        from transformers import PreTrainedTokenizerFast
+
+        self.path = folder / "tokenizer.json"
+        try:
+            self.model: Any = PreTrainedTokenizerFast.from_pretrained(str(folder))
+        except Exception as error:  # the tokenizers library raises bare Exception
+            raise CheckpointError(f"{display(self.path)} cannot be read: {str(error).splitlines()[0]}") from None
+        self.eos_id = self._special_id("eos_token", "</s>")
+        self.bos_id = self._special_id("bos_token", "<s>")
+        self.unk_id = self.model.unk_token_id if self.model.unk_token_id is not None else -1
+        self.vocab_size = len(self.model)
+
+    def _special_id(self, name: str, usual: str) -> int:
+        token = getattr(self.model, name) or usual
+        found = self.model.get_vocab().get(token)
+        if found is None:
+            raise CheckpointError(
+                f"{display(self.path)} has no {token!r}; name the {name} in tokenizer_config.json beside it"
+            )
+        return int(found)
+
+    def encode(self, text: str) -> list[int]:
+        """See :class:`TextTokenizer`."""
+        return list(self.model(text, add_special_tokens=False)["input_ids"])
+
+    def encode_with_offsets(self, text: str) -> tuple[list[int], Offsets]:
+        """See :class:`TextTokenizer`."""
+        found = self.model(text, add_special_tokens=False, return_offsets_mapping=True)
+        return list(found["input_ids"]), [(int(a), int(b)) for a, b in found["offset_mapping"]]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """See :class:`TextTokenizer`."""
+        return str(self.model.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def id_of(self, piece: str) -> int:
+        """See :class:`TextTokenizer`."""
+        return int(self.model.get_vocab().get(piece, self.unk_id))
+
+
+def load_tokenizer(folder: Path, prefer_fast: bool) -> TextTokenizer:
+    """The folder's tokenizer: tokenizer.model for the original layouts, tokenizer.json for converted ones.
+
+    Where only the other file exists, that one. Raises CheckpointError if there is neither.
+    """
+    slow = folder / "tokenizer.model"
+    fast = folder / "tokenizer.json"
+    if fast.is_file() and (prefer_fast or not slow.is_file()):
+        return FastTokenizer(folder)
+    if slow.is_file():
+        return SentencePieceTokenizer(slow)
+    raise CheckpointError(f"neither tokenizer.model nor tokenizer.json in {display(folder)}; copy it from the release")

@@ -1,0 +1,156 @@
+"""Objects in captions: which concrete things does a caption name, and where in the text?
+
+    python insight/object.py                                 # the built-in mini world
+    python insight/object.py --caption_data_path captions.jsonl --object_data_path objects.jsonl
+    python insight/object.py ... --extractor llm --extractor_model PATH
+
+Writes one JSON line a caption: `{"image", "image_id", "caption", "objects": [{"text", "start", "end", "score"}]}`,
+with every mention in order of appearance (a thing named twice stands there twice) and `score` null until
+`insight/clip.py` has run. Resumable: a killed run started again ends with the same file, byte for byte.
+
+Raises (as one line, exit code 2): no such file; malformed, empty or repeated captions; a result that was begun from
+other captions or with another extractor; an unknown extractor, or one whose model is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.args import RunArguments, flag, parse
+from common.cli import run
+from common.errors import ArgumentError, DataError
+from common.manifest import manifest, model_hash, write_manifest
+from common.mini_world import MiniWorld, default_path
+from common.paths import display
+from common.progress import announce, bar, batches
+from common.record_files import caption_key, objects_to_json, read_captions, read_objects
+from common.records import Caption, CaptionObjects
+from common.resume_guard import begin_or_continue
+from common.storage import ResumableLines, require_file
+from insight.extractors import EXTRACTORS, ObjectExtractor, build_extractor
+from insight.llm_extractor import extractor_files
+
+BATCH = 256  # captions between two writes; batches are the same in a continued run, so that results are too
+SPEED = {"spacy": 200.0, "llm": 1.0}  # captions a second, on one core and on one GPU (7B), for the announcement
+
+
+@dataclass
+class ObjectArguments:
+    """Without --caption_data_path both files are the mini world's."""
+
+    caption_data_path: str | None = flag(None, "captions, from insight/caption.py")
+    object_data_path: str | None = flag(None, "where the objects go (JSON Lines)")
+    extractor: str = flag("spacy", "spacy: noun phrases, no GPU; llm: a causal language model", EXTRACTORS)
+    extractor_model: str | None = flag(None, "folder or hub name of the language model, for --extractor llm")
+    extractor_max_new_tokens: int = flag(200, "longest answer of the language model, in tokens")
+    device: str = flag("auto", "of the language model: cpu, cuda, cuda:1 ...; auto takes a GPU where there is one")
+
+    def paths(self) -> tuple[Path, Path]:
+        """Captions and objects file. Raises DataError for captions of one's own without a place for the objects."""
+        mini = self.caption_data_path is None
+        if mini:
+            announce("no --caption_data_path: using the built-in mini world")
+        captions = default_path(self.caption_data_path, mini, MiniWorld().captions, "--caption_data_path")
+        if self.object_data_path is not None:
+            return captions, Path(self.object_data_path)
+        if not mini:
+            raise DataError("--object_data_path is needed with captions of your own: where shall the objects go?")
+        return captions, MiniWorld().objects
+
+    def settings(self) -> dict[str, Any]:
+        """What a continued run must have in common with the one that began it."""
+        if self.extractor == "spacy":
+            return {"extractor": self.extractor}
+        model = extractor_files(self.extractor_model) if self.extractor_model else None
+        return {
+            "extractor": self.extractor,
+            "extractor_model": self.extractor_model,
+            "extractor_model_hash": model_hash(model),
+            "extractor_max_new_tokens": self.extractor_max_new_tokens,
+        }
+
+
+def selected(captions: Sequence[Caption], args: RunArguments, path: Path) -> list[Caption]:
+    """Captions from `start_pos` to `end_pos`. Raises ArgumentError if none is left."""
+    end = len(captions) if args.end_pos < 0 else args.end_pos
+    chosen = list(captions[args.start_pos : end])
+    if not chosen:
+        raise ArgumentError(
+            f"--start_pos {args.start_pos} --end_pos {args.end_pos} leave none of the {len(captions)} captions "
+            f"of {display(path)}"
+        )
+    return chosen
+
+
+def check_begun(path: Path, captions: Sequence[Caption]) -> None:
+    """Raise DataError if an existing result holds other captions than these."""
+    texts = {caption.key: caption.caption for caption in captions}
+    for record in read_objects(path):
+        if texts.get(record.key) != record.caption:
+            raise DataError(
+                f"{display(path)} was begun from other captions (image {record.image}); add --restart to begin anew, "
+                "or choose another --object_data_path"
+            )
+
+
+def extract_batch(extractor: ObjectExtractor, captions: Sequence[Caption]) -> list[CaptionObjects]:
+    """Object records of some captions, in their order."""
+    found = extractor.extract([caption.caption for caption in captions])
+    return [
+        CaptionObjects(caption.image, caption.image_id, caption.caption, mentions, caption.sample)
+        for caption, mentions in zip(captions, found, strict=True)
+    ]
+
+
+def extract_to_file(
+    captions: Sequence[Caption], extractor: ObjectExtractor, lines: ResumableLines, batch_size: int = BATCH
+) -> None:
+    """Append the objects of every caption that the file does not hold yet."""
+    todo = [b for b in batches(list(captions), batch_size) if any(c.key not in lines.done for c in b)]
+    done = sum(c.key in lines.done for c in captions)
+    for batch in bar(todo, "objects", len(todo), unit="batch"):
+        records = extract_batch(extractor, batch)
+        lines.write(objects_to_json(record) for record in records if record.key not in lines.done)
+    announce(f"{len(captions) - done} captions done now, {done} before")
+
+
+def counts(path: Path) -> Mapping[str, int]:
+    """Captions, captions without an object, mentions and distinct objects of a result."""
+    records = read_objects(path)
+    mentions = [mention.text.lower() for record in records for mention in record.objects]
+    return {
+        "captions": len(records),
+        "captions_without_object": sum(not record.objects for record in records),
+        "mentions": len(mentions),
+        "distinct_objects": len(set(mentions)),
+    }
+
+
+def main() -> None:
+    """Parse, extract, write the manifest."""
+    args, run_args = parse([ObjectArguments, RunArguments], __doc__ or "")
+    source, target = args.paths()
+    captions = read_captions(require_file(source, "--caption_data_path"))
+    chosen = selected(captions, run_args, source)
+    minutes = len(chosen) / SPEED.get(args.extractor, 1.0) / 60
+    announce(f"{len(chosen)} captions, extractor {args.extractor}: about {minutes:.1f} minutes if none is done yet")
+    if run_args.dry_run:
+        return
+    extractor = build_extractor(args.extractor, args.extractor_model, args.device, args.extractor_max_new_tokens)
+    begin_or_continue(target, args.settings(), run_args.restart)
+    with ResumableLines(target, caption_key, run_args.restart) as lines:
+        if lines.done:
+            check_begun(target, captions)
+        extract_to_file(chosen, extractor, lines)
+    found = counts(target)
+    model = extractor_files(args.extractor_model) if args.extractor_model else None
+    ids = {caption.image_id for caption in chosen}
+    write_manifest(target, manifest([args, run_args], model=model, image_ids=ids, counts=found))
+    print(", ".join(f"{number} {name.replace('_', ' ')}" for name, number in found.items()), f"in {display(target)}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -115,7 +115,12 @@ def manifest(
 
 def write_manifest(result: Path | str, value: Mapping[str, Any]) -> Path:
     """Write `NAME.manifest.json` beside the result file and return its path."""
-    result = Path(result)
-    path = result.with_name(result.name + ".manifest.json")
+    path = manifest_path(result)
     write_json(path, value)
     return path
+
+
+def manifest_path(result: Path | str) -> Path:
+    """Where the manifest of a result file lies: `NAME.manifest.json` beside it."""
+    result = Path(result)
+    return result.with_name(result.name + ".manifest.json")

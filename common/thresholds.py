@@ -6,9 +6,18 @@ Another scorer has another scale, so `auto` places them by the score distributio
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from common.errors import ArgumentError
+from common.args import ThresholdArguments
+from common.errors import ArgumentError, DataError
+from common.manifest import manifest_path
+from common.paths import display
+from common.storage import read_json
+
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -41,3 +50,54 @@ class Thresholds:
     def is_good_sentence(self, mean: float, least: float) -> bool:
         """Whether a caption with these object scores goes into the sentence set."""
         return mean > self.sentence and least > self.hallucinated
+
+
+def resolve(args: ThresholdArguments, data: Path | str, mini: bool) -> Thresholds:
+    """Thresholds for a file of scores or samples: each a number, or `auto` as noted when the file was made.
+
+    What is not given is `auto` in the mini world, elsewhere the published number. For `auto` the manifest beside
+    `data` must hold `"thresholds": {"hallucinated", "grounded", "sentence"}`; `insight/clip.py` and
+    `finetune/format_data.py` write it.
+
+    Raises:
+        ArgumentError: neither a number nor `auto`, or in the wrong order.
+        DataError: `auto`, and no thresholds beside the file.
+    """
+    flags = {"hallucinated": "--hal_clip_thres", "grounded": "--norm_clip_thres", "sentence": "--sentence_clip_thres"}
+    given = {name: getattr(args, flag.removeprefix("--")) for name, flag in flags.items()}
+    fallback = AUTO if mini else None
+    values = {}
+    for name, flag in flags.items():
+        text = given[name] if given[name] is not None else fallback
+        if text == AUTO:
+            values[name] = _noted(Path(data), name, flag)
+        elif text is None:
+            values[name] = float(getattr(Thresholds(), name))
+        else:
+            values[name] = _number(text, flag)
+    return Thresholds(**values)
+
+
+def _number(text: str, flag: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ArgumentError(f"{flag} is '{text}'; give a number or {AUTO}")
+    return number
+
+
+def _noted(data: Path, name: str, flag: str) -> float:
+    """A threshold from the manifest beside a file."""
+    path = manifest_path(data)
+    if not path.is_file():
+        raise DataError(
+            f"{flag} {AUTO} needs {display(path)}, which is not there; make {display(data)} again, or give numbers"
+        )
+    found: Any = read_json(path)
+    noted = found.get("thresholds") if isinstance(found, dict) else None
+    value = noted.get(name) if isinstance(noted, dict) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise DataError(f"{display(path)} notes no threshold '{name}' for {flag} {AUTO}; give numbers")
+    return float(value)

@@ -83,7 +83,7 @@ class ObjectVocabulary:
 
     def nodes_in(self, text: str) -> Iterator[str]:
         """Nodes that a running text names, from the left, the longest entry first, repeats kept."""
-        for clause in re.split(r"[^\w\s'-]+", text):
+        for clause in re.split(r"[^\w\s'’-]+", text):
             words = _words(clause)
             at = 0
             while at < len(words):
@@ -97,7 +97,8 @@ class ObjectVocabulary:
 
 
 def _words(text: str) -> list[str]:
-    return re.findall(r"[a-z0-9]+(?:['-][a-z0-9]+)*", text.lower())
+    """Words in lower case, without the endings of possession."""
+    return re.findall(r"[a-z0-9]+(?:-[a-z0-9]+)*", re.sub(r"['’]s?(?!\w)", "", text.lower()))
 
 
 def _candidates(word: str) -> Iterator[str]:

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from common.args import RunArguments, ThresholdArguments, parse
 from common.cli import run
 from common.errors import DataError
-from common.gold_objects import read_gold
+from common.gold_objects import Gold, read_gold
 from common.images import ImageFolder
 from common.manifest import file_hash, manifest, model_hash, write_manifest
-from common.object_vocabulary import read_vocabulary
+from common.object_vocabulary import ObjectVocabulary, read_vocabulary
 from common.paths import display
 from common.progress import announce
 from common.record_files import caption_key, read_captions, read_objects
@@ -82,18 +82,32 @@ def score(
     with ResumableLines(chosen.scores, caption_key, run_args.restart) as out:
         job = RelevanceJob(scorer, images, args.settings(), args.clip_bs)
         job.run(records, out, run_args.start_pos, run_args.end_pos)
+    if images.lost:
+        announce(f"{len(images.lost)} images could not be read; their captions are left out (see the manifest)")
     return images
 
 
-def report(args: ClipArguments, thresholds: ThresholdArguments, chosen: ClipPlan) -> ScoreReport:
+@dataclass(frozen=True)
+class Truth:
+    """What the scores are judged by: gold objects (none: no judgement) and the list that maps phrases to them."""
+
+    gold: Gold
+    vocabulary: ObjectVocabulary
+
+
+def read_truth(args: ClipArguments, chosen: ClipPlan) -> Truth:
+    """Gold objects and synonyms; read before the scoring, so that a wrong path costs no time. Raises DataError."""
+    vocabulary = read_vocabulary(args.synonyms_path)
+    return Truth(read_gold(chosen.annotations, args.gold_objects_path, vocabulary), vocabulary)
+
+
+def report(thresholds: ThresholdArguments, chosen: ClipPlan, truth: Truth) -> ScoreReport:
     """Thresholds, labels and quality of the scores that are in the score file."""
     scored = read_objects(chosen.scores)
-    vocabulary = read_vocabulary(args.synonyms_path)
-    gold = read_gold(chosen.annotations, args.gold_objects_path, vocabulary)
     return ScoreReport(
         scores=all_scores(scored),
         captions=caption_scores(scored),
-        labelled=label_scores(scored, gold, vocabulary),
+        labelled=label_scores(scored, truth.gold, truth.vocabulary),
         thresholds=resolve_thresholds(thresholds, scored, chosen.mini),
     )
 
@@ -123,11 +137,12 @@ def main() -> None:
     check_thresholds(thresholds, args.object_data_path is None)
     chosen = plan(args)
     records, dropped = read_input(args, chosen)
+    truth = read_truth(args, chosen)
     counts = announce_cost(records, dropped, chosen)
     if run_args.dry_run:
         return
     images = score(args, run_args, chosen, records)
-    found = report(args, thresholds, chosen)
+    found = report(thresholds, chosen, truth)
     draw(chosen.figure, found.scores, found.labelled, found.thresholds)
     write_manifest(chosen.scores, result_manifest((args, thresholds, run_args), chosen, records, images, counts, found))
     print("\n".join([*found.lines(), f"{display(chosen.scores)}  {display(chosen.figure)}"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ def _thresholds(axes: Any, thresholds: Thresholds) -> None:
     )
     for value, colour, text, side in lines:
         axes.axvline(value, color=colour, linestyle=(0, (4, 3)), linewidth=1.4)
-        axes.annotate(
+        note = axes.annotate(
             f"{text}\n{value:.2f}",
             (value, 1.0),
             xycoords=("data", "axes fraction"),
@@ -55,7 +56,9 @@ def _thresholds(axes: Any, thresholds: Thresholds) -> None:
             va="top",
             fontsize=9,
             color=colour,
+            annotation_clip=True,  # a threshold far from the scores is not drawn, and must not stretch the figure
         )
+        note.set_in_layout(False)
 
 
 def draw(path: Path | str, scores: Sequence[float], labelled: LabelledScores, thresholds: Thresholds) -> None:
@@ -89,14 +92,15 @@ def draw(path: Path | str, scores: Sequence[float], labelled: LabelledScores, th
 def _dress(axes: Any, grid: NDArray[np.float64], quality: float) -> None:
     """Axes, legend and title in one plain style."""
     title = "Image relevance of mined objects"
-    axes.set_title(title if quality != quality else f"{title}, AUROC {quality:.3f}", fontsize=12, color=INK, loc="left")
+    title = f"{title}, AUROC {quality:.3f}" if isfinite(quality) else title
+    axes.set_title(title, fontsize=12, color=INK, loc="left", pad=26)
     axes.set_xlabel("CLIP score (100 × cosine)", fontsize=10.5, color=INK)
     axes.set_ylabel("density", fontsize=10.5, color=INK)
     axes.set_xlim(grid[0], grid[-1])
-    axes.set_ylim(0, axes.get_ylim()[1] * 1.22)  # room for the words at the thresholds
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.12)  # room for the words at the thresholds
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=9.5, colors=INK)
-    axes.legend(frameon=False, fontsize=9.5, loc="upper left", bbox_to_anchor=(0.0, 0.86))
+    axes.legend(frameon=False, fontsize=9.5, loc="lower left", bbox_to_anchor=(-0.01, 0.99), ncols=2)
 
 
 def _save(canvas: Any, path: Path) -> None:

@@ -35,3 +35,10 @@ def test_a_density_integrates_to_one_and_peaks_at_the_data():
     assert float(curve.sum() * (grid[1] - grid[0])) == pytest.approx(1.0, abs=1e-3)
     assert abs(float(grid[curve.argmax()])) < 0.1
     assert density([3.0, 3.0], grid).sum() == 0
+
+
+def test_thresholds_far_from_the_scores_do_not_stretch_the_figure(tmp_path, recwarn):
+    draw(tmp_path / "d.png", [-30.0, -29.0], LabelledScores((-29.0,), (-30.0,)), Thresholds())
+    assert not [w for w in recwarn if "layout" in str(w.message)]
+    with Image.open(tmp_path / "d.png") as image:
+        assert image.width < 2000

@@ -74,11 +74,12 @@ def resolve(args: ThresholdArguments, data: Path | str, mini: bool) -> Threshold
         elif text is None:
             values[name] = float(getattr(Thresholds(), name))
         else:
-            values[name] = _number(text, flag)
+            values[name] = threshold_number(text, flag)
     return Thresholds(**values)
 
 
-def _number(text: str, flag: str) -> float:
+def threshold_number(text: str, flag: str) -> float:
+    """The number that a flag holds. Raises ArgumentError for anything else, nan and infinity included."""
     try:
         number = float(text)
     except ValueError:

@@ -6,16 +6,14 @@ reasons for its constants are in `insight/README.md`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.args import ThresholdArguments
-from common.errors import ArgumentError, DataError
+from common.errors import DataError
 from common.records import CaptionObjects
-from common.thresholds import Thresholds
+from common.thresholds import AUTO, Thresholds, threshold_number
 
-AUTO = "auto"
 HALLUCINATED_SHARE = 0.10  # of all mentions, the lowest; must stay below the share of hallucinated mentions
 GROUNDED_SHARE = 0.40  # of all mentions, the highest; wide, because most mentions are true anyway
 SENTENCE_SHARE = 0.50  # at most this share of the captions without a low object, the best by mean
@@ -65,15 +63,7 @@ def _number(value: str | None, flag: str, mini: bool, published: float) -> float
     """The number that a flag holds; None for `auto`."""
     if value is None:
         return None if mini else published
-    if value == AUTO:
-        return None
-    try:
-        number = float(value)
-    except ValueError:
-        number = float("nan")
-    if not math.isfinite(number):
-        raise ArgumentError(f"{flag} is '{value}'; give a number or auto")
-    return number
+    return None if value == AUTO else threshold_number(value, flag)
 
 
 def all_scores(records: Sequence[CaptionObjects]) -> list[float]:

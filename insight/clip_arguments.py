@@ -63,7 +63,7 @@ class ClipArguments:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         elif device.startswith("cuda") and not torch.cuda.is_available():
             raise ArgumentError(f"--device {device}, but torch sees no GPU here; use --device cpu or auto")
-        auto = "float32" if device == "cpu" else "bfloat16"
+        auto = "bfloat16" if device.startswith("cuda") else "float32"
         return device, auto if self.clip_dtype == "auto" else self.clip_dtype
 
 
@@ -99,7 +99,7 @@ def plan(args: ClipArguments) -> ClipPlan:
         raise ArgumentError(f"--score_data_path {scores} is the objects file itself; choose another name")
     labels = args.annotation_path or (world.train_annotations if mini and args.gold_objects_path is None else None)
     model = args.clip_model or (str(MINI_CLIP) if mini else "ViT-B-32")
-    default_weights = "openai" if model.startswith("ViT-B-32") else None
+    default_weights = "openai" if model in ("ViT-B-32", "ViT-B-32-quickgelu") else None
     return ClipPlan(
         mini=mini,
         objects=objects,

@@ -117,3 +117,13 @@ def test_weights_that_cannot_be_had_name_both_flags(monkeypatch):
 def test_openai_weights_get_the_activation_they_were_trained_with():
     assert relevance._source("ViT-B-32", "openai") == ("ViT-B-32", "openai", True)
     assert relevance._source("ViT-B-32", "laion2b_s34b_b79k")[2] is False
+
+
+def test_bfloat16_stays_near_float32(folder, scorer):
+    low = load_scorer(str(folder), None, dtype="bfloat16")
+    image, grid = smooth_image(240, 240), window_grid(240, 240)
+    a, b = scorer.embed_images([image], [grid])[0], low.embed_images([image], [grid])[0]
+    assert b.dtype == torch.float32
+    assert float((a * b).sum(dim=1).min()) > 0.995
+    text = ["A photo containing dog."]
+    assert float((scorer.embed_texts(text) * low.embed_texts(text)).sum()) > 0.995

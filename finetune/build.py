@@ -1,0 +1,161 @@
+"""From resolved arguments to a trainer that can run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from common.args import suggestion
+from common.errors import ArgumentError
+from common.images import ImageFolder
+from common.progress import announce
+from common.thresholds import Thresholds
+from finetune.arguments import LossArguments, OptimizerArguments, TrackingArguments
+from finetune.batches import Collator
+from finetune.data import CaptionItem
+from finetune.forward import SpanLosses
+from finetune.loss import NEEDS_REFERENCE, objective
+from finetune.presets import GOLD, NEG, POS, SENT, LossWeights, StepDefaults
+from finetune.reference import measured_once, with_references
+from finetune.run_folder import RunFolder
+from finetune.sampling import BatchOrder, TrainingSet, paper_set, shared_set, with_sample_weights
+from finetune.trainer import SpanTrainer
+from finetune.training_data import Corpus
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+    from common.models.base import CaptionModel
+
+VALIDATIONS = 4  # in a run, where nothing else is asked for
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a run is made of, apart from the model."""
+
+    loss: LossArguments
+    optimizer: OptimizerArguments
+    tracking: TrackingArguments
+    weights: LossWeights
+    thresholds: Thresholds
+    defaults: StepDefaults
+    folder: RunFolder
+    seed: int
+
+    @property
+    def lr(self) -> float:
+        """The learning rate."""
+        return self.defaults.lr if self.optimizer.train_lr is None else self.optimizer.train_lr
+
+    @property
+    def captions(self) -> int:
+        """Captions a step, with shared sampling."""
+        return self.defaults.captions if self.optimizer.train_bs is None else self.optimizer.train_bs
+
+    @property
+    def run_name(self) -> str:
+        """Name of the run in the logs."""
+        return self.tracking.run_name or self.folder.path.name
+
+
+def training_set(job: Job, captions: Sequence[CaptionItem], gold: Sequence[CaptionItem]) -> TrainingSet:
+    """Pools and weights as `--sampling` says."""
+    args = job.optimizer
+    if args.sampling == "shared":
+        data = shared_set(captions, gold, job.captions, args.train_bs_gold)
+    else:
+        sizes = {
+            POS: args.train_bs_pos,
+            NEG: args.train_bs_neg,
+            SENT: args.train_bs_sent,
+            GOLD: args.train_bs_gold,
+        }
+        data = paper_set(captions, gold, sizes)
+    return with_sample_weights(data, job.weights, job.thresholds)
+
+
+def number_of_steps(job: Job, data: TrainingSet) -> int:
+    """Optimizer steps of the run. Raises ArgumentError for an accumulation or a number of epochs that makes none."""
+    accumulation = job.optimizer.gradient_accumulation_steps
+    if accumulation < 1:
+        raise ArgumentError(f"--gradient_accumulation_steps is {accumulation}; give a number from 1")
+    if job.optimizer.max_steps > 0:
+        return job.optimizer.max_steps
+    if not job.optimizer.train_epoch > 0:
+        raise ArgumentError(f"--train_epoch is {job.optimizer.train_epoch:g}; give a number above 0, or --max_steps")
+    return data.batches(job.optimizer.train_epoch, accumulation) // accumulation
+
+
+def library_settings(job: Job, steps: int, device: torch.device) -> TrainingArguments:
+    """The settings of transformers' Trainer. Raises ArgumentError for a value that it refuses."""
+    from transformers import SchedulerType, TrainingArguments
+
+    args, tracking = job.optimizer, job.tracking
+    schedules = [s.value for s in SchedulerType]
+    if args.lr_scheduler_type not in schedules:
+        near = suggestion(args.lr_scheduler_type, schedules)
+        raise ArgumentError(f"unknown schedule {args.lr_scheduler_type} (from --lr_scheduler_type){near}")
+    if device.type == "cuda" and device.index:
+        raise ArgumentError(
+            f"training takes the first visible GPU; for {device} set CUDA_VISIBLE_DEVICES={device.index}"
+        )
+    settings = TrainingArguments(
+        output_dir=str(job.folder.path),
+        run_name=job.run_name,
+        seed=job.seed,
+        use_cpu=device.type == "cpu",
+        max_steps=steps,
+        learning_rate=job.lr,
+        weight_decay=args.train_wd,
+        warmup_steps=args.warmup_steps,
+        lr_scheduler_type=args.lr_scheduler_type,
+        max_grad_norm=args.max_grad_norm,
+        gradient_accumulation_steps=args.gradient_accumulation_steps,
+        logging_steps=tracking.logging_steps,
+        logging_first_step=True,
+        logging_nan_inf_filter=False,
+        eval_strategy="steps",
+        eval_steps=tracking.eval_steps or max(1, steps // VALIDATIONS),
+        save_strategy="steps",
+        save_steps=tracking.save_steps,
+        report_to=tracking.report_to,
+        dataloader_num_workers=tracking.num_workers,
+        remove_unused_columns=False,
+    )
+    settings._n_gpu = min(settings.n_gpu, 1)  # several GPUs are used by launching several processes
+    return settings
+
+
+def build_trainer(
+    job: Job, model: CaptionModel, images: ImageFolder, corpus: Corpus, gold: Sequence[CaptionItem]
+) -> SpanTrainer:
+    """Choose what is trained, lay out the steps, and measure the reference where the objective needs one."""
+    args = job.optimizer
+    torch.manual_seed(job.seed)
+    master = torch.bfloat16 if args.paper_numerics else torch.float32
+    trained = model.set_trainable(args.trainable, master)
+    if args.paper_numerics:
+        announce(
+            f"pure bfloat16: a step of {job.lr:g} rounds to nothing for {_stuck(trained, job.lr):.1%} of the weights"
+        )
+    module = SpanLosses(model, objective(job.loss.objective, job.loss.beta))
+    collator = Collator(model, images)
+    if job.loss.objective in NEEDS_REFERENCE:
+        both = [*corpus.train, *corpus.valid]
+        losses = measured_once(job.folder.references, module, collator, both, max(8, job.captions))
+        corpus = replace(corpus, train=with_references(corpus.train, losses))
+    data = training_set(job, corpus.train, gold)
+    steps = number_of_steps(job, data)
+    order = BatchOrder(data, steps * args.gradient_accumulation_steps, job.seed)
+    settings = library_settings(job, steps, model.device)
+    return SpanTrainer(module, settings, order, collator, corpus.valid, job.weights, job.folder, list(trained))
+
+
+def _stuck(trained: dict[str, Any], lr: float) -> float:
+    """Share of the weights that a step of size `lr` leaves as they are."""
+    same = sum(int((p - lr == p).sum()) for p in trained.values())
+    return same / sum(p.numel() for p in trained.values())

@@ -1,0 +1,57 @@
+"""Losses of the negative spans under the model as it was before training, for objectives that compare with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from common.progress import bar, batches
+from common.storage import read_json, write_json
+from finetune.batches import Collator
+from finetune.data import CaptionItem
+from finetune.forward import SpanLosses
+from finetune.loss import span_means
+from finetune.presets import NEG
+
+
+@torch.no_grad()
+def measure(module: SpanLosses, collator: Collator, items: Sequence[CaptionItem], batch: int) -> dict[str, list[float]]:
+    """Key of each item with a negative span -> mean token loss of each of its spans, in order."""
+    wanted = [item for item in items if any(span.kind == NEG for span in item.spans)]
+    found: dict[str, list[float]] = {}
+    groups = batches(wanted, batch)
+    for group in bar(groups, "reference losses", len(groups), unit="batch"):
+        made = collator(group)
+        losses = module.token_losses(made)
+        means = span_means(*made.spans.to(losses.device).gather(losses)).tolist()
+        for item in group:
+            found[item.key], means = means[: len(item.spans)], means[len(item.spans) :]
+    return found
+
+
+def measured_once(
+    path: Path, module: SpanLosses, collator: Collator, items: Sequence[CaptionItem], batch: int
+) -> dict[str, list[float]]:
+    """As :func:`measure`, kept in a file, so that a continued run compares with the same numbers."""
+    if path.exists():
+        kept: dict[str, list[float]] = read_json(path)
+        return kept
+    found = measure(module, collator, items, batch)
+    write_json(path, found)
+    return found
+
+
+def with_references(items: Sequence[CaptionItem], losses: dict[str, list[float]]) -> list[CaptionItem]:
+    """Items whose spans carry their reference loss."""
+    return [
+        replace(
+            item,
+            spans=tuple(replace(s, reference=loss) for s, loss in zip(item.spans, losses[item.key], strict=True)),
+        )
+        if item.key in losses
+        else item
+        for item in items
+    ]

@@ -1,0 +1,200 @@
+"""Fine-grained unlearning: three-set training on mined spans.
+
+    python finetune/train.py --model llava                              # the built-in mini world
+    python finetune/train.py --llava_path llava-1.5-7b-hf --pos_neg_data_path pos_neg.json \\
+        --sentence_data_path sentences.json --image_dir_path train2014
+
+Leaves trained.safetensors in the run's folder (checkpoints/llava-efuf), which `--llava_ckpt_load_path` takes. Run the
+same command again to continue a killed run; the result is the same, byte for byte. `--preset`, `--objective` and
+`--sampling` are explained in `finetune/README.md`.
+
+Raises ArgumentError for flags that do not fit, DataError for missing, malformed or empty sets, CheckpointError for
+weights, DivergedError for a loss that is not finite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.args import ModelArguments, RunArguments, ThresholdArguments, parse
+from common.cli import run
+from common.errors import ArgumentError
+from common.images import ImageFolder
+from common.manifest import file_hash, manifest, model_hash, write_manifest
+from common.mini_world import MiniWorld, default_path, is_mini_model
+from common.paths import CHECKPOINTS, MINI_LLAVA, display
+from common.progress import announce
+from common.resume_guard import begin_or_continue
+from common.thresholds import resolve
+from finetune.arguments import LossArguments, OptimizerArguments, TrackingArguments, TrainDataArguments
+from finetune.gold import GoldSample, encode_gold, read_gold
+from finetune.presets import GOLD, MINI_STEPS, PUBLISHED_STEPS, loss_weights
+from finetune.run_folder import RunFolder
+from finetune.tracking import prepare_tracking
+from finetune.training_data import Corpus, Samples, build_corpus, read_samples
+
+if TYPE_CHECKING:
+    from finetune.build import Job
+    from finetune.trainer import SpanTrainer
+
+GROUPS = (
+    ModelArguments,
+    TrainDataArguments,
+    ThresholdArguments,
+    LossArguments,
+    OptimizerArguments,
+    TrackingArguments,
+    RunArguments,
+)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Files and folders of a run, resolved."""
+
+    pos_neg: Path
+    sentences: Path
+    images: Path
+    samples: Samples
+    gold: tuple[GoldSample, ...]
+    model: Path | str | None
+
+
+def save_folder(model: ModelArguments, run_name: str | None) -> RunFolder:
+    """`--{model}_ckpt_save_path`, or checkpoints/RUN_NAME."""
+    given = model.chosen("ckpt_save_path")
+    return RunFolder(Path(given) if given else CHECKPOINTS / (run_name or f"{model.model}-efuf"))
+
+
+def read_inputs(model: ModelArguments, data: TrainDataArguments, gold_counts: bool) -> Inputs:
+    """Resolve and read the files. Raises DataError, ArgumentError."""
+    mini, world = is_mini_model(model) and data.image_dir_path is None, MiniWorld()
+    pos_neg = default_path(data.pos_neg_data_path, mini, world.pos_neg, "--pos_neg_data_path")
+    sentences = default_path(data.sentence_data_path, mini, world.sentences, "--sentence_data_path")
+    folder = default_path(data.image_dir_path, mini, world.train_images, "--image_dir_path")
+    if gold_counts and not data.gold_data_path:
+        raise ArgumentError(
+            "the loss has a part on instruction data (--gold_w above 0): give LLaVA's JSON with --gold_data_path, "
+            "or leave it out with --gold_w 0"
+        )
+    gold: list[GoldSample] = []
+    if gold_counts and data.gold_data_path:
+        gold_folder = Path(data.gold_image_dir_path or folder)
+        gold, passed = read_gold(data.gold_data_path, gold_folder, data.gold_size)
+        announce(f"instruction data: {len(gold)} records, {passed} without an image passed over")
+    source = MINI_LLAVA if is_mini_model(model) else model.chosen("path")
+    return Inputs(pos_neg, sentences, folder, read_samples(pos_neg, sentences), tuple(gold), source)
+
+
+def settings_of(groups: Sequence[Any], job: Job, inputs: Inputs) -> dict[str, Any]:
+    """What a continued run must have in common with the one that began: all that changes the result."""
+    _model, data, _thresholds, loss, optimizer, *_ = groups
+    return {
+        "trainable": optimizer.trainable,
+        **asdict(loss),
+        **asdict(optimizer),
+        "train_lr": job.lr,
+        "train_bs": job.captions,
+        **{f"threshold_{k}": v for k, v in asdict(job.thresholds).items()},
+        "seed": job.seed,
+        "valid_data_split": data.valid_data_split,
+        "model_hash": model_hash(inputs.model) if inputs.model and Path(inputs.model).exists() else None,
+        "samples_sha256": file_hash([inputs.pos_neg, inputs.sentences]),
+        "gold_records": len(inputs.gold),
+    }
+
+
+def cost_line(trainer: SpanTrainer, corpus: Corpus) -> str:
+    """Steps, tokens and floating-point operations of the run, said before it starts."""
+    import torch
+
+    order, model = trainer.order, trainer.module.caption_model
+    with torch.no_grad():
+        image = trainer.data_collator([corpus.train[0]]).pixels
+        image_tokens = model.image_features(image).shape[1]
+    rows = order.batch_size
+    items = order.data.items
+    text = sum(len(item.ids) + len(item.prompt.before) + len(item.prompt.after) for item in items) / len(items)
+    decoder = sum(p.numel() for p in model.lm.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    flops = 4 * decoder * rows * (image_tokens + text) * len(order)
+    return (
+        f"{trainer.args.max_steps} steps, {len(order)} batches of {rows} rows with {image_tokens} image and about "
+        f"{text:.0f} text tokens each; {trained:,} trained parameters in float32 masters where not said otherwise; "
+        f"about {flops / 1e12:,.1f} TFLOP"
+    )
+
+
+def train(groups: Sequence[Any], job: Job, inputs: Inputs, dry_run: bool) -> None:
+    """Build the trainer and run it to its end, or only say what it would do."""
+    from common.models import load_from_args
+    from finetune.build import build_trainer
+
+    model_args, data = groups[0], groups[1]
+    images = ImageFolder(inputs.images)
+    model = load_from_args(model_args)
+    corpus = build_corpus(
+        inputs.samples, images, model, job.thresholds, job.weights.active(), (data.valid_data_split, job.seed)
+    )
+    announce("\n".join(corpus.lines()))
+    if not dry_run:
+        job.folder.keep_split(job.seed, corpus.train_images, corpus.valid_images)
+    trainer = build_trainer(job, model, images, corpus, encode_gold(list(inputs.gold), model))
+    announce(cost_line(trainer, corpus))
+    if dry_run:
+        return
+    prepare_tracking(job.tracking.report_to, job.tracking.wandb_user, job.folder.path)
+    trainer.run()
+    notes = manifest(
+        groups,
+        model=inputs.model,
+        lost_images=images.lost,
+        thresholds=asdict(job.thresholds),
+        input_counts=corpus.counts,
+        learning_rate=job.lr,
+        captions_a_step=job.captions,
+        steps=trainer.args.max_steps,
+        log=trainer.state.log_history,
+    )
+    write_manifest(job.folder.path / "trained.safetensors", notes)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse, build, run. Raises UserErrors for everything that the user can mend."""
+    groups = parse(GROUPS, "Fine-grained unlearning on mined spans", argv)
+    model, data, threshold_args, loss, optimizer, tracking, run_args = groups
+    weights = loss_weights(loss.preset, loss.overrides())
+    folder = save_folder(model, tracking.run_name)
+    inputs = read_inputs(model, data, GOLD in weights.active())
+    mini = is_mini_model(model)
+    from finetune.build import Job
+
+    job = Job(
+        loss=loss,
+        optimizer=optimizer,
+        tracking=tracking,
+        weights=weights,
+        thresholds=resolve(threshold_args, inputs.pos_neg, mini and data.pos_neg_data_path is None),
+        defaults=MINI_STEPS if mini else PUBLISHED_STEPS,
+        folder=folder,
+        seed=run_args.seed,
+    )
+    if optimizer.paper_numerics:
+        model.dtype = "bfloat16"
+    if not run_args.dry_run:
+        begin_or_continue(folder.path, settings_of(groups, job, inputs), run_args.restart)
+        folder.prepare(run_args.restart)
+        pointer = folder.pointer()
+        if pointer is not None and pointer.finished:
+            announce(f"{display(folder.path)} is finished ({pointer.step} steps); add --restart to train anew")
+            return
+    train(groups, job, inputs, run_args.dry_run)
+    if not run_args.dry_run:
+        print(display(folder.path))
+
+
+if __name__ == "__main__":
+    run(main)

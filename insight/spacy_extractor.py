@@ -107,7 +107,7 @@ class SpacyExtractor:
             return True
         if self._counts(head) or _is_hyphened(head) or _is_the_camera(head):
             return False
-        if _is_name(head) and head.lower_ not in self.lists.visible:
+        if _is_name(head) and head.lower_ not in self.lists.capitalised:
             return False
         return self.lists.can_be_seen(head.text, head.lemma_)
 

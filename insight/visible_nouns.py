@@ -28,6 +28,7 @@ class NounLists:
         abstract: nouns whose most frequent sense cannot be seen.
         counting: nouns that before "of" only count or group.
         colours: colour words, which are sometimes tagged as nouns.
+        capitalised: things written with a capital, which are no names.
         compounds: objects of several words, each a tuple of lower-case words.
     """
 
@@ -36,13 +37,14 @@ class NounLists:
     abstract: frozenset[str]
     counting: frozenset[str]
     colours: frozenset[str]
+    capitalised: frozenset[str]
     compounds: frozenset[tuple[str, ...]]
 
     def can_be_seen(self, word: str, lemma: str) -> bool:
         """Whether the noun (as it stands in the text, and its lemma; any case) names something to be seen."""
         forms = (word.lower(), lemma.lower())
         for form in forms:
-            if form in self.visible:
+            if form in self.visible or form in self.capitalised:
                 return True
             if form in self.not_visible:
                 return False
@@ -70,5 +72,6 @@ def noun_lists(folder: Path = NOUNS) -> NounLists:
         abstract=_words(folder / "abstract.txt"),
         counting=_words(folder / "counting.txt"),
         colours=_words(folder / "colours.txt"),
+        capitalised=_words(folder / "capitalised.txt"),
         compounds=frozenset(tuple(line.split()) for line in _lines(folder / "compounds.txt")),
     )

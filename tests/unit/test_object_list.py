@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,4 +80,4 @@ def test_mentions_are_whole_words_in_order_at_their_offsets(answer: str, caption
     for mention in mentions:
         assert mention.text and caption[mention.start : mention.end] == mention.text
         assert not caption[: mention.start][-1:].isalnum() and not caption[mention.end :][:1].isalnum()
-    assert all(a.end <= b.start for a, b in zip(mentions, mentions[1:], strict=False))
+    assert all(a.end <= b.start for a, b in pairwise(mentions))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,7 +67,7 @@ def test_spans_partition_the_caption(caption: str) -> None:
     owners = [sum(span.start <= i < span.end for span in spans) for i in range(len(caption))]
     assert all(count == 1 for count, letter in zip(owners, caption, strict=True) if letter.isalnum())
     assert max(owners, default=0) <= 1
-    assert all(a.end < b.start for a, b in zip(spans, spans[1:], strict=False))  # a boundary has a character
+    assert all(a.end < b.start for a, b in pairwise(spans))  # a boundary has a character
 
 
 @given(TEXTS)

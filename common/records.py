@@ -85,7 +85,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Result:
-    """Scores of one evaluation. Rates are fractions; intervals are 95 % bootstrap bounds, keyed as the scores."""
+    """Scores of one evaluation. Rates are fractions; intervals are 95 % bootstrap bounds, keyed as the scores.
+
+    `units` holds the counts of each caption or question, from which two runs are compared in pairs.
+    """
 
     task: str
     definition: str
@@ -96,10 +99,12 @@ class Result:
     counts: Mapping[str, int] = field(default_factory=dict)
     splits: Mapping[str, Mapping[str, float]] | None = None
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    units: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The layout of `--result_path`; `splits` only where the task has them."""
+        """The layout of `--result_path`; `splits` and `units` only where the result has them."""
         out = asdict(self)
-        if self.splits is None:
-            del out["splits"]
+        for name in ("splits", "units"):
+            if out[name] is None:
+                del out[name]
         return out

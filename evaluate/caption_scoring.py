@@ -1,0 +1,56 @@
+"""Captions to one result: CHAIR with recall and length, BLEU where there are references, distinct n-grams."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from common.records import Caption, Result
+from evaluate.chair_gold import Gold
+from evaluate.metrics import chair, text
+from evaluate.metrics.chair_parser import PARSER_VERSION, ChairParser
+from evaluate.scoring import scored, units_json
+
+VERSION = f"chair-{PARSER_VERSION}"
+DEFINITIONS = {
+    "standard": "CHAIR of LisaAnne/Hallucination as in OPERA's port: every mention counts",
+    "paper": "CHAIR of EFUF: each distinct word of a caption counts once; not comparable with standard",
+}
+COUNTS = ("captions", "mentions", "hallucinated", "captions_with_hallucination")
+
+
+def score_captions(
+    captions: Sequence[Caption],
+    gold: Gold,
+    parser: ChairParser,
+    references: Mapping[int, Sequence[str]],
+    seed: int = 0,
+    manifest: Mapping[str, Any] | None = None,
+) -> Result:
+    """All automatic scores of captions whose images are all in `gold`.
+
+    Args:
+        references: image id -> human captions; BLEU is over the captions that have some, and left out if none has.
+        seed: of the bootstrap.
+    """
+    per_caption = [chair.score_caption(parser, c.caption, gold[c.image_id]) for c in captions]
+    ids = [c.key for c in captions]
+    units = chair.caption_units(ids, per_caption)
+    scores, bounds = scored(units, chair.FORMULAS, seed)
+    bleu = text.bleu_units(ids, [c.caption for c in captions], [references.get(c.image_id, ()) for c in captions])
+    if bleu.ids:
+        bleu_scores, bleu_bounds = scored(bleu, text.BLEU, seed)
+        scores, bounds = scores | bleu_scores, bounds | bleu_bounds
+    scores |= {f"distinct_{n}": text.distinct([c.caption for c in captions], n) for n in (1, 2)}
+    totals = units.sums()
+    return Result(
+        task="chair",
+        definition=DEFINITIONS[parser.lists.mode],
+        version=VERSION,
+        n=len(captions),
+        scores=scores,
+        intervals=bounds,
+        counts={name: int(totals[name]) for name in COUNTS} | {"captions_with_references": len(bleu.ids)},
+        manifest=dict(manifest or {}),
+        units=units_json(units),
+    )

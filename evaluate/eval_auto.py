@@ -1,0 +1,82 @@
+"""Hallucination and text scores of a caption file: CHAIR_S, CHAIR_I, recall, words, BLEU, distinct.
+
+python evaluate/eval_auto.py                                     # the mini world's captions
+python evaluate/eval_auto.py --caption_eval_path captions.jsonl --annotation_path coco/annotations
+python evaluate/eval_auto.py --caption_eval_path captions.jsonl --gold_objects_path objects.json
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.args import flag, parse
+from common.cli import run
+from common.coco import read_annotations
+from common.errors import ArgumentError
+from common.manifest import manifest
+from common.mini_world import MiniWorld, default_path
+from common.progress import announce
+from common.record_files import read_captions
+from common.records import Caption
+from common.storage import require_file
+from evaluate.caption_scoring import score_captions
+from evaluate.chair_gold import Gold, gold_from_annotations, missing_images, read_gold_file
+from evaluate.metrics.chair_parser import ChairParser
+from evaluate.metrics.synonyms import MODES
+from evaluate.scoring import publish
+
+
+@dataclass
+class AutoArguments:
+    """What to score against what. Without paths, the mini world."""
+
+    caption_eval_path: str | None = flag(None, "captions to score (JSON Lines, JSON list or 'name ### caption')")
+    annotation_path: str | None = flag(None, "folder of COCO instances and captions; several files are read together")
+    gold_objects_path: str | None = flag(None, "JSON file 'image id': [object names] in place of annotations")
+    chair_mode: str = flag("standard", "standard: the field's CHAIR; paper: EFUF's variant", MODES)
+    synonyms_path: str | None = flag(None, "synonym list in place of the mode's own")
+    allow_missing: bool = flag(False, "leave out captions of images without ground truth instead of refusing")
+    result_path: str | None = flag(None, "where to write the scores as JSON")
+    seed: int = flag(0, "seed of the bootstrap")
+
+
+def ground_truth(
+    args: AutoArguments, parser: ChairParser, captions: Sequence[Caption]
+) -> tuple[Gold, Mapping[int, Sequence[str]], str]:
+    """Objects and reference captions by image id, and the words for where the objects came from."""
+    ids = [c.image_id for c in captions]
+    if args.gold_objects_path is not None:
+        gold = read_gold_file(require_file(args.gold_objects_path, "--gold_objects_path"))
+        references = read_annotations(args.annotation_path).captions if args.annotation_path else {}
+        return gold, references, args.gold_objects_path
+    mini = args.caption_eval_path is None
+    folder = default_path(args.annotation_path, mini, MiniWorld().eval_annotations, "--annotation_path")
+    annotations = read_annotations(folder)
+    return gold_from_annotations(annotations, parser, ids), annotations.captions, str(folder)
+
+
+def main() -> None:
+    """Parse, score, print. Raises UserError."""
+    (args,) = parse((AutoArguments,), "Hallucination and text scores of a caption file")
+    mini = args.caption_eval_path is None
+    if not mini and args.annotation_path is None and args.gold_objects_path is None:
+        raise ArgumentError("--annotation_path or --gold_objects_path is needed with --caption_eval_path")
+    path = default_path(args.caption_eval_path, mini, MiniWorld().eval_captions, "--caption_eval_path")
+    captions = read_captions(require_file(path, "--caption_eval_path"))
+    parser = ChairParser(args.chair_mode, args.synonyms_path)
+    announce(f"scoring {len(captions)} captions of {path}, CHAIR mode {args.chair_mode}")
+    gold, references, source = ground_truth(args, parser, captions)
+    missing = missing_images([c.image_id for c in captions], gold, args.allow_missing, source)
+    if missing:
+        announce(f"left out {len(missing)} images without ground truth in {source}")
+    kept = [c for c in captions if c.image_id in gold]
+    about = manifest((args,), image_ids={c.image_id for c in kept}, images_without_ground_truth=missing)
+    result = score_captions(kept, gold, parser, references, args.seed, about)
+    default = MiniWorld().result if mini else None
+    publish(result, Path(args.result_path) if args.result_path else default)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,96 @@
+"""Objects named in a text, by CHAIR's rules (`metrics.synonyms` tells the two definitions apart).
+
+Lower-case, tokenise, reduce to base forms, merge known word pairs from left to right, drop every "seat" if a "toilet"
+is left too, keep the words of the list. `standard` takes a word as verb or adjective where the original's tagger
+does ("seated" names a seat, hence a chair); `paper` takes every word as a noun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluate.metrics.inflection import forms_of
+from evaluate.metrics.synonyms import ChairMode, WordLists, load_word_lists
+from evaluate.metrics.tokens import words
+from evaluate.metrics.word_class import word_class
+
+PARSER_VERSION = "1"
+
+
+@dataclass(frozen=True)
+class Mention:
+    """An object named in a text.
+
+    Attributes:
+        word: base form as it stands in the synonym list ("sofa").
+        node: COCO object ("couch").
+        position: number of the token where it begins.
+    """
+
+    word: str
+    node: str
+    position: int
+
+
+@dataclass(frozen=True)
+class ParsedText:
+    """The objects of a text in order, repeats kept, and its number of tokens after merging."""
+
+    mentions: tuple[Mention, ...]
+    tokens: int
+
+
+class ChairParser:
+    """Finds the COCO objects that a text names. Cheap to construct; safe to keep and share.
+
+    Args:
+        mode: `standard` or `paper`.
+        synonyms_path: a synonym list in place of the bundled one.
+    """
+
+    def __init__(self, mode: ChairMode = "standard", synonyms_path: Path | str | None = None) -> None:
+        self.lists: WordLists = load_word_lists(mode, synonyms_path)
+        self._forms = forms_of((*self.lists.nodes, *self.lists.pairs))
+
+    def objects(self, text: str) -> list[Mention]:
+        """The objects named in a text, in order of appearance, repeats kept."""
+        return list(self.parse(text).mentions)
+
+    def parse(self, text: str) -> ParsedText:
+        """The objects named in a text and its length in tokens."""
+        merged = self._merge(self._base_forms(words(text)))
+        found = [(word, position) for word, position in merged if word in self.lists.nodes]
+        if any(word == "toilet" for word, _ in found):
+            found = [(word, position) for word, position in found if word != "seat"]
+        mentions = tuple(Mention(word, self.lists.nodes[word], position) for word, position in found)
+        return ParsedText(mentions, len(merged))
+
+    def node_of(self, phrase: str) -> str | None:
+        """The COCO object that a short phrase names ("two red sofas" -> "couch"), its last one; None if none."""
+        mentions = self.objects(phrase)
+        return mentions[-1].node if mentions else None
+
+    def _base_forms(self, tokens: Sequence[str]) -> list[str]:
+        """Base form of each token, in the word class that the mode sees in it."""
+        out = []
+        for i, token in enumerate(tokens):
+            forms = self._forms.get(token)
+            if forms is None:
+                out.append(token)
+            elif self.lists.mode == "paper":
+                out.append(forms.noun)
+            else:
+                out.append(getattr(forms, word_class(tokens, i)))
+        return out
+
+    def _merge(self, tokens: Sequence[str]) -> list[tuple[str, int]]:
+        """Words after merging pairs from left to right, each with the number of its first token."""
+        out: list[tuple[str, int]] = []
+        i = 0
+        while i < len(tokens):
+            pair = self.lists.pairs.get(" ".join(tokens[i : i + 2])) if i + 1 < len(tokens) else None
+            out.append((pair or tokens[i], i))
+            i += 2 if pair else 1
+        return out

@@ -34,7 +34,7 @@ from insight.extractors import EXTRACTORS, ObjectExtractor, build_extractor
 from insight.llm_extractor import extractor_files
 
 BATCH = 256  # captions between two writes; batches are the same in a continued run, so that results are too
-SPEED = {"spacy": 200.0, "llm": 1.0}  # captions a second, on one core and on one GPU (7B), for the announcement
+SPEED = {"spacy": 150.0, "llm": 1.0}  # captions a second, on one core and on one GPU (7B), for the announcement
 
 
 @dataclass

@@ -39,7 +39,7 @@ def load_language() -> Language:
 
 
 class SpacyExtractor:
-    """The default extractor; about 200 captions a second on one core, no GPU, the same result every time.
+    """The default extractor; about 150 captions a second on one core, no GPU, the same result every time.
 
     Raises MissingDependencyError if the English model is not installed.
     """

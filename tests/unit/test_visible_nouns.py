@@ -71,7 +71,11 @@ def test_abstract_nouns_go_by_the_most_frequent_sense(tmp_path: Path) -> None:
         "paris n 1 1 @ 1 0 00000003\n"
         "good_mood n 1 1 @ 1 0 00000001\n"
     )
-    data = "00000001 12 n 02 mood 0 good_mood 0 000 | x\n00000002 05 n 02 dog 0 match 0 000\n00000003 15 n 01 Paris 0 000\n"
+    data = (
+        "00000001 12 n 02 mood 0 good_mood 0 000 | x\n"
+        "00000002 05 n 02 dog 0 match 0 000\n"
+        "00000003 15 n 01 Paris 0 000\n"
+    )
     assert abstract_nouns(wordnet(tmp_path, index, data)) == ["mood"]
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from common.errors import DataError
-from common.models.decoding import Decoding, cut_at_eos, seeded
+from common.models.decoding import Decoding, cut_at_stop, seeded
 from common.models.preprocess import Preprocessing
 from common.models.selection import LoraSettings, lay_masters, select
 from common.models.sequence import (
@@ -51,7 +51,8 @@ class CaptionModel(nn.Module):
     template: ClassVar[str]
     image_token: ClassVar[str] = "<image>"
     max_positions: ClassVar[int | None] = None  # of prompt, image and target together; a longer target is cut
-    connector_parts: ClassVar[tuple[str, ...]] = ("connector.",)
+    connector_parts: tuple[str, ...] = ("connector.",)
+    decoder_parts: tuple[str, ...] = ("lm.",)
 
     def __init__(
         self,
@@ -72,6 +73,7 @@ class CaptionModel(nn.Module):
         self.layout = layout
         self.source = source
         self.eos_id: int = tokenizer.eos_id
+        self.stop_ids: frozenset[int] = frozenset({tokenizer.eos_id})  # that end a generated text
         self.dropped_ids: frozenset[int] = frozenset()  # ids that the published code removes from its input
         self.hidden_ids: frozenset[int] = frozenset()  # ids that it hides from attention in training
         self.uncounted_ids: frozenset[int] = frozenset()  # target ids that it leaves out of the loss
@@ -87,6 +89,11 @@ class CaptionModel(nn.Module):
     def load(cls, path: Path | None, device: torch.device, dtype: torch.dtype, **settings: Any) -> CaptionModel:
         """Load from files; see the adapters. Raises CheckpointError for files that do not fit."""
         raise NotImplementedError
+
+    def lora_host(self) -> nn.Module:
+        """Where low-rank adapters go: the decoder."""
+        host: nn.Module = self.lm
+        return host
 
     def trained_layout(self) -> KeyMap:
         """Tensor names that a published trained checkpoint of this family may use."""
@@ -138,7 +145,8 @@ class CaptionModel(nn.Module):
     def encode_prompt(self, text: str, for_generation: bool = False) -> PromptIds:  # noqa: ARG002
         """Token ids of a text input, cut and segmented as the published code does in training or in generation."""
         before, after = self.cut_at_image(text)
-        return PromptIds((self.tokenizer.bos_id, *self._kept(before)), tuple(self._kept(after)))
+        start = () if self.tokenizer.bos_id < 0 else (self.tokenizer.bos_id,)
+        return PromptIds((*start, *self._kept(before)), tuple(self._kept(after)))
 
     def encode_target(self, text: str, add_eos: bool) -> list[int]:
         """A target tokenised apart from its prompt, as published, with one end symbol if wanted."""
@@ -263,9 +271,9 @@ class CaptionModel(nn.Module):
         embeds, mask = pad_rows(rows, left=True)
         with seeded(decoding.seed, self.device):
             new = self.lm.generate(
-                inputs_embeds=embeds, attention_mask=mask, generation_config=decoding.config(self.eos_id)
+                inputs_embeds=embeds, attention_mask=mask, generation_config=decoding.config(self.stop_ids)
             )
-        return cut_at_eos(new, self.eos_id)
+        return cut_at_stop(new, self.stop_ids)
 
     # Training chosen parts
 

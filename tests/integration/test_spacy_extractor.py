@@ -20,6 +20,8 @@ CASES = [
     ("The atmosphere adds a touch of beauty to the image.", []),
     ("In addition to the chairs, there is a variety of cups.", ["chairs", "cups"]),
     ("She looks at the camera. A camera lies on the desk.", ["camera", "desk"]),
+    ("The dog stands in the middle of the frame. The bed has a wooden frame.", ["dog", "bed", "frame"]),
+    ("The light is soft, and natural light comes in. A light hangs there.", ["light"]),
     ("There are no clouds above the snow-covered hill.", ["hill"]),
     ("The bowls stand beside a computer setup in the kitchen.", ["bowls", "computer", "kitchen"]),
     ('A bus with the words "City Tours" drives in London.', ["bus"]),

@@ -55,6 +55,7 @@ class MiniGpt(CaptionModel):
 
     max_target_tokens: int = 160
     end_symbol: str = "</s>"
+    decoder_source: Path  # the Llama folder
 
     @classmethod
     def load(
@@ -93,6 +94,7 @@ class MiniGpt(CaptionModel):
         _fill_identity_norm(model, vision, device, dtype)
         finish_llama(lm, tokenizer, where)
         model.uncounted_ids = frozenset({tokenizer.id_of(PAD_PIECE)})
+        model.decoder_source = found.llama
         model.max_target_tokens, model.end_symbol = found.max_target_tokens, found.end_symbol
         return model
 

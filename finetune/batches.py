@@ -79,3 +79,14 @@ def span_index(items: Sequence[CaptionItem]) -> SpanIndex:
         reference=torch.tensor([span.reference for _, span in pairs], dtype=torch.float32),
         kinds=tuple(span.kind for _, span in pairs),
     )
+
+
+@dataclass(frozen=True)
+class AsMapping:
+    """A collator whose batch transformers' Trainer passes on whole: it takes mappings only."""
+
+    collator: Collator
+
+    def __call__(self, items: Sequence[CaptionItem]) -> dict[str, SpanBatch]:
+        """The batch under the key `batch`."""
+        return {"batch": self.collator(items)}

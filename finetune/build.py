@@ -103,6 +103,8 @@ def library_settings(job: Job, steps: int, device: torch.device) -> TrainingArgu
         raise ArgumentError(
             f"training takes the first visible GPU; for {device} set CUDA_VISIBLE_DEVICES={device.index}"
         )
+    # The library's "constant" passes over a warm-up without a word.
+    warm = args.lr_scheduler_type == "constant" and args.warmup_steps > 0
     settings = TrainingArguments(
         output_dir=str(job.folder.path),
         run_name=job.run_name,
@@ -112,7 +114,7 @@ def library_settings(job: Job, steps: int, device: torch.device) -> TrainingArgu
         learning_rate=job.lr,
         weight_decay=args.train_wd,
         warmup_steps=args.warmup_steps,
-        lr_scheduler_type=args.lr_scheduler_type,
+        lr_scheduler_type="constant_with_warmup" if warm else args.lr_scheduler_type,
         max_grad_norm=args.max_grad_norm,
         gradient_accumulation_steps=args.gradient_accumulation_steps,
         logging_steps=tracking.logging_steps,
@@ -145,8 +147,7 @@ def build_trainer(
     module = SpanLosses(model, objective(job.loss.objective, job.loss.beta))
     collator = Collator(model, images)
     if job.loss.objective in NEEDS_REFERENCE:
-        both = [*corpus.train, *corpus.valid]
-        losses = measured_once(job.folder.references, module, collator, both, max(8, job.captions))
+        losses = measured_once(job.folder.references, module, collator, corpus.train, max(8, job.captions))
         corpus = replace(corpus, train=with_references(corpus.train, losses))
     data = training_set(job, corpus.train, gold)
     steps = number_of_steps(job, data)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -81,19 +80,20 @@ class RunFolder:
         return final
 
     def _remove_old(self) -> None:
-        found = sorted(p for p in self.path.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d{6,}", p.name))
-        for path in [*found[:-KEPT], *self.path.glob(".checkpoint-*")]:
+        steps = {int(p.name.removeprefix("checkpoint-")): p for p in self.path.glob("checkpoint-*[0-9]")}
+        old = [steps[step] for step in sorted(steps)[:-KEPT]]
+        for path in [*old, *self.path.glob(".checkpoint-*")]:
             shutil.rmtree(path, ignore_errors=True)
 
-    def prepare(self, restart: bool) -> None:
-        """Make the folder; with `restart` remove what an earlier run left.
-
-        Raises DataError if the folder holds files but no run.
-        """
+    def check(self) -> None:
+        """Raise DataError if the folder holds files but no run: they would be mixed up."""
         if self.path.is_dir() and any(self.path.iterdir()) and not self.split.exists():
             raise DataError(
                 f"{display(self.path)} holds files that are not of a training run; choose another ckpt_save_path"
             )
+
+    def begin(self, restart: bool) -> None:
+        """Make the folder; with `restart` remove what an earlier run left."""
         if restart and self.path.is_dir():
             _remove(self.path, OURS)
         self.path.mkdir(parents=True, exist_ok=True)

@@ -107,6 +107,16 @@ def settings_of(groups: Sequence[Any], job: Job, inputs: Inputs) -> dict[str, An
     }
 
 
+def already_finished(groups: Sequence[Any], job: Job, inputs: Inputs) -> bool:
+    """Whether this very run has ended. Raises ArgumentError if the folder's run was begun with other settings."""
+    begin_or_continue(job.folder.path, settings_of(groups, job, inputs))
+    pointer = job.folder.pointer()
+    if pointer is None or not pointer.finished:
+        return False
+    announce(f"{display(job.folder.path)} is finished ({pointer.step} steps); add --restart to train anew")
+    return True
+
+
 def cost_line(trainer: SpanTrainer, corpus: Corpus) -> str:
     """Steps, tokens and floating-point operations of the run, said before it starts."""
     import torch
@@ -123,28 +133,32 @@ def cost_line(trainer: SpanTrainer, corpus: Corpus) -> str:
     flops = 4 * decoder * rows * (image_tokens + text) * len(order)
     return (
         f"{trainer.args.max_steps} steps, {len(order)} batches of {rows} rows with {image_tokens} image and about "
-        f"{text:.0f} text tokens each; {trained:,} trained parameters in float32 masters where not said otherwise; "
+        f"{text:.0f} text tokens each; {trained:,} trained parameters; "
         f"about {flops / 1e12:,.1f} TFLOP"
     )
 
 
-def train(groups: Sequence[Any], job: Job, inputs: Inputs, dry_run: bool) -> None:
+def train(groups: Sequence[Any], job: Job, inputs: Inputs) -> None:
     """Build the trainer and run it to its end, or only say what it would do."""
     from common.models import load_from_args
     from finetune.build import build_trainer
 
-    model_args, data = groups[0], groups[1]
+    model_args, data, *_, run_args = groups
     images = ImageFolder(inputs.images)
     model = load_from_args(model_args)
     corpus = build_corpus(
         inputs.samples, images, model, job.thresholds, job.weights.active(), (data.valid_data_split, job.seed)
     )
     announce("\n".join(corpus.lines()))
-    if not dry_run:
+    if not run_args.dry_run:
+        # Only now, when the data are known to be good, may an earlier run be given up.
+        if run_args.restart:
+            begin_or_continue(job.folder.path, settings_of(groups, job, inputs), restart=True)
+        job.folder.begin(run_args.restart)
         job.folder.keep_split(job.seed, corpus.train_images, corpus.valid_images)
     trainer = build_trainer(job, model, images, corpus, encode_gold(list(inputs.gold), model))
     announce(cost_line(trainer, corpus))
-    if dry_run:
+    if run_args.dry_run:
         return
     prepare_tracking(job.tracking.report_to, job.tracking.wandb_user, job.folder.path)
     trainer.run()
@@ -168,6 +182,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     model, data, threshold_args, loss, optimizer, tracking, run_args = groups
     weights = loss_weights(loss.preset, loss.overrides())
     folder = save_folder(model, tracking.run_name)
+    folder.check()
     inputs = read_inputs(model, data, GOLD in weights.active())
     mini = is_mini_model(model)
     from finetune.build import Job
@@ -184,14 +199,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     if optimizer.paper_numerics:
         model.dtype = "bfloat16"
-    if not run_args.dry_run:
-        begin_or_continue(folder.path, settings_of(groups, job, inputs), run_args.restart)
-        folder.prepare(run_args.restart)
-        pointer = folder.pointer()
-        if pointer is not None and pointer.finished:
-            announce(f"{display(folder.path)} is finished ({pointer.step} steps); add --restart to train anew")
-            return
-    train(groups, job, inputs, run_args.dry_run)
+    if not run_args.dry_run and not run_args.restart and already_finished(groups, job, inputs):
+        return
+    train(groups, job, inputs)
     if not run_args.dry_run:
         print(display(folder.path))
 

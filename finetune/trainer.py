@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainingArguments
+from transformers import ProgressCallback, Trainer, TrainingArguments
 
 from common.errors import UserError
-from finetune.batches import Collator, SpanBatch
+from finetune.batches import AsMapping, Collator, SpanBatch
 from finetune.data import CaptionItem
 from finetune.forward import SpanLosses
+from finetune.log_lines import LogLines
 from finetune.loss import PartLosses
 from finetune.presets import LossWeights
 from finetune.run_folder import RunFolder
@@ -66,6 +67,8 @@ class SpanTrainer(Trainer):
             train_dataset=order.data.items,
             eval_dataset=self.valid,
         )
+        self.remove_callback(ProgressCallback)
+        self.add_callback(LogLines)
 
     # Batches
 
@@ -195,14 +198,3 @@ class SpanTrainer(Trainer):
         if self.args.should_save:
             self._save(str(self.folder.path))
             self.folder.point_to(self.state.global_step, finished=True)
-
-
-class AsMapping:
-    """A collator whose batch the library passes on whole: it handles mappings only."""
-
-    def __init__(self, collator: Any) -> None:
-        self.collator = collator
-
-    def __call__(self, items: Sequence[CaptionItem]) -> dict[str, SpanBatch]:
-        """The batch under the key `batch`."""
-        return {"batch": self.collator(items)}

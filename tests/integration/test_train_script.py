@@ -1,0 +1,300 @@
+"""`finetune/train.py` on a tiny random LLaVA: results, resume, and the defects that it must not have."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from common.errors import ArgumentError, CheckpointError, DataError, UserError
+from common.models import load_model
+from common.paths import ROOT
+from common.storage import read_json
+from finetune.train import main
+from tests.training_world import World, make_world
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Ten captions."""
+    return make_world(tmp_path_factory.mktemp("train") / "world")
+
+
+def weights(folder: Path) -> bytes:
+    """The result, as bytes."""
+    return (folder / "trained.safetensors").read_bytes()
+
+
+def log(folder: Path) -> list[dict[str, Any]]:
+    """Log of the run."""
+    entries: list[dict[str, Any]] = read_json(folder / "trained.safetensors.manifest.json")["log"]
+    return entries
+
+
+@pytest.fixture(scope="module")
+def undisturbed(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of 30 steps."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    main(world.train_flags(folder, max_steps=30, save_steps=5))
+    return folder
+
+
+def test_result_holds_the_connector_alone_and_loads(undisturbed: Path, world: World) -> None:
+    """T1: a given checkpoint is really laid over the model."""
+    tensors = load_file(str(undisturbed / "trained.safetensors"))
+    assert all(name.startswith("connector.") for name in tensors) and len(tensors) == 4
+    settings = {"vit_path": world.model / "tower"}
+    base = load_model("llava", world.model, **settings)
+    trained = load_model("llava", world.model, ckpt=undisturbed, **settings)
+    for name, tensor in tensors.items():
+        assert torch.equal(trained.get_parameter(name), tensor)
+        assert not torch.equal(base.get_parameter(name), tensor)
+
+
+def test_losses_go_where_they_are_sent(undisturbed: Path) -> None:
+    """Positives and sentences become likelier, negatives less likely than the positives became."""
+    entries = [e for e in log(undisturbed) if "loss_pos" in e]
+    first, last = entries[:5], entries[-5:]
+
+    def change(kind: str) -> float:
+        return sum(e[kind] for e in last) / 5 - sum(e[kind] for e in first) / 5
+
+    assert change("loss_pos") < -0.5 and change("loss_sent") < 0
+    assert change("loss_neg") > change("loss_pos") + 0.2
+
+
+@pytest.mark.slow
+def test_t10_sigkill_half_way_and_the_same_command_give_the_same_bytes(
+    world: World, undisturbed: Path, tmp_path: Path
+) -> None:
+    """Killed after the third checkpoint of six, while running on."""
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "finetune.train", *world.train_flags(folder, max_steps=30, save_steps=5)]
+    quiet = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    slow = {**os.environ, "PYTHONPATH": f"{_slowly(tmp_path)}:{ROOT}"}
+    with subprocess.Popen(command, env=slow, **quiet) as process:  # type: ignore[call-overload]
+        _wait_for(folder / "checkpoint-000015" / "trainer_state.json")
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not (folder / "trained.safetensors").exists()
+    stopped = read_json(folder / "last.json")
+    assert stopped["finished"] is False and stopped["step"] < 30
+    subprocess.run(command, check=True, **quiet)  # type: ignore[call-overload]
+    assert weights(folder) == weights(undisturbed)
+    assert read_json(folder / "split.json") == read_json(undisturbed / "split.json")
+
+
+def _slowly(folder: Path) -> Path:
+    """A folder whose sitecustomize makes every step take a moment, so that the kill falls into the run."""
+    (folder / "sitecustomize.py").write_text(
+        "import sys, time\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'finetune.batches':\n"
+        "            sys.meta_path.remove(self)\n"
+        "            import finetune.batches as b\n"
+        "            call = b.Collator.__call__\n"
+        "            b.Collator.__call__ = lambda self, items: (time.sleep(0.05), call(self, items))[1]\n"
+        "            return b.__spec__\n"
+        "sys.meta_path.insert(0, Finder())\n",
+        encoding="utf-8",
+    )
+    return folder
+
+
+def _wait_for(path: Path, seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} did not appear"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"sampling": "paper"},
+        {"objective": "npo", "train_epoch": 2, "max_steps": -1},
+        {"preset": "release", "gold_w": 0, "gradient_accumulation_steps": 2, "lr_scheduler_type": "linear"},
+    ],
+)
+def test_t10_continued_in_the_middle_of_an_epoch_bit_for_bit(
+    world: World, tmp_path: Path, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every way of sampling, a reference, a schedule and accumulation: killed at step 3, checkpoint at 2."""
+    from finetune.trainer import SpanTrainer
+
+    main(world.train_flags(tmp_path / "whole", **more))
+    compute = SpanTrainer.compute_loss
+
+    def killed(self: SpanTrainer, *args: Any, **kwargs: Any) -> Any:
+        if self.state.global_step == 3:
+            raise KeyboardInterrupt
+        return compute(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(SpanTrainer, "compute_loss", killed)
+        main(world.train_flags(tmp_path / "killed", **more))
+    assert read_json(tmp_path / "killed" / "last.json")["step"] == 2
+    main(world.train_flags(tmp_path / "killed", **more))
+    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+
+
+def test_t11_seed_fixes_the_run_and_the_split(world: World, tmp_path: Path) -> None:
+    """Two runs of one seed are equal, another seed trains on other images."""
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        main(world.train_flags(tmp_path / name, seed=seed))
+    assert weights(tmp_path / "a") == weights(tmp_path / "b") != weights(tmp_path / "c")
+    split = read_json(tmp_path / "a" / "split.json")
+    assert len(split["valid"]) == 2 and not {*split["valid"]} & {*split["train"]}
+    assert read_json(tmp_path / "c" / "split.json")["valid"] != split["valid"]
+
+
+def test_t3_masters_are_float32_over_a_bfloat16_model(world: World, tmp_path: Path) -> None:
+    """An lr of 1e-5 moves them; in pure bfloat16 (--paper_numerics) most weights stand still."""
+    main(world.train_flags(tmp_path / "masters", dtype="bfloat16", train_lr=1e-5, max_steps=1))
+    main(world.train_flags(tmp_path / "pure", paper_numerics=True, train_lr=1e-5, max_steps=1))
+    base = load_model("llava", world.model, vit_path=world.model / "tower")
+    moved = {}
+    for name in ("masters", "pure"):
+        tensors = load_file(str(tmp_path / name / "trained.safetensors"))
+        weight = tensors["connector.2.weight"].float()
+        start = base.get_parameter("connector.2.weight").bfloat16().float()
+        moved[name] = (weight != start).float().mean().item()
+    assert load_file(str(tmp_path / "masters" / "trained.safetensors"))["connector.0.bias"].dtype == torch.float32
+    assert moved["masters"] > 0.95 and moved["pure"] < 0.3
+
+
+def test_t7_release_weights_run_over_all_epochs(world: World, tmp_path: Path) -> None:
+    """Two epochs of four steps: the negative weight is still 0.3 at the end of 40 % and 0 only at the very end."""
+    flags = {"preset": "release", "gold_w": 0, "train_epoch": 2, "max_steps": -1}
+    main(world.train_flags(tmp_path / "run", **flags))
+    values = [e["weight_neg"] for e in log(tmp_path / "run") if "weight_neg" in e]
+    assert len(values) == 8
+    assert values[3] == pytest.approx(0.3) and 0 < values[5] < 0.3 and values[7] == 0.0
+
+
+def test_t14_runs_of_fewer_steps_than_validations(world: World, tmp_path: Path) -> None:
+    """One step: validated once, no division by zero."""
+    main(world.train_flags(tmp_path / "run", max_steps=1))
+    assert sum("eval_neg" in e for e in log(tmp_path / "run")) == 1
+
+
+def test_t15_clipping_warm_up_and_no_decay_of_biases(world: World, tmp_path: Path) -> None:
+    """What the published loop lacks; a huge decay must leave the biases where the gradient alone puts them."""
+    for name, decay in (("none", 0.0), ("huge", 50.0)):
+        main(world.train_flags(tmp_path / name, train_wd=decay, max_steps=1, max_grad_norm=0.1))
+    none, huge = (load_file(str(tmp_path / n / "trained.safetensors")) for n in ("none", "huge"))
+    assert torch.equal(none["connector.0.bias"], huge["connector.0.bias"])
+    assert not torch.equal(none["connector.0.weight"], huge["connector.0.weight"])
+    main(world.train_flags(tmp_path / "warm", warmup_steps=4))
+    rates = [e["learning_rate"] for e in log(tmp_path / "warm") if "learning_rate" in e]
+    assert rates == pytest.approx([0.0, 2.5e-4, 5e-4, 7.5e-4, 1e-3, 1e-3])
+
+
+def test_t22_one_log_call_a_step_with_all_parts(world: World, tmp_path: Path) -> None:
+    """The published logger called twice, so that W&B's step ran at double speed."""
+    main(world.train_flags(tmp_path / "run"))
+    entries = [e for e in log(tmp_path / "run") if "loss" in e]
+    assert [e["step"] for e in entries] == [1, 2, 3, 4, 5, 6]
+    assert all({"loss_pos", "loss_neg", "loss_sent", "weight_neg", "learning_rate"} <= e.keys() for e in entries)
+    one = entries[0]
+    assert one["loss"] == pytest.approx(one["loss_pos"] + 0.2 * one["loss_sent"] - 0.3 * one["loss_neg"], rel=1e-4)
+
+
+@pytest.mark.parametrize("trainable", ["decoder", "connector+lm_head", "lora"])
+def test_other_parts_can_be_trained(world: World, tmp_path: Path, trainable: str) -> None:
+    """Saved, and loaded again."""
+    main(world.train_flags(tmp_path / "run", trainable=trainable, max_steps=2, report_to="tensorboard"))
+    loaded = load_model("llava", world.model, ckpt=tmp_path / "run", vit_path=world.model / "tower")
+    assert read_json(tmp_path / "run" / "trained.json")["selection"] == trainable
+    assert loaded is not None
+
+
+def test_instruction_data_is_a_part_of_its_own(world: World, tmp_path: Path) -> None:
+    """The release's loss has it; without data that is an error that says what to do."""
+    turns = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "a dog"}]
+    records = [{"image": f"{i:012d}.png", "conversations": turns} for i in range(3)]
+    (tmp_path / "mix.json").write_text(json.dumps(records), encoding="utf-8")
+    with pytest.raises(ArgumentError, match="--gold_data_path"):
+        main(world.train_flags(tmp_path / "run", preset="release"))
+    main(world.train_flags(tmp_path / "run", preset="release", gold_data_path=tmp_path / "mix.json"))
+    entry = next(e for e in log(tmp_path / "run") if "loss" in e)
+    assert entry["weight_gold"] == 0.3 and "loss_gold" in entry and "loss_sent" not in entry
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_its_items(world: World, tmp_path: Path) -> None:
+    """And with the state before it; the weights in it are finite."""
+    with pytest.raises(UserError, match=r"at step \d+ \(images .*png/0"):
+        main(world.train_flags(tmp_path / "run", train_lr=1e30, max_grad_norm=0))
+    assert not (tmp_path / "run" / "trained.safetensors").exists()
+    assert read_json(tmp_path / "run" / "last.json")["finished"] is False
+
+
+def test_a_finished_run_is_not_run_again(world: World, undisturbed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same command says so; other settings are refused; --dry_run changes nothing."""
+    before = {p: p.stat().st_mtime_ns for p in undisturbed.rglob("*")}
+    flags = world.train_flags(undisturbed, max_steps=30, save_steps=5)
+    main(flags)
+    assert "is finished (30 steps)" in capsys.readouterr().err
+    with pytest.raises(ArgumentError, match=r"train_lr 0\.001, now it is 0\.002"):
+        main(world.train_flags(undisturbed, max_steps=30, train_lr=0.002))
+    main([*world.train_flags(undisturbed, max_steps=30, train_lr=0.002), "--dry_run"])
+    shown = capsys.readouterr().err
+    assert "8 captions, 24 samples" in shown and "30 steps" in shown
+    assert {p: p.stat().st_mtime_ns for p in undisturbed.rglob("*")} == before
+
+
+def test_restart_with_bad_data_keeps_the_earlier_run(world: World, tmp_path: Path) -> None:
+    """An empty set is found before anything is removed."""
+    main(world.train_flags(tmp_path / "run", max_steps=1))
+    before = weights(tmp_path / "run")
+    with pytest.raises(DataError, match="positive set is empty"):
+        main([*world.train_flags(tmp_path / "run", max_steps=1, norm_clip_thres=99), "--restart"])
+    assert weights(tmp_path / "run") == before
+    main([*world.train_flags(tmp_path / "run", max_steps=2), "--restart"])
+    assert weights(tmp_path / "run") != before
+
+
+@pytest.mark.parametrize(
+    ("more", "kind", "words"),
+    [
+        ({"preset": "papier"}, ArgumentError, "unknown preset papier .* paper"),
+        ({"objective": "npoo"}, ArgumentError, "did you mean npo"),
+        ({"trainable": "conector"}, ArgumentError, "did you mean connector"),
+        ({"pos_neg_data_path": "none.json"}, DataError, r"no file none\.json \(from --pos_neg_data_path\)"),
+        ({"image_dir_path": "nowhere"}, DataError, r"no folder nowhere \(from --image_dir_path\)"),
+        ({"hal_clip_thres": 40}, ArgumentError, "wrong order"),
+        ({"hal_clip_thres": 10}, DataError, "negative set is empty"),
+        ({"llava_ckpt_load_path": "nowhere"}, CheckpointError, "nowhere"),
+        ({"lr_scheduler_type": "cosin"}, ArgumentError, "did you mean cosine"),
+        ({"train_bs": 0}, ArgumentError, "--train_bs is 0"),
+    ],
+)
+def test_bad_input_is_one_line(
+    world: World, tmp_path: Path, more: dict[str, Any], kind: type[UserError], words: str
+) -> None:
+    """Names the value, where it came from and what to do; leaves no result."""
+    with pytest.raises(kind, match=words) as error:
+        main(world.train_flags(tmp_path / "run", **more))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run" / "trained.safetensors").exists()
+
+
+def test_t18_importing_parses_nothing_and_help_is_fast() -> None:
+    """Modules can be imported under any command line; --help needs no torch."""
+    code = "import sys; sys.argv = ['x', '--nonsense']; import finetune.train, insight.caption, evaluate.eval_caption"
+    check = f"{code}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0
+    for script in ("finetune/train.py", "insight/caption.py", "evaluate/eval_caption.py"):
+        start = time.monotonic()
+        subprocess.run([sys.executable, script, "--help"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        assert time.monotonic() - start < 3

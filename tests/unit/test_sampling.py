@@ -1,0 +1,116 @@
+"""Which items make up a step, and what each span weighs."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.errors import ArgumentError
+from common.models.base import PromptIds
+from common.thresholds import Thresholds
+from finetune.data import CaptionItem, Span
+from finetune.presets import GOLD, NEG, POS, SENT, loss_weights
+from finetune.sampling import BatchOrder, TrainingSet, paper_set, shared_set, with_sample_weights
+
+SIZES = {POS: 1, NEG: 1, SENT: 1, GOLD: 1}
+
+
+def captions(kinds: list[str]) -> list[CaptionItem]:
+    """One caption for each string of letters p, n, s; a span's score is its running number."""
+    letters = {"p": POS, "n": NEG, "s": SENT}
+    found, number = [], 0
+    for i, word in enumerate(kinds):
+        spans = []
+        for place, letter in enumerate(word):
+            spans.append(Span(letters[letter], place, place + 1, float(number)))
+            number += 1
+        found.append(CaptionItem(f"{i}", f"{i}.jpg", PromptIds((1,), ()), tuple(range(len(word))), tuple(spans)))
+    return found
+
+
+def expectation(data: TrainingSet, kind: str, seed: int = 0) -> float:
+    """Mean over whole epochs of the weighted sum of the spans' scores: each score stands for a loss."""
+    rounds = 1
+    for pool in data.pools:
+        rounds *= len(pool.items)
+    order = BatchOrder(data, rounds, seed)
+    items = data.items
+    sums = [sum(s.weight * s.score for i in batch for s in items[i].spans if s.kind == kind) for batch in order]
+    return sum(sums) / rounds
+
+
+WORLD = ["ppn", "s", "pns", "n", "np"]
+
+
+@pytest.mark.parametrize("kind", [POS, NEG, SENT])
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_shared_and_paper_sampling_have_the_same_expectation(kind: str, batch: int) -> None:
+    """Both are the mean over the kind's samples, which is computed here without either."""
+    scores = [s.score for item in captions(WORLD) for s in item.spans if s.kind == kind]
+    mean = sum(scores) / len(scores)
+    assert expectation(shared_set(captions(WORLD), [], batch, 1), kind) == pytest.approx(mean)
+    sizes = {POS: batch, NEG: 1, SENT: 2, GOLD: 1}
+    assert expectation(paper_set(captions(WORLD), [], sizes), kind) == pytest.approx(mean)
+
+
+@given(st.lists(st.text("pns", min_size=1, max_size=4), min_size=1, max_size=6), st.integers(1, 4), st.integers(0, 99))
+@settings(max_examples=40)
+def test_weights_of_a_kind_sum_to_one_a_step_on_average(words: list[str], batch: int, seed: int) -> None:
+    """However spans are spread over captions."""
+    data = shared_set(captions(words), [], batch, 1)
+    order = BatchOrder(data, len(words), seed)
+    for kind in data.counts():
+        weights = [s.weight for b in order for i in b for s in data.items[i].spans if s.kind == kind]
+        assert sum(weights) / len(order) == pytest.approx(1.0)
+
+
+def test_t11_order_is_a_function_of_the_seed() -> None:
+    """The same seed gives the same run, another seed another."""
+    data = shared_set(captions(WORLD * 4), [], 2, 1)
+    first, again, other = (list(BatchOrder(data, 30, seed)) for seed in (7, 7, 8))
+    assert first == again != other
+    assert BatchOrder(data, 30, 7).batch(20) == first[20]
+
+
+def test_t12_sets_smaller_than_a_batch_still_make_full_batches() -> None:
+    """The published loader ended at once, without a step."""
+    data = paper_set(captions(["p", "n", "s"]), [], {POS: 4, NEG: 2, SENT: 3, GOLD: 1})
+    batches = list(BatchOrder(data, data.batches(1, 1), 0))
+    assert [len(b) for b in batches] == [9]
+
+
+def test_every_caption_is_seen_once_an_epoch() -> None:
+    """Also when the batch does not divide their number: the next batch goes on."""
+    data = shared_set(captions(["p"] * 7), [], 2, 1)
+    drawn = [i for b in BatchOrder(data, 7, 3) for i in b]
+    assert sorted(drawn[:7]) == sorted(drawn[7:]) == list(range(7))
+    assert data.batches(1, 1) == 4 and data.batches(2, 1) == 7 and data.batches(1, 3) == 6
+
+
+def test_paper_epoch_passes_once_over_the_negatives() -> None:
+    """As published."""
+    assert paper_set(captions(["ppp", "nn", "s"]), [], SIZES).batches(1, 1) == 2
+
+
+def test_instruction_data_joins_every_step() -> None:
+    """A pool of its own, in both ways of sampling."""
+    gold = [CaptionItem("gold/0", "g.jpg", PromptIds((1,), ()), (3, 2), (Span(GOLD, 0, 2, 40.0),))]
+    for data in (shared_set(captions(WORLD), gold, 1, 2), paper_set(captions(WORLD), gold, {**SIZES, GOLD: 2})):
+        kinds = [s.kind for i in BatchOrder(data, 1, 0).batch(0) for s in data.items[i].spans]
+        assert kinds.count(GOLD) == 2
+        assert data.items[-1].spans[0].weight == 0.5
+
+
+def test_sample_weights_multiply() -> None:
+    """The release's score weights: negatives by 55 - score."""
+    data = with_sample_weights(shared_set(captions(["n"]), [], 1, 1), loss_weights("release"), Thresholds())
+    assert data.items[0].spans[0].weight == 55.0
+
+
+def test_sizes_below_one_are_named() -> None:
+    """With the flag."""
+    with pytest.raises(ArgumentError, match="--train_bs is 0"):
+        shared_set(captions(["p"]), [], 0, 1)
+    with pytest.raises(ArgumentError, match="--train_bs_neg is 0"):
+        paper_set(captions(["n"]), [], {**SIZES, NEG: 0})

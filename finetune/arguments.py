@@ -84,3 +84,6 @@ class TrackingArguments:
     eval_steps: int | None = flag(None, "steps between two validations; default: a quarter of the run")
     save_steps: int = flag(500, "steps between two checkpoints")
     num_workers: int = flag(0, "processes that open images")
+    image_cache_mb: int | None = flag(
+        None, "megabytes for outputs of the frozen vision tower; 0: none; default 512 on the CPU, 0 on a GPU"
+    )

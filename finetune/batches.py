@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from common.errors import DataError
 from common.images import ImageFolder
 from common.models.base import PromptIds
 from finetune.data import CaptionItem, Span
 from finetune.loss import SpanIndex
+from finetune.opening import open_all
+from finetune.tower_cache import TowerCache
 
 if TYPE_CHECKING:
     from common.models.base import CaptionModel
@@ -24,7 +25,8 @@ class SpanBatch:
     """What a step needs; everything on the CPU.
 
     Attributes:
-        pixels: [m, 3, h, w] float32, one for each distinct image.
+        pixels: [m, 3, h, w] float32, one for each distinct image; or, where the frozen tower's outputs are kept,
+            those: [m, k, hidden size of the tower], and `seen` is set.
         image_of: int64 [rows], which image a row looks at.
         prompts, targets: one a row.
         spans: of all rows.
@@ -37,34 +39,39 @@ class SpanBatch:
     targets: tuple[tuple[int, ...], ...]
     spans: SpanIndex
     keys: tuple[str, ...]
+    seen: bool = False
 
     def pin_memory(self) -> SpanBatch:
         """The same with the pixels in page-locked memory."""
-        pixels = self.pixels.pin_memory()
-        return SpanBatch(pixels, self.image_of, self.prompts, self.targets, self.spans, self.keys)
+        return replace(self, pixels=self.pixels.pin_memory())
 
 
 @dataclass(frozen=True)
 class Collator:
-    """Items -> batch. `images` holds absolute paths too, for images of another folder."""
+    """Items -> batch.
+
+    Args:
+        model: whose preprocessing is used.
+        images: their folder; absolute paths, of images elsewhere, are taken as they are.
+        cache: what keeps the tower's outputs, if anything does.
+    """
 
     model: CaptionModel
     images: ImageFolder
+    cache: TowerCache | None = None
 
     def __call__(self, items: Sequence[CaptionItem]) -> SpanBatch:
         """Open each distinct image once. Raises DataError for an image that can no longer be read."""
         names = list(dict.fromkeys(item.image for item in items))
-        opened = [self.images.open(name) for name in names]
-        for name, image in zip(names, opened, strict=True):
-            if image is None:
-                raise DataError(f"{self.images.lost[name]}; it could be read when training began")
+        pixels = self.cache(names) if self.cache else self.model.preprocess(open_all(self.images, names))
         return SpanBatch(
-            pixels=self.model.preprocess(opened),
+            pixels=pixels,
             image_of=torch.tensor([names.index(item.image) for item in items]),
             prompts=tuple(item.prompt for item in items),
             targets=tuple(item.ids for item in items),
             spans=span_index(items),
             keys=tuple(item.key for item in items),
+            seen=self.cache is not None,
         )
 
 

@@ -22,6 +22,7 @@ from finetune.presets import GOLD, NEG, POS, SENT, LossWeights, StepDefaults
 from finetune.reference import measured_once, with_references
 from finetune.run_folder import RunFolder
 from finetune.sampling import BatchOrder, TrainingSet, paper_set, shared_set, with_sample_weights
+from finetune.tower_cache import TowerCache
 from finetune.trainer import SpanTrainer
 from finetune.training_data import Corpus
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from common.models.base import CaptionModel
 
 VALIDATIONS = 4  # in a run, where nothing else is asked for
+CACHE_MB = 512  # on the CPU, where encoding images one by one costs little
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,8 @@ def build_trainer(
             f"pure bfloat16: a step of {job.lr:g} rounds to nothing for {_stuck(trained, job.lr):.1%} of the weights"
         )
     module = SpanLosses(model, objective(job.loss.objective, job.loss.beta))
-    collator = Collator(model, images)
+    limit = cache_limit(job.tracking, model)
+    collator = Collator(model, images, TowerCache(model, images, limit) if limit else None)
     if job.loss.objective in NEEDS_REFERENCE:
         losses = measured_once(job.folder.references, module, collator, corpus.train, max(8, job.captions))
         corpus = replace(corpus, train=with_references(corpus.train, losses))
@@ -154,6 +157,14 @@ def build_trainer(
     order = BatchOrder(data, steps * args.gradient_accumulation_steps, job.seed)
     settings = library_settings(job, steps, model.device)
     return SpanTrainer(module, settings, order, collator, corpus.valid, job.weights, job.folder, list(trained))
+
+
+def cache_limit(tracking: TrackingArguments, model: CaptionModel) -> int:
+    """Bytes for the frozen tower's outputs; 0 where it is trained, or images are opened by other processes."""
+    if tracking.num_workers > 0 or any(p.requires_grad for p in model.vision.parameters()):
+        return 0
+    default = CACHE_MB if model.device.type == "cpu" else 0
+    return (default if tracking.image_cache_mb is None else tracking.image_cache_mb) << 20
 
 
 def _stuck(trained: dict[str, Any], lr: float) -> float:

@@ -27,10 +27,14 @@ class SpanLosses(nn.Module):
         self.caption_model = model
         self.unlearn = unlearn
 
+    def features(self, batch: SpanBatch) -> Tensor:
+        """Image embeddings [m, image tokens, d] of the distinct images."""
+        model = self.caption_model
+        return model.connect(batch.pixels.to(model.device)) if batch.seen else model.image_features(batch.pixels)
+
     def token_losses(self, batch: SpanBatch) -> Tensor:
         """[rows, longest target] float32; the features of each distinct image are computed once."""
-        model = self.caption_model
-        features = model.image_features(batch.pixels)
+        model, features = self.caption_model, self.features(batch)
         rows = features[batch.image_of.to(features.device)]
         return model.target_losses(rows, batch.prompts, batch.targets).float()
 

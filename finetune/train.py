@@ -91,7 +91,7 @@ def read_inputs(model: ModelArguments, data: TrainDataArguments, gold_counts: bo
 
 def settings_of(groups: Sequence[Any], job: Job, inputs: Inputs) -> dict[str, Any]:
     """What a continued run must have in common with the one that began: all that changes the result."""
-    _model, data, _thresholds, loss, optimizer, *_ = groups
+    _model, data, _thresholds, loss, optimizer, tracking, _run = groups
     return {
         "trainable": optimizer.trainable,
         **asdict(loss),
@@ -104,6 +104,7 @@ def settings_of(groups: Sequence[Any], job: Job, inputs: Inputs) -> dict[str, An
         "model_hash": model_hash(inputs.model) if inputs.model and Path(inputs.model).exists() else None,
         "samples_sha256": file_hash([inputs.pos_neg, inputs.sentences]),
         "gold_records": len(inputs.gold),
+        "image_cache": tracking.image_cache_mb != 0 and tracking.num_workers == 0,
     }
 
 
@@ -123,8 +124,7 @@ def cost_line(trainer: SpanTrainer, corpus: Corpus) -> str:
 
     order, model = trainer.order, trainer.module.caption_model
     with torch.no_grad():
-        image = trainer.data_collator([corpus.train[0]]).pixels
-        image_tokens = model.image_features(image).shape[1]
+        image_tokens = trainer.module.features(trainer.data_collator([corpus.train[0]])).shape[1]
     rows = order.batch_size
     items = order.data.items
     text = sum(len(item.ids) + len(item.prompt.before) + len(item.prompt.after) for item in items) / len(items)

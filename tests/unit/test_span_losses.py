@@ -20,6 +20,7 @@ from finetune.grouping import filter_samples, group
 from finetune.loss import objective
 from finetune.presets import KINDS, NEG, POS, SENT
 from finetune.reference import measure, measured_once, with_references
+from finetune.tower_cache import TowerCache
 from finetune.training_data import read_samples
 from tests.training_world import World, make_world
 
@@ -140,3 +141,19 @@ def test_span_index_lists_rows_in_order(items: list[CaptionItem]) -> None:
     index = span_index(items[:2])
     assert index.row.tolist() == [0, 0, 0, 1, 1, 1]
     assert index.weight.tolist() == pytest.approx([s.weight for item in items[:2] for s in item.spans])
+
+
+def test_kept_tower_outputs_change_no_loss(module: SpanLosses, collator: Collator, items: list[CaptionItem]) -> None:
+    """And an image is opened once; beyond the limit it is encoded again, to the same bits."""
+    cache = TowerCache(module.caption_model, collator.images, limit=1 << 20)
+    cached = Collator(module.caption_model, collator.images, cache)
+    plain, gradient = _loss_and_gradient(module, collator, [items])
+    before = collator.images.opened
+    kept = [_loss_and_gradient(module, cached, [items]) for _ in range(2)]
+    assert collator.images.opened - before == len(cache.kept) == 4
+    assert kept[0][0] == pytest.approx(plain, rel=1e-5)
+    torch.testing.assert_close(kept[0][1], gradient, rtol=1e-4, atol=1e-5 * gradient.abs().max().item())
+    full = Collator(module.caption_model, collator.images, TowerCache(module.caption_model, collator.images, limit=0))
+    again = _loss_and_gradient(module, full, [items])
+    assert full.cache is not None and full.cache.kept == {}
+    assert kept[0][0] == kept[1][0] == again[0] and torch.equal(kept[1][1], again[1])

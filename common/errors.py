@@ -25,3 +25,8 @@ class CheckpointError(UserError):
 
 class MissingDependencyError(UserError):
     """An optional package that a chosen option needs; the message holds the install command."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a foreign error's text, for messages of our own; its type's name where it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

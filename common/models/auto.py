@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common.errors import CheckpointError, DataError
+from common.errors import CheckpointError, DataError, first_line
 from common.models.base import CaptionModel
 from common.models.decoding import Decoding, cut_at_stop, seeded
 from common.models.preprocess import Preprocessing
-from common.models.sequence import PromptIds, token_losses
+from common.models.sequence import PromptIds, check_lengths, token_losses
 from common.models.state_dicts import KeyMap, rename
 from common.models.tokenizers import FastTokenizer
 from common.paths import display
@@ -93,7 +93,7 @@ class Auto(CaptionModel):
             )
         except (ValueError, OSError, KeyError, ImportError) as error:
             raise CheckpointError(
-                f"transformers does not load {display(path)} as image-text-to-text: {str(error).splitlines()[0]}"
+                f"transformers does not load {display(path)} as image-text-to-text: {first_line(error)}"
             ) from None
         if not getattr(processor, "chat_template", None):
             raise CheckpointError(f"the processor in {display(path)} has no chat template; add chat_template.jinja")
@@ -164,8 +164,8 @@ class Auto(CaptionModel):
         self, images: Sequence[Any], texts: Sequence[str], targets: Sequence[str], add_eos: Sequence[bool]
     ) -> Tensor:
         """Mean cross-entropy over each target's tokens, text and target tokenised apart: [n]."""
-        pairs = zip(targets, add_eos, strict=True)
-        ids = [self.encode_target(target, eos) for target, eos in pairs]
+        check_lengths(images=images, texts=texts, targets=targets, add_eos=add_eos)
+        ids = [self.encode_target(target, eos) for target, eos in zip(targets, add_eos, strict=True)]
         prompts = [self.encode_prompt(text) for text in texts]
         losses = self.target_losses(self.preprocess(images), prompts, ids)
         return losses.sum(1) / torch.tensor([len(target) for target in ids], device=losses.device)
@@ -173,8 +173,6 @@ class Auto(CaptionModel):
     @torch.no_grad()
     def continue_ids(self, features: Any, prompts: Sequence[PromptIds], decoding: Decoding) -> list[list[int]]:
         """New ids of a left-padded batch, end symbol included where produced."""
-        if not prompts:
-            return []
         inputs = self._inputs(list(features), prompts)
         pad = self.processor.tokenizer.pad_token_id
         config = decoding.config(self.stop_ids, self.eos_id if pad is None else pad)

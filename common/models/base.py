@@ -23,6 +23,7 @@ from common.models.sequence import (
     CaptionIds,
     PromptIds,
     attention_mask,
+    check_lengths,
     embed_rows,
     pad_rows,
     target_table,
@@ -205,8 +206,9 @@ class CaptionModel(nn.Module):
     ) -> Tensor:
         """Mean cross-entropy over each target's tokens, text and target tokenised apart as published: [n].
 
-        Raises DataError for a target without tokens or without room behind its prompt.
+        Raises DataError for lists of unequal length, for a target without tokens or without room behind its prompt.
         """
+        check_lengths(images=images, texts=texts, targets=targets, add_eos=add_eos)
         features = self.image_features(self.preprocess(images))
         prompts = [self.encode_prompt(text) for text in texts]
         ids = [
@@ -257,6 +259,9 @@ class CaptionModel(nn.Module):
         Args:
             sampling: do_sample, temperature, top_p, seed (a seed makes the batch reproducible).
         """
+        check_lengths(images=images, texts=texts)
+        if not texts:
+            return []
         decoding = Decoding(num_beams, max_new_tokens, length_penalty, **sampling)
         prompts = [self.encode_prompt(text, for_generation=True) for text in texts]
         with torch.no_grad():
@@ -265,8 +270,6 @@ class CaptionModel(nn.Module):
     @torch.no_grad()
     def continue_ids(self, features: Tensor, prompts: Sequence[PromptIds], decoding: Decoding) -> list[list[int]]:
         """As :meth:`generate_ids`, from [n, m, d] image features. Rows are left-padded: batches equal single runs."""
-        if not prompts:
-            return []
         rows = embed_rows(self.lm.get_input_embeddings(), features, prompts, [()] * len(prompts))
         embeds, mask = pad_rows(rows, left=True)
         with seeded(decoding.seed, self.device):

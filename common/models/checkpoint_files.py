@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.errors import CheckpointError
+from common.errors import CheckpointError, first_line
 from common.paths import display
 from common.storage import read_json
 
@@ -141,7 +141,7 @@ def load_tensors(file: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(file, str(error))) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{display(file)} cannot be read: {str(error).splitlines()[0]}; copy it again") from None
+        raise CheckpointError(f"{display(file)} cannot be read: {first_line(error)}; copy it again") from None
     state = _unwrapped(state)
     tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
@@ -165,10 +165,14 @@ def _unwrapped(state: Any) -> Mapping[str, Any]:
     return state if isinstance(state, Mapping) else {}
 
 
+REFUSED = (r"GLOBAL (\S+)", r"unrecognized function (\S+)", r"but got <class '(\S+)'>")
+
+
 def _refusal(file: Path, message: str) -> str:
-    found = re.search(r"GLOBAL (\S+)", message) or re.search(r"(?:class|type|global)[^\w]+([\w.]+)", message)
-    what = found.group(1) if found else "an object that is not a tensor"
+    found = next((hit.group(1) for hit in (re.search(pattern, message) for pattern in REFUSED) if hit), None)
+    if found is None:
+        return f"{display(file)} is not a PyTorch file (is it a download that failed?); copy it again"
     return (
-        f"{display(file)} holds {what}, which is refused because unpickling it could run code; "
+        f"{display(file)} holds {found}, which is refused because unpickling it could run code; "
         "get the weights as safetensors, or convert them in a sandbox that you can throw away"
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from common.errors import CheckpointError
+from common.errors import CheckpointError, first_line
 from common.models.state_dicts import KeyMap, rename
 from common.paths import display
 from common.storage import read_json
@@ -39,7 +39,7 @@ def build_tower(values: Mapping[str, Any], where: str) -> Any:
     try:
         return CLIPVisionModel(CLIPVisionConfig(**given, attention_dropout=0.0))
     except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{where} makes no CLIP vision tower: {str(error).splitlines()[0]}") from None
+        raise CheckpointError(f"{where} makes no CLIP vision tower: {first_line(error)}") from None
 
 
 def read_tower_config(folder: Path) -> dict[str, Any]:

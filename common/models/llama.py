@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from common.errors import CheckpointError
+from common.errors import CheckpointError, first_line
 from common.models.state_dicts import KeyMap, rename
 from common.models.tokenizers import TextTokenizer
 
@@ -59,7 +59,7 @@ def build_llama(values: Mapping[str, Any], where: str) -> Any:
         config = LlamaConfig(**given, attention_dropout=0.0)
         lm = LlamaForCausalLM(config)
     except (ValueError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{where} makes no Llama: {str(error).splitlines()[0]}") from None
+        raise CheckpointError(f"{where} makes no Llama: {first_line(error)}") from None
     lm.generation_config = GenerationConfig()
     return lm
 

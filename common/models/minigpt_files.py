@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from common.errors import CheckpointError
+from common.errors import CheckpointError, first_line
 from common.paths import display
 from common.storage import read_text, require_file
 
@@ -85,7 +85,7 @@ def _model_values(path: Path) -> Mapping[str, Any]:
     try:
         values = yaml.safe_load(read_text(path))
     except yaml.YAMLError as error:
-        raise CheckpointError(f"{display(path)} is not YAML: {str(error).splitlines()[0]}") from None
+        raise CheckpointError(f"{display(path)} is not YAML: {first_line(error)}") from None
     model = values.get("model") if isinstance(values, Mapping) else None
     if not isinstance(model, Mapping):
         raise CheckpointError(f"{display(path)} has no `model` section; is it a MiniGPT-4 config?")

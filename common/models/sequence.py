@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from common.errors import DataError
+
 
 @dataclass(frozen=True)
 class PromptIds:
@@ -34,6 +36,13 @@ class CaptionIds:
 
     ids: tuple[int, ...]
     offsets: tuple[tuple[int, int], ...]
+
+
+def check_lengths(**lists: Sequence[object]) -> None:
+    """Raise DataError, with their names, if lists that go together are of unequal length."""
+    if len({len(one) for one in lists.values()}) > 1:
+        lengths = ", ".join(f"{len(one)} {name}" for name, one in lists.items())
+        raise DataError(f"one of each is needed for every sample, but there are {lengths}")
 
 
 def embed_rows(

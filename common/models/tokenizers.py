@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from common.errors import CheckpointError
+from common.errors import CheckpointError, first_line
 from common.paths import display
 
 BLANK = "\N{LOWER ONE EIGHTH BLOCK}"  # how SentencePiece writes a space
@@ -150,7 +150,7 @@ class FastTokenizer:
         try:
             model = PreTrainedTokenizerFast.from_pretrained(str(folder))
         except Exception as error:  # the tokenizers library raises bare Exception
-            raise CheckpointError(f"{display(path)} cannot be read: {str(error).splitlines()[0]}") from None
+            raise CheckpointError(f"{display(path)} cannot be read: {first_line(error)}") from None
         return cls(model, path)
 
     def _special_id(self, name: str, usual: str) -> int:

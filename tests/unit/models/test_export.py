@@ -20,16 +20,15 @@ from deploy.tensor_shards import write_shards
 from tests.unit.models.conftest import Tiny
 from tests.unit.models.tiny_auto import write_auto
 
-TRAPS = ("", " ", "\n", " a dog", "  two  blanks ", "A dog.</s>", "</s>", "x</s> y", "ünïcödé 狗 🐕", "2024 $$ 7", "<unk>")
+TRAPS = (
     "",
     " ",
     "\n",
     " a dog",
     "  two  blanks ",
     "A dog.</s>",
-    "</s>",
     "x</s> y",
-    "ünïcödé 狗 🐕",
+    "ünïcödé 狗",
     "2024 $$ 7",
     "<unk>",
     "[/INST] a",

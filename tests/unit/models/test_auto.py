@@ -1,0 +1,121 @@
+"""`auto`: families that transformers loads itself, by their processor and plain forward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from common.errors import CheckpointError, DataError
+from common.models import load_model
+from common.models.auto import RawImages, with_tail
+from tests.unit.models.tiny_auto import SPECIAL, write_auto
+
+AUTO = tuple(SPECIAL)
+
+
+@pytest.fixture(scope="module")
+def auto(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
+    """A loader of a tiny checkpoint of a family, written at its first use."""
+    folders: dict[str, Path] = {}
+
+    def load(family: str) -> Any:
+        if family not in folders:
+            folders[family] = tmp_path_factory.mktemp(family) / family
+            write_auto(folders[family], family)
+        return load_model("auto", folders[family])
+
+    return load
+
+
+@pytest.mark.parametrize("family", AUTO)
+def test_losses_equal_the_models_own(family: str, auto: Callable[[str], Any], images: list[Image.Image]) -> None:
+    """Against transformers' loss over labels, with prompt and target given as one text."""
+    model = auto(family)
+    text, target = model.format_prompt("Describe", "a red"), " dog, and"
+    found = model.sample_losses(images[:1], [text], [target], [True])[0]
+    whole = model.processor(
+        text=[text + target + "</s>"], images=[[images[0]]], return_tensors="pt", add_special_tokens=False
+    )
+    labels = torch.full_like(whole["input_ids"], -100)
+    length = len(model.encode_target(target, True))
+    labels[:, -length:] = whole["input_ids"][:, -length:]
+    torch.testing.assert_close(found, model.lm(**whole, labels=labels).loss, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("family", AUTO)
+def test_a_batch_equals_single_runs(
+    family: str, beams: int, auto: Callable[[str], Any], images: list[Image.Image]
+) -> None:
+    model = auto(family)
+    texts = [model.format_prompt(prompt) for prompt in ("Describe", "Please describe the image in detail.", "a")]
+    together = model.generate_ids(images, texts, num_beams=beams, max_new_tokens=8)
+    alone = [
+        model.generate_ids([i], [t], num_beams=beams, max_new_tokens=8)[0] for i, t in zip(images, texts, strict=True)
+    ]
+    assert together == alone and all(1 <= len(row) <= 8 for row in together)
+
+
+@pytest.mark.parametrize("selection", ["connector", "lm_head", "lora", "decoder", "connector+lora"])
+@pytest.mark.parametrize("family", AUTO)
+def test_every_selection_trains_saves_and_loads(
+    family: str, selection: str, auto: Callable[[str], Any], images: list[Image.Image], tmp_path: Path
+) -> None:
+    model = auto(family)
+    chosen = model.set_trainable(selection)
+    assert not any(".visual.blocks." in name or "vision_" in name for name in chosen)
+    sample = (images[:2], [model.format_prompt("Describe")] * 2, ["a dog", "a"], [True, False])
+    model.sample_losses(*sample).sum().backward()
+    assert all(p.grad is not None for p in chosen.values())
+    for parameter in chosen.values():
+        parameter.data += 0.01
+    model.save_trained(tmp_path, list(chosen))
+    again = auto(family)
+    assert set(again.load_trained(tmp_path).loaded) == set(chosen)
+    assert torch.equal(again.sample_losses(*sample), model.sample_losses(*sample))
+
+
+def test_the_trainers_way_through_pixels_and_features(auto: Callable[[str], Any], images: list[Image.Image]) -> None:
+    """Distinct images once, rows by index, caption tokens once: the same losses as one by one."""
+    model = auto("internvl")
+    features = model.image_features(model.preprocess(images[:2]).pin_memory())
+    rows = features[torch.tensor([1, 0, 1]).to(features.device)]
+    prompts = [model.encode_prompt(model.format_prompt(text)) for text in ("Describe", "a", "a")]
+    targets = [model.encode_caption(text).ids for text in ("a dog", "a red cat", "b")]
+    losses = model.target_losses(rows, prompts, targets)
+    assert losses.shape == (3, max(map(len, targets))) and (losses[2, len(targets[2]) :] == 0).all()
+    alone = model.target_losses(features[torch.tensor([0])], prompts[1:2], targets[1:2])[0]
+    torch.testing.assert_close(losses[1, : len(targets[1])], alone)
+
+
+def test_companions_of_the_tokens_are_continued() -> None:
+    inputs = {
+        "input_ids": torch.tensor([[1, 2]]),
+        "attention_mask": torch.tensor([[1, 1]]),
+        "mm_token_type_ids": torch.tensor([[1, 0]]),
+        "pixel_values": torch.zeros(4, 3),
+    }
+    longer = with_tail(inputs, torch.tensor([[7, 8, 9]]))
+    assert longer["input_ids"].tolist() == [[1, 2, 7, 8, 9]] and longer["attention_mask"].tolist() == [[1] * 5]
+    assert longer["mm_token_type_ids"].tolist() == [[1, 0, 0, 0, 0]] and longer["pixel_values"].shape == (4, 3)
+
+
+def test_bad_checkpoints_and_images(tmp_path: Path, auto: Callable[[str], Any]) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "no-such-type"}')
+    with pytest.raises(CheckpointError, match="transformers does not load"):
+        load_model("auto", tmp_path)
+    with pytest.raises(DataError, match="zero side"):
+        auto("internvl").preprocess([Image.new("RGB", (0, 4))])
+    assert len(RawImages((1, 2), torch.device("cpu"))) == 2
+
+
+def test_a_processor_without_template(tmp_path: Path) -> None:
+    write_auto(tmp_path / "model", "internvl")
+    (tmp_path / "model" / "chat_template.jinja").unlink()
+    with pytest.raises(CheckpointError, match="no chat template"):
+        load_model("auto", tmp_path / "model")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -80,7 +81,7 @@ def training_set(job: Job, captions: Sequence[CaptionItem], gold: Sequence[Capti
     return with_sample_weights(data, job.weights, job.thresholds)
 
 
-def number_of_steps(job: Job, data: TrainingSet) -> int:
+def number_of_steps(job: Job, data: TrainingSet, processes: int) -> int:
     """Optimizer steps of the run. Raises ArgumentError for an accumulation or a number of epochs that makes none."""
     accumulation = job.optimizer.gradient_accumulation_steps
     if accumulation < 1:
@@ -89,11 +90,14 @@ def number_of_steps(job: Job, data: TrainingSet) -> int:
         return job.optimizer.max_steps
     if not job.optimizer.train_epoch > 0:
         raise ArgumentError(f"--train_epoch is {job.optimizer.train_epoch:g}; give a number above 0, or --max_steps")
-    return data.batches(job.optimizer.train_epoch, accumulation) // accumulation
+    return math.ceil(data.batches(job.optimizer.train_epoch) / (accumulation * processes))
 
 
-def library_settings(job: Job, steps: int, device: torch.device) -> TrainingArguments:
-    """The settings of transformers' Trainer. Raises ArgumentError for a value that it refuses."""
+def library_settings(job: Job, device: torch.device) -> TrainingArguments:
+    """The settings of transformers' Trainer, but for the number of steps.
+
+    Raises ArgumentError for a value that it refuses.
+    """
     from transformers import SchedulerType, TrainingArguments
 
     args, tracking = job.optimizer, job.tracking
@@ -112,7 +116,6 @@ def library_settings(job: Job, steps: int, device: torch.device) -> TrainingArgu
         run_name=job.run_name,
         seed=job.seed,
         use_cpu=device.type == "cpu",
-        max_steps=steps,
         learning_rate=job.lr,
         weight_decay=args.train_wd,
         warmup_steps=args.warmup_steps,
@@ -123,7 +126,8 @@ def library_settings(job: Job, steps: int, device: torch.device) -> TrainingArgu
         logging_first_step=True,
         logging_nan_inf_filter=False,
         eval_strategy="steps",
-        eval_steps=tracking.eval_steps or max(1, steps // VALIDATIONS),
+        eval_steps=1,  # set when the number of steps is known
+        ddp_find_unused_parameters=False,
         save_strategy="steps",
         save_steps=tracking.save_steps,
         report_to=tracking.report_to,
@@ -153,9 +157,11 @@ def build_trainer(
         losses = measured_once(job.folder.references, module, collator, corpus.train, max(8, job.captions))
         corpus = replace(corpus, train=with_references(corpus.train, losses))
     data = training_set(job, corpus.train, gold)
-    steps = number_of_steps(job, data)
-    order = BatchOrder(data, steps * args.gradient_accumulation_steps, job.seed)
-    settings = library_settings(job, steps, model.device)
+    settings = library_settings(job, model.device)
+    settings.max_steps = number_of_steps(job, data, settings.world_size)
+    settings.eval_steps = job.tracking.eval_steps or max(1, settings.max_steps // VALIDATIONS)
+    batches = settings.max_steps * args.gradient_accumulation_steps * settings.world_size
+    order = BatchOrder(data, batches, job.seed)
     return SpanTrainer(module, settings, order, collator, corpus.valid, job.weights, job.folder, list(trained))
 
 

@@ -112,6 +112,13 @@ class PartLosses:
     means: Mapping[str, Tensor]
     counts: Mapping[str, int]
 
+    def table(self, kinds: Sequence[str]) -> Tensor:
+        """Sums of mean token losses and numbers of spans of these kinds (0 where there is none): [2, kinds]."""
+        some = next(iter(self.means.values()))
+        zero = torch.zeros_like(some)
+        sums = torch.stack([self.means.get(kind, zero) for kind in kinds])
+        return torch.stack([sums, sums.new_tensor([float(self.counts.get(kind, 0)) for kind in kinds])])
+
     def total(self, weights: Mapping[str, float]) -> Tensor:
         """The loss: each part times its weight, as a scalar."""
         return torch.stack([weights[kind] * part for kind, part in self.parts.items()]).sum()

@@ -57,9 +57,9 @@ class TrainingSet:
         """All items, pool after pool."""
         return [item for pool in self.pools for item in pool.items]
 
-    def batches(self, epochs: float, accumulation: int) -> int:
-        """Batches in so many epochs, rounded up to whole optimizer steps."""
-        return math.ceil(math.ceil(self.batches_per_epoch * epochs) / accumulation) * accumulation
+    def batches(self, epochs: float) -> int:
+        """Batches in so many epochs, the last one filled up from the next."""
+        return math.ceil(self.batches_per_epoch * epochs)
 
     def counts(self) -> Mapping[str, int]:
         """Number of spans of each kind."""

@@ -139,7 +139,7 @@ def cost_line(trainer: SpanTrainer, corpus: Corpus) -> str:
 
 
 def train(groups: Sequence[Any], job: Job, inputs: Inputs) -> None:
-    """Build the trainer and run it to its end, or only say what it would do."""
+    """Build the trainer and run it to its end, or only say what it would do. The main process prints the folder."""
     from common.models import load_from_args
     from finetune.build import build_trainer
 
@@ -162,6 +162,8 @@ def train(groups: Sequence[Any], job: Job, inputs: Inputs) -> None:
         return
     prepare_tracking(job.tracking.report_to, job.tracking.wandb_user, job.folder.path)
     trainer.run()
+    if not trainer.args.should_save:
+        return
     notes = manifest(
         groups,
         model=inputs.model,
@@ -174,6 +176,7 @@ def train(groups: Sequence[Any], job: Job, inputs: Inputs) -> None:
         log=trainer.state.log_history,
     )
     write_manifest(job.folder.path / "trained.safetensors", notes)
+    print(display(job.folder.path))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -202,8 +205,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not run_args.dry_run and not run_args.restart and already_finished(groups, job, inputs):
         return
     train(groups, job, inputs)
-    if not run_args.dry_run:
-        print(display(folder.path))
 
 
 if __name__ == "__main__":

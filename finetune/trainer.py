@@ -5,7 +5,6 @@ Resume, accumulation, clipping, distribution (through accelerate), logging and c
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from finetune.data import CaptionItem
 from finetune.forward import SpanLosses
 from finetune.log_lines import LogLines
 from finetune.loss import PartLosses
-from finetune.presets import LossWeights
+from finetune.presets import KINDS, LossWeights
 from finetune.run_folder import RunFolder
 from finetune.sampling import BatchOrder
 from finetune.train_state import load_generators, load_state, save_state
@@ -59,7 +58,7 @@ class SpanTrainer(Trainer):
         self.order, self.weights, self.folder, self.names = order, weights, folder, list(names)
         self.valid = list(valid)
         self.module = module
-        self.seen: dict[str, Tensor] = {}
+        self.seen = torch.zeros(2, len(KINDS))  # since the last log: sum of mean token losses, number of spans
         super().__init__(
             model=module,
             args=settings,
@@ -106,14 +105,8 @@ class SpanTrainer(Trainer):
         loss = parts.total(self.weights.at(self.state.global_step, self.state.max_steps))
         if not torch.isfinite(loss):
             self._stop(batch, loss)
-        for kind, total in parts.means.items():
-            self._add(f"loss_{kind}", total)
-            self._add(f"count_{kind}", torch.tensor(float(parts.counts[kind])))
+        self.seen = self.seen.to(loss.device) + parts.table(KINDS)
         return (loss, parts) if return_outputs else loss
-
-    def _add(self, name: str, value: Tensor) -> None:
-        """A running sum, kept on its device until it is logged."""
-        self.seen[name] = self.seen[name] + value.detach() if name in self.seen else value.detach()
 
     def _stop(self, batch: SpanBatch, loss: Tensor) -> None:
         step = self.state.global_step
@@ -126,13 +119,17 @@ class SpanTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """One call a logging step: the library's values, and the mean loss and the weight of each part."""
         if "loss" in logs:
-            kinds = [name.removeprefix("loss_") for name in self.seen if name.startswith("loss_")]
-            for kind in kinds:
-                logs[f"loss_{kind}"] = self.seen[f"loss_{kind}"].item() / self.seen[f"count_{kind}"].item()
+            means = self._means(self.seen)
             now = self.weights.at(max(0, self.state.global_step - 1), self.state.max_steps)
-            logs.update({f"weight_{kind}": now[kind] for kind in kinds})
-            self.seen = {}
+            logs.update({f"loss_{kind}": mean for kind, mean in means.items()})
+            logs.update({f"weight_{kind}": now[kind] for kind in means})
+            self.seen = torch.zeros(2, len(KINDS))
         super().log(logs, start_time)
+
+    def _means(self, table: Tensor) -> dict[str, float]:
+        """Mean token loss of each kind that was met, over all processes, from sums and counts [2, kinds]."""
+        sums, counts = self.accelerator.reduce(table.to(self.args.device), reduction="sum").tolist()
+        return {kind: s / n for kind, s, n in zip(KINDS, sums, counts, strict=True) if n}
 
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
         """Mean token loss of each kind over the validation items, logged; empty without any."""
@@ -145,17 +142,11 @@ class SpanTrainer(Trainer):
 
     @torch.no_grad()
     def _validation_losses(self) -> dict[str, float]:
-        sums: dict[str, float] = defaultdict(float)
-        counts: dict[str, float] = defaultdict(float)
+        table = torch.zeros(2, len(KINDS), device=self.args.device)
         self.model.eval()
         for inputs in self.get_eval_dataloader():
-            parts: PartLosses = self.model(inputs["batch"])
-            for kind, total in parts.means.items():
-                values = torch.stack([total, total.new_tensor(float(parts.counts[kind]))])
-                both = self.accelerator.reduce(values, reduction="sum")
-                sums[kind] += both[0].item()
-                counts[kind] += both[1].item()
-        return {kind: sums[kind] / counts[kind] for kind in sums}
+            table += self.module(inputs["batch"]).table(KINDS)
+        return self._means(table)
 
     # Checkpoints
 

@@ -182,6 +182,19 @@ def test_t7_release_weights_run_over_all_epochs(world: World, tmp_path: Path) ->
     assert values[3] == pytest.approx(0.3) and 0 < values[5] < 0.3 and values[7] == 0.0
 
 
+@pytest.mark.slow
+def test_two_processes_make_the_steps_of_one(world: World, tmp_path: Path) -> None:
+    """One caption each is a batch of two: same losses at every step."""
+    flags = world.train_flags(tmp_path / "two", train_bs=1, max_steps=4)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    quiet: dict[str, Any] = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run([*launch, "-m", "finetune.train", *flags], check=True, timeout=120, **quiet)
+    main(world.train_flags(tmp_path / "one", train_bs=2, max_steps=4))
+    two, one = ([e for e in log(tmp_path / name) if "loss" in e] for name in ("two", "one"))
+    for name in ("loss", "loss_pos", "loss_neg", "loss_sent"):
+        assert [e[name] for e in two] == pytest.approx([e[name] for e in one], rel=1e-5)
+
+
 def test_t14_runs_of_fewer_steps_than_validations(world: World, tmp_path: Path) -> None:
     """One step: validated once, no division by zero."""
     main(world.train_flags(tmp_path / "run", max_steps=1))

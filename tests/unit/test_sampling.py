@@ -76,7 +76,7 @@ def test_t11_order_is_a_function_of_the_seed() -> None:
 def test_t12_sets_smaller_than_a_batch_still_make_full_batches() -> None:
     """The published loader ended at once, without a step."""
     data = paper_set(captions(["p", "n", "s"]), [], {POS: 4, NEG: 2, SENT: 3, GOLD: 1})
-    batches = list(BatchOrder(data, data.batches(1, 1), 0))
+    batches = list(BatchOrder(data, data.batches(1), 0))
     assert [len(b) for b in batches] == [9]
 
 
@@ -85,12 +85,12 @@ def test_every_caption_is_seen_once_an_epoch() -> None:
     data = shared_set(captions(["p"] * 7), [], 2, 1)
     drawn = [i for b in BatchOrder(data, 7, 3) for i in b]
     assert sorted(drawn[:7]) == sorted(drawn[7:]) == list(range(7))
-    assert data.batches(1, 1) == 4 and data.batches(2, 1) == 7 and data.batches(1, 3) == 6
+    assert data.batches(1) == 4 and data.batches(2) == 7
 
 
 def test_paper_epoch_passes_once_over_the_negatives() -> None:
     """As published."""
-    assert paper_set(captions(["ppp", "nn", "s"]), [], SIZES).batches(1, 1) == 2
+    assert paper_set(captions(["ppp", "nn", "s"]), [], SIZES).batches(1) == 2
 
 
 def test_instruction_data_joins_every_step() -> None:

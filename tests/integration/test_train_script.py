@@ -252,6 +252,21 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_its_items(world: World, tm
     assert read_json(tmp_path / "run" / "last.json")["finished"] is False
 
 
+def test_t16_running_out_of_memory_is_not_passed_over(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The published loop skipped any batch whose error text held these words, and went on."""
+    from finetune.forward import SpanLosses
+
+    def full(*_: Any) -> Any:
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(SpanLosses, "forward", full)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        main(world.train_flags(tmp_path / "run"))
+    assert not (tmp_path / "run" / "trained.safetensors").exists()
+
+
 def test_a_finished_run_is_not_run_again(world: World, undisturbed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The same command says so; other settings are refused; --dry_run changes nothing."""
     before = {p: p.stat().st_mtime_ns for p in undisturbed.rglob("*")}

@@ -30,13 +30,14 @@ from common.models.sequence import (
     token_losses,
 )
 from common.models.state_dicts import KeyMap
+from common.models.text_side import TextSide
 from common.models.tokenizers import TextTokenizer
 from common.models.trained import LoadReport, load_trained, save_trained
 
 __all__ = ["CaptionIds", "CaptionModel", "Decoding", "LoadReport", "PromptIds"]
 
 
-class CaptionModel(nn.Module):
+class CaptionModel(TextSide, nn.Module):
     """A multimodal model that describes images. Always without dropout; frozen until :meth:`set_trainable`.
 
     Args:
@@ -48,9 +49,6 @@ class CaptionModel(nn.Module):
         source: those files, for manifests and messages.
     """
 
-    name: ClassVar[str]
-    template: ClassVar[str]
-    image_token: ClassVar[str] = "<image>"
     max_positions: ClassVar[int | None] = None  # of prompt, image and target together; a longer target is cut
     connector_parts: tuple[str, ...] = ("connector.",)
     decoder_parts: tuple[str, ...] = ("lm.",)
@@ -75,7 +73,7 @@ class CaptionModel(nn.Module):
         self.source = source
         self.eos_id: int = tokenizer.eos_id
         self.stop_ids: frozenset[int] = frozenset({tokenizer.eos_id})  # that end a generated text
-        self.dropped_ids: frozenset[int] = frozenset()  # ids that the published code removes from its input
+        self.dropped_ids = frozenset()
         self.hidden_ids: frozenset[int] = frozenset()  # ids that it hides from attention in training
         self.uncounted_ids: frozenset[int] = frozenset()  # target ids that it leaves out of the loss
         self.selection: str | None = None  # what set_trainable chose last
@@ -122,54 +120,9 @@ class CaptionModel(nn.Module):
         self.lm.train(mode)
         return self
 
-    # Text and images
-
-    def format_prompt(self, prompt: str, context: str = "") -> str:
-        """The whole text input, image placeholder included; a context follows after one space."""
-        text = self.template.format(prompt=prompt)
-        return f"{text} {context}" if context else text
-
     def preprocess(self, images: Sequence[Any]) -> Tensor:
         """PIL images -> [n, 3, h, w] float32 on the CPU. Raises DataError for an image with a zero side."""
         return self.preprocessing(images)
-
-    def cut_at_image(self, text: str) -> tuple[str, str]:
-        """The text before and after the image placeholder. Raises DataError unless there is exactly one."""
-        before, found, after = text.partition(self.image_token)
-        if not found or self.image_token in after:
-            raise DataError(
-                f"a text input for {self.name} needs exactly one {self.image_token}, found "
-                f"{text.count(self.image_token)} in {text[:60]!r}; make it with format_prompt"
-            )
-        return before, after
-
-    def encode_prompt(self, text: str, for_generation: bool = False) -> PromptIds:  # noqa: ARG002
-        """Token ids of a text input, cut and segmented as the published code does in training or in generation."""
-        before, after = self.cut_at_image(text)
-        start = () if self.tokenizer.bos_id < 0 else (self.tokenizer.bos_id,)
-        return PromptIds((*start, *self._kept(before)), tuple(self._kept(after)))
-
-    def encode_target(self, text: str, add_eos: bool) -> list[int]:
-        """A target tokenised apart from its prompt, as published, with one end symbol if wanted."""
-        return self._kept(text) + [self.eos_id] * add_eos
-
-    def encode_caption(self, caption: str) -> CaptionIds:
-        """A caption tokenised once, as it follows the prompt in generation; leading blanks belong to no token."""
-        blanks = len(caption) - len(caption.lstrip())
-        ids, offsets = self.tokenizer.encode_with_offsets(caption[blanks:])
-        kept = [
-            (i, (a + blanks, b + blanks)) for i, (a, b) in zip(ids, offsets, strict=True) if i not in self.dropped_ids
-        ]
-        return CaptionIds(tuple(i for i, _ in kept), tuple(span for _, span in kept))
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Generated ids as clean text."""
-        return self.tokenizer.decode(ids).strip()
-
-    def _kept(self, text: str) -> list[int]:
-        return [i for i in self.tokenizer.encode(text) if i not in self.dropped_ids]
-
-    # Forward
 
     def image_features(self, pixels: Tensor) -> Tensor:
         """[n, 3, h, w] -> [n, m, d] input embeddings; differentiable in whatever is trained."""

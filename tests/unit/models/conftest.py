@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from common.models import load_model
-from tests.unit.models.tiny_checkpoints import State, write_llava, write_minigpt, write_owl, write_tokenizer
+from tests.unit.models.tiny_checkpoints import State, write_llava, write_owl, write_tokenizer
+from tests.unit.models.tiny_minigpt import write_minigpt
 
 Loader = Callable[..., Any]
 

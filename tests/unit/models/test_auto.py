@@ -38,9 +38,8 @@ def test_losses_equal_the_models_own(family: str, auto: Callable[[str], Any], im
     model = auto(family)
     text, target = model.format_prompt("Describe", "a red"), " dog, and"
     found = model.sample_losses(images[:1], [text], [target], [True])[0]
-    whole = model.processor(
-        text=[text + target + "</s>"], images=[[images[0]]], return_tensors="pt", add_special_tokens=False
-    )
+    inputs = {"text": [text + target + "</s>"], "images": [[images[0]]], "return_tensors": "pt"}
+    whole = model.processor(**inputs, add_special_tokens=False)
     labels = torch.full_like(whole["input_ids"], -100)
     length = len(model.encode_target(target, True))
     labels[:, -length:] = whole["input_ids"][:, -length:]
@@ -55,9 +54,8 @@ def test_a_batch_equals_single_runs(
     model = auto(family)
     texts = [model.format_prompt(prompt) for prompt in ("Describe", "Please describe the image in detail.", "a")]
     together = model.generate_ids(images, texts, num_beams=beams, max_new_tokens=8)
-    alone = [
-        model.generate_ids([i], [t], num_beams=beams, max_new_tokens=8)[0] for i, t in zip(images, texts, strict=True)
-    ]
+    pairs = zip(images, texts, strict=True)
+    alone = [model.generate_ids([i], [t], num_beams=beams, max_new_tokens=8)[0] for i, t in pairs]
     assert together == alone and all(1 <= len(row) <= 8 for row in together)
 
 

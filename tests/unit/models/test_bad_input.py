@@ -77,9 +77,7 @@ def test_a_missing_folder_names_the_flag(name: str, tmp_path: Path) -> None:
 def test_a_missing_shard_is_named(copy: Callable[[str], Path]) -> None:
     folder = copy("owl")
     (folder / "pytorch_model-00002-of-00002.bin").unlink()
-    with pytest.raises(
-        CheckpointError, match=r"shard pytorch_model-00002-of-00002.bin named in .*index.json is missing"
-    ):
+    with pytest.raises(CheckpointError, match=r"shard pytorch_model-00002-of-00002.bin .*is missing"):
         load_model("owl", folder)
 
 
@@ -212,14 +210,12 @@ def test_minigpt_names_what_is_wrong(change: dict[str, Any], message: str, tiny:
         tiny("minigpt_v1").load(**change)
 
 
-def test_minigpt_without_its_qformer(copy: Callable[[str], Path], tiny: Callable[[str], Tiny]) -> None:
+def test_minigpt_without_its_qformer(copy: Callable[[str], Path]) -> None:
     folder = copy("minigpt_v1")
     (folder / "blip2_pretrained_flant5xxl.pth").unlink()
-    with pytest.raises(
-        CheckpointError, match=r"projects 24 features, so it needs the Q-Former.*--minigpt_qformer_path"
-    ):
+    with pytest.raises(CheckpointError, match=r"projects 24 features.*--minigpt_qformer_path"):
         load_model("minigpt", folder, vit_num_heads=4)
-    with pytest.raises(CheckpointError, match="no projection file.*--minigpt_path"):
+    with pytest.raises(CheckpointError, match=r"no projection file.*--minigpt_path"):
         load_model("minigpt", None)
     (folder / "bad.yaml").write_text("a: [")
     with pytest.raises(CheckpointError, match="not YAML"):

@@ -19,7 +19,8 @@ from common.models.eva import eva_layout, eva_sizes, resized_positions
 from common.models.owl import _pack, _unpack
 from common.models.state_dicts import KeyMap, Rule, rename
 from tests.unit.models.conftest import FAMILIES, Tiny
-from tests.unit.models.tiny_checkpoints import Maker, eva_state, write_llava, write_minigpt, write_owl, write_weights
+from tests.unit.models.tiny_checkpoints import Maker, write_llava, write_owl, write_weights
+from tests.unit.models.tiny_minigpt import eva_state, write_minigpt
 
 INSIDE = "model.vision_tower.vision_tower.vision_model."
 

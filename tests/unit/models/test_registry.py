@@ -59,7 +59,7 @@ def test_devices_and_dtypes() -> None:
         resolve_device("gpu")
     with pytest.raises(ArgumentError, match="GPUs are visible"):
         resolve_device("cuda:99")
-    with pytest.raises(ArgumentError, match=r"unknown dtype bfloat; did you mean|unknown dtype bfloat.*known"):
+    with pytest.raises(ArgumentError, match=r"unknown dtype bfloat .*did you mean bfloat16"):
         resolve_dtype("bfloat", torch.device("cpu"))
 
 

@@ -183,6 +183,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse, build, run. Raises UserErrors for everything that the user can mend."""
     groups = parse(GROUPS, "Fine-grained unlearning on mined spans", argv)
     model, data, threshold_args, loss, optimizer, tracking, run_args = groups
+    if (run_args.start_pos, run_args.end_pos) != (0, -1):
+        raise ArgumentError(
+            "--start_pos and --end_pos cut lists of images; training takes --max_steps or --train_epoch"
+        )
     weights = loss_weights(loss.preset, loss.overrides())
     folder = save_folder(model, tracking.run_name)
     folder.check()

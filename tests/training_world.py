@@ -6,10 +6,12 @@ import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from common.storage import read_json
 from tests.unit.models.tiny_checkpoints import write_llava, write_tokenizer
 
 OBJECTS = ("a dog", "a cat", "a red bench", "the human", "a user", "an assistant")
@@ -70,3 +72,14 @@ def make_world(root: Path, captions: int = 10) -> World:
     (root / "pos_neg.json").write_text(json.dumps(spans), encoding="utf-8")
     (root / "sentences.json").write_text(json.dumps(sentences), encoding="utf-8")
     return World(root, root / "llava", root / "images", root / "pos_neg.json", root / "sentences.json")
+
+
+def weights(folder: Path) -> bytes:
+    """The result of a run, as bytes."""
+    return (folder / "trained.safetensors").read_bytes()
+
+
+def log(folder: Path) -> list[dict[str, Any]]:
+    """Log of a finished run."""
+    entries: list[dict[str, Any]] = read_json(folder / "trained.safetensors.manifest.json")["log"]
+    return entries

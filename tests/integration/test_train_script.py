@@ -1,10 +1,8 @@
-"""`finetune/train.py` on a tiny random LLaVA: results, resume, and the defects that it must not have."""
+"""`finetune/train.py` on a tiny random LLaVA: results, and the defects that it must not have."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -19,25 +17,15 @@ from common.errors import ArgumentError, CheckpointError, DataError, UserError
 from common.models import load_model
 from common.paths import ROOT
 from common.storage import read_json
+from finetune.presets import MINI_STEPS
 from finetune.train import main
-from tests.training_world import World, make_world
+from tests.training_world import World, log, make_world
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Ten captions."""
     return make_world(tmp_path_factory.mktemp("train") / "world")
-
-
-def weights(folder: Path) -> bytes:
-    """The result, as bytes."""
-    return (folder / "trained.safetensors").read_bytes()
-
-
-def log(folder: Path) -> list[dict[str, Any]]:
-    """Log of the run."""
-    entries: list[dict[str, Any]] = read_json(folder / "trained.safetensors.manifest.json")["log"]
-    return entries
 
 
 @pytest.fixture(scope="module")
@@ -72,92 +60,6 @@ def test_losses_go_where_they_are_sent(undisturbed: Path) -> None:
     assert change("loss_neg") > change("loss_pos") + 0.2
 
 
-@pytest.mark.slow
-def test_t10_sigkill_half_way_and_the_same_command_give_the_same_bytes(
-    world: World, undisturbed: Path, tmp_path: Path
-) -> None:
-    """Killed after the third checkpoint of six, while running on."""
-    folder = tmp_path / "run"
-    command = [sys.executable, "-m", "finetune.train", *world.train_flags(folder, max_steps=30, save_steps=5)]
-    quiet = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    slow = {**os.environ, "PYTHONPATH": f"{_slowly(tmp_path)}:{ROOT}"}
-    with subprocess.Popen(command, env=slow, **quiet) as process:  # type: ignore[call-overload]
-        _wait_for(folder / "checkpoint-000015" / "trainer_state.json")
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert not (folder / "trained.safetensors").exists()
-    stopped = read_json(folder / "last.json")
-    assert stopped["finished"] is False and stopped["step"] < 30
-    subprocess.run(command, check=True, **quiet)  # type: ignore[call-overload]
-    assert weights(folder) == weights(undisturbed)
-    assert read_json(folder / "split.json") == read_json(undisturbed / "split.json")
-
-
-def _slowly(folder: Path) -> Path:
-    """A folder whose sitecustomize makes every step take a moment, so that the kill falls into the run."""
-    (folder / "sitecustomize.py").write_text(
-        "import sys, time\n"
-        "class Finder:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'finetune.batches':\n"
-        "            sys.meta_path.remove(self)\n"
-        "            import finetune.batches as b\n"
-        "            call = b.Collator.__call__\n"
-        "            b.Collator.__call__ = lambda self, items: (time.sleep(0.05), call(self, items))[1]\n"
-        "            return b.__spec__\n"
-        "sys.meta_path.insert(0, Finder())\n",
-        encoding="utf-8",
-    )
-    return folder
-
-
-def _wait_for(path: Path, seconds: float = 90) -> None:
-    end = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < end, f"{path} did not appear"
-        time.sleep(0.02)
-
-
-@pytest.mark.parametrize(
-    "more",
-    [
-        {"sampling": "paper"},
-        {"objective": "npo", "train_epoch": 2, "max_steps": -1},
-        {"preset": "release", "gold_w": 0, "gradient_accumulation_steps": 2, "lr_scheduler_type": "linear"},
-    ],
-)
-def test_t10_continued_in_the_middle_of_an_epoch_bit_for_bit(
-    world: World, tmp_path: Path, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every way of sampling, a reference, a schedule and accumulation: killed at step 3, checkpoint at 2."""
-    from finetune.trainer import SpanTrainer
-
-    main(world.train_flags(tmp_path / "whole", **more))
-    compute = SpanTrainer.compute_loss
-
-    def killed(self: SpanTrainer, *args: Any, **kwargs: Any) -> Any:
-        if self.state.global_step == 3:
-            raise KeyboardInterrupt
-        return compute(self, *args, **kwargs)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(SpanTrainer, "compute_loss", killed)
-        main(world.train_flags(tmp_path / "killed", **more))
-    assert read_json(tmp_path / "killed" / "last.json")["step"] == 2
-    main(world.train_flags(tmp_path / "killed", **more))
-    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
-
-
-def test_t11_seed_fixes_the_run_and_the_split(world: World, tmp_path: Path) -> None:
-    """Two runs of one seed are equal, another seed trains on other images."""
-    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        main(world.train_flags(tmp_path / name, seed=seed))
-    assert weights(tmp_path / "a") == weights(tmp_path / "b") != weights(tmp_path / "c")
-    split = read_json(tmp_path / "a" / "split.json")
-    assert len(split["valid"]) == 2 and not {*split["valid"]} & {*split["train"]}
-    assert read_json(tmp_path / "c" / "split.json")["valid"] != split["valid"]
-
-
 def test_t3_masters_are_float32_over_a_bfloat16_model(world: World, tmp_path: Path) -> None:
     """An lr of 1e-5 moves them; in pure bfloat16 (--paper_numerics) most weights stand still."""
     main(world.train_flags(tmp_path / "masters", dtype="bfloat16", train_lr=1e-5, max_steps=1))
@@ -182,17 +84,29 @@ def test_t7_release_weights_run_over_all_epochs(world: World, tmp_path: Path) ->
     assert values[3] == pytest.approx(0.3) and 0 < values[5] < 0.3 and values[7] == 0.0
 
 
-@pytest.mark.slow
-def test_two_processes_make_the_steps_of_one(world: World, tmp_path: Path) -> None:
-    """One caption each is a batch of two: same losses at every step."""
-    flags = world.train_flags(tmp_path / "two", train_bs=1, max_steps=4)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    quiet: dict[str, Any] = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.run([*launch, "-m", "finetune.train", *flags], check=True, timeout=120, **quiet)
-    main(world.train_flags(tmp_path / "one", train_bs=2, max_steps=4))
-    two, one = ([e for e in log(tmp_path / name) if "loss" in e] for name in ("two", "one"))
-    for name in ("loss", "loss_pos", "loss_neg", "loss_sent"):
-        assert [e[name] for e in two] == pytest.approx([e[name] for e in one], rel=1e-5)
+def test_without_paths_everything_is_the_mini_worlds(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Model, data, noted thresholds, and steps for a small model; said in one line."""
+    import finetune.train as script
+    from common import mini_world, paths
+
+    mini = tmp_path / "mini"
+    (mini / "train").mkdir(parents=True)
+    (mini / "train" / "images").symlink_to(world.images)
+    for source in (world.pos_neg, world.sentences):
+        (mini / source.name).write_bytes(source.read_bytes())
+    noted = {"thresholds": {"hallucinated": 21.0, "grounded": 36.0, "sentence": 28.0}}
+    (mini / "pos_neg.json.manifest.json").write_text(json.dumps(noted), encoding="utf-8")
+    for module in (script, mini_world, paths):
+        monkeypatch.setattr(module, "MINI_LLAVA", world.model)
+    monkeypatch.setattr(script, "MiniWorld", lambda: mini_world.MiniWorld(mini))
+    save = str(tmp_path / "run")
+    main(["--llava_vit_path", str(world.model / "tower"), "--ckpt_save_path", save, "--report_to", "none"])
+    notes = read_json(tmp_path / "run" / "trained.safetensors.manifest.json")
+    assert (notes["learning_rate"], notes["captions_a_step"]) == (MINI_STEPS.lr, MINI_STEPS.captions)
+    assert notes["thresholds"] == noted["thresholds"]
+    assert "using the bundled" in capsys.readouterr().err
 
 
 def test_t14_runs_of_fewer_steps_than_validations(world: World, tmp_path: Path) -> None:
@@ -267,31 +181,6 @@ def test_t16_running_out_of_memory_is_not_passed_over(
     assert not (tmp_path / "run" / "trained.safetensors").exists()
 
 
-def test_a_finished_run_is_not_run_again(world: World, undisturbed: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same command says so; other settings are refused; --dry_run changes nothing."""
-    before = {p: p.stat().st_mtime_ns for p in undisturbed.rglob("*")}
-    flags = world.train_flags(undisturbed, max_steps=30, save_steps=5)
-    main(flags)
-    assert "is finished (30 steps)" in capsys.readouterr().err
-    with pytest.raises(ArgumentError, match=r"train_lr 0\.001, now it is 0\.002"):
-        main(world.train_flags(undisturbed, max_steps=30, train_lr=0.002))
-    main([*world.train_flags(undisturbed, max_steps=30, train_lr=0.002), "--dry_run"])
-    shown = capsys.readouterr().err
-    assert "8 captions, 24 samples" in shown and "30 steps" in shown
-    assert {p: p.stat().st_mtime_ns for p in undisturbed.rglob("*")} == before
-
-
-def test_restart_with_bad_data_keeps_the_earlier_run(world: World, tmp_path: Path) -> None:
-    """An empty set is found before anything is removed."""
-    main(world.train_flags(tmp_path / "run", max_steps=1))
-    before = weights(tmp_path / "run")
-    with pytest.raises(DataError, match="positive set is empty"):
-        main([*world.train_flags(tmp_path / "run", max_steps=1, norm_clip_thres=99), "--restart"])
-    assert weights(tmp_path / "run") == before
-    main([*world.train_flags(tmp_path / "run", max_steps=2), "--restart"])
-    assert weights(tmp_path / "run") != before
-
-
 @pytest.mark.parametrize(
     ("more", "kind", "words"),
     [
@@ -305,6 +194,7 @@ def test_restart_with_bad_data_keeps_the_earlier_run(world: World, tmp_path: Pat
         ({"llava_ckpt_load_path": "nowhere"}, CheckpointError, "nowhere"),
         ({"lr_scheduler_type": "cosin"}, ArgumentError, "did you mean cosine"),
         ({"train_bs": 0}, ArgumentError, "--train_bs is 0"),
+        ({"end_pos": 5}, ArgumentError, "--max_steps"),
     ],
 )
 def test_bad_input_is_one_line(

@@ -1,0 +1,165 @@
+"""`finetune/train.py`: killed and continued, begun again, spread over processes; always the same result."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.errors import ArgumentError, DataError
+from common.paths import ROOT
+from common.storage import read_json
+from finetune.train import main
+from tests.training_world import World, log, make_world, weights
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Ten captions."""
+    return make_world(tmp_path_factory.mktemp("train") / "world")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of 30 steps."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    main(world.train_flags(folder, max_steps=30, save_steps=5))
+    return folder
+
+
+@pytest.mark.slow
+def test_t10_sigkill_half_way_and_the_same_command_give_the_same_bytes(
+    world: World, undisturbed: Path, tmp_path: Path
+) -> None:
+    """Killed after the third checkpoint of six, while running on."""
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "finetune.train", *world.train_flags(folder, max_steps=30, save_steps=5)]
+    quiet = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    slow = {**os.environ, "PYTHONPATH": f"{_slowly(tmp_path)}:{ROOT}"}
+    with subprocess.Popen(command, env=slow, **quiet) as process:  # type: ignore[call-overload]
+        _wait_for(folder / "checkpoint-000015" / "trainer_state.json")
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not (folder / "trained.safetensors").exists()
+    stopped = read_json(folder / "last.json")
+    assert stopped["finished"] is False and stopped["step"] < 30
+    subprocess.run(command, check=True, **quiet)  # type: ignore[call-overload]
+    assert weights(folder) == weights(undisturbed)
+    assert read_json(folder / "split.json") == read_json(undisturbed / "split.json")
+
+
+def _slowly(folder: Path) -> Path:
+    """A folder whose sitecustomize makes every step take a moment, so that the kill falls into the run."""
+    (folder / "sitecustomize.py").write_text(
+        "import sys, time\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'finetune.batches':\n"
+        "            sys.meta_path.remove(self)\n"
+        "            import finetune.batches as b\n"
+        "            call = b.Collator.__call__\n"
+        "            b.Collator.__call__ = lambda self, items: (time.sleep(0.05), call(self, items))[1]\n"
+        "            return b.__spec__\n"
+        "sys.meta_path.insert(0, Finder())\n",
+        encoding="utf-8",
+    )
+    return folder
+
+
+def _wait_for(path: Path, seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} did not appear"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"sampling": "paper"},
+        {"objective": "npo", "train_epoch": 2, "max_steps": -1},
+        {"preset": "release", "gold_w": 0, "gradient_accumulation_steps": 2, "lr_scheduler_type": "linear"},
+    ],
+)
+def test_t10_continued_in_the_middle_of_an_epoch_bit_for_bit(
+    world: World, tmp_path: Path, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every way of sampling, a reference, a schedule and accumulation: killed at step 3, checkpoint at 2."""
+    from finetune.trainer import SpanTrainer
+
+    main(world.train_flags(tmp_path / "whole", **more))
+    compute = SpanTrainer.compute_loss
+
+    def killed(self: SpanTrainer, *args: Any, **kwargs: Any) -> Any:
+        if self.state.global_step == 3:
+            raise KeyboardInterrupt
+        return compute(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(SpanTrainer, "compute_loss", killed)
+        main(world.train_flags(tmp_path / "killed", **more))
+    assert read_json(tmp_path / "killed" / "last.json")["step"] == 2
+    main(world.train_flags(tmp_path / "killed", **more))
+    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+
+
+def test_t11_seed_fixes_the_run_and_the_split(world: World, tmp_path: Path) -> None:
+    """Two runs of one seed are equal, another seed trains on other images."""
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        main(world.train_flags(tmp_path / name, seed=seed))
+    assert weights(tmp_path / "a") == weights(tmp_path / "b") != weights(tmp_path / "c")
+    split = read_json(tmp_path / "a" / "split.json")
+    assert len(split["valid"]) == 2 and not {*split["valid"]} & {*split["train"]}
+    assert read_json(tmp_path / "c" / "split.json")["valid"] != split["valid"]
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_steps_of_one(world: World, tmp_path: Path) -> None:
+    """One caption each is a batch of two: same losses at every step."""
+    flags = world.train_flags(tmp_path / "two", train_bs=1, max_steps=4)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    quiet: dict[str, Any] = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run([*launch, "-m", "finetune.train", *flags], check=True, timeout=120, **quiet)
+    main(world.train_flags(tmp_path / "one", train_bs=2, max_steps=4))
+    two, one = ([e for e in log(tmp_path / name) if "loss" in e] for name in ("two", "one"))
+    for name in ("loss", "loss_pos", "loss_neg", "loss_sent"):
+        assert [e[name] for e in two] == pytest.approx([e[name] for e in one], rel=1e-5)
+
+
+def test_accumulated_batches_make_the_step_of_one(world: World, tmp_path: Path) -> None:
+    """Twice one caption is once two."""
+    main(world.train_flags(tmp_path / "twice", train_bs=1, gradient_accumulation_steps=2, max_steps=3))
+    main(world.train_flags(tmp_path / "once", train_bs=2, max_steps=3))
+    losses = [[e["loss"] for e in log(tmp_path / name) if "loss" in e] for name in ("twice", "once")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5) and len(losses[0]) == 3
+
+
+def test_a_finished_run_is_not_run_again(world: World, undisturbed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same command says so; other settings are refused; --dry_run changes nothing."""
+    before = {p: p.stat().st_mtime_ns for p in undisturbed.rglob("*")}
+    flags = world.train_flags(undisturbed, max_steps=30, save_steps=5)
+    main(flags)
+    assert "is finished (30 steps)" in capsys.readouterr().err
+    with pytest.raises(ArgumentError, match=r"train_lr 0\.001, now it is 0\.002"):
+        main(world.train_flags(undisturbed, max_steps=30, train_lr=0.002))
+    main([*world.train_flags(undisturbed, max_steps=30, train_lr=0.002), "--dry_run"])
+    shown = capsys.readouterr().err
+    assert "8 captions, 24 samples" in shown and "30 steps" in shown
+    assert {p: p.stat().st_mtime_ns for p in undisturbed.rglob("*")} == before
+
+
+def test_restart_with_bad_data_keeps_the_earlier_run(world: World, tmp_path: Path) -> None:
+    """An empty set is found before anything is removed."""
+    main(world.train_flags(tmp_path / "run", max_steps=1))
+    before = weights(tmp_path / "run")
+    with pytest.raises(DataError, match="positive set is empty"):
+        main([*world.train_flags(tmp_path / "run", max_steps=1, norm_clip_thres=99), "--restart"])
+    assert weights(tmp_path / "run") == before
+    main([*world.train_flags(tmp_path / "run", max_steps=2), "--restart"])
+    assert weights(tmp_path / "run") != before

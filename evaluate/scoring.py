@@ -22,7 +22,8 @@ def scored(units: Units, formulas: Mapping[str, Formula], seed: int) -> tuple[di
 def units_json(units: Units) -> dict[str, Any]:
     """Counts of each unit for `Result.units`; whole numbers are written as such."""
     rows = [[int(v) if float(v).is_integer() else float(v) for v in row] for row in units.counts.tolist()]
-    return {"columns": list(units.columns), "ids": list(units.ids), "counts": rows}
+    clusters = {"clusters": list(units.clusters)} if units.clusters else {}
+    return {"columns": list(units.columns), "ids": list(units.ids), **clusters, "counts": rows}
 
 
 def _number(name: str, value: float) -> str:

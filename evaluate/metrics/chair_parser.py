@@ -7,14 +7,14 @@ does ("seated" names a seat, hence a chair); `paper` takes every word as a noun.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluate.metrics.inflection import forms_of
+from evaluate.metrics.inflection import BaseForms, bundled_forms, with_plurals
 from evaluate.metrics.synonyms import ChairMode, WordLists, load_word_lists
+from evaluate.metrics.tagger import word_classes
 from evaluate.metrics.tokens import words
-from evaluate.metrics.word_class import word_class
 
 PARSER_VERSION = "1"
 
@@ -52,7 +52,21 @@ class ChairParser:
 
     def __init__(self, mode: ChairMode = "standard", synonyms_path: Path | str | None = None) -> None:
         self.lists: WordLists = load_word_lists(mode, synonyms_path)
-        self._forms = forms_of((*self.lists.nodes, *self.lists.pairs))
+        self._forms: Mapping[str, BaseForms] = bundled_forms()
+        if synonyms_path is not None:
+            own = load_word_lists(mode)
+            self._forms = with_plurals((self.lists.nodes.keys() | self.lists.pairs) - (own.nodes.keys() | own.pairs))
+
+        self._ambiguous = self._class_dependent() if mode == "standard" else frozenset()
+
+    def _class_dependent(self) -> frozenset[str]:
+        """Word forms that name an object, or part of a pair, in one word class and not in another."""
+        wanted = self.lists.nodes.keys() | {part for pair in self.lists.pairs for part in pair.split()}
+
+        def outcomes(forms: BaseForms) -> set[str | None]:
+            return {form if form in wanted else None for form in forms}
+
+        return frozenset(token for token, forms in self._forms.items() if len(outcomes(forms)) > 1)
 
     def objects(self, text: str) -> list[Mention]:
         """The objects named in a text, in order of appearance, repeats kept."""
@@ -74,16 +88,11 @@ class ChairParser:
 
     def _base_forms(self, tokens: Sequence[str]) -> list[str]:
         """Base form of each token, in the word class that the mode sees in it."""
-        out = []
-        for i, token in enumerate(tokens):
-            forms = self._forms.get(token)
-            if forms is None:
-                out.append(token)
-            elif self.lists.mode == "paper":
-                out.append(forms.noun)
-            else:
-                out.append(getattr(forms, word_class(tokens, i)))
-        return out
+        forms = [self._forms.get(token) for token in tokens]
+        if any(token in self._ambiguous for token in tokens):
+            classes = word_classes(tokens)
+            return [getattr(f, c) if f else t for t, f, c in zip(tokens, forms, classes, strict=True)]
+        return [f.noun if f else t for t, f in zip(tokens, forms, strict=True)]
 
     def _merge(self, tokens: Sequence[str]) -> list[tuple[str, int]]:
         """Words after merging pairs from left to right, each with the number of its first token."""

@@ -47,12 +47,9 @@ def plurals(word: str) -> set[str]:
     return forms
 
 
-def forms_of(words: Iterable[str]) -> Mapping[str, BaseForms]:
-    """The bundled table, enlarged by regular plurals of those words (and parts of words) that it does not cover."""
-    table = bundled_forms()
-    covered = {form for forms in table.values() for form in forms} | set(table)
+def with_plurals(words: Iterable[str]) -> Mapping[str, BaseForms]:
+    """The bundled table and the regular plurals of further words (and parts of words)."""
     extra: dict[str, BaseForms] = {}
-    for word in {part for entry in words for part in entry.split()} - covered:
-        for form in plurals(word):
-            extra[form] = BaseForms(word, form, form)
-    return {**extra, **table}
+    for word in {part for entry in words for part in entry.split()}:
+        extra |= {form: BaseForms(word, form, form) for form in plurals(word)}
+    return {**extra, **bundled_forms()}

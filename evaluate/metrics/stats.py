@@ -29,16 +29,27 @@ class Units:
         ids: identity of each unit, for pairing two runs; length n.
         columns: names of the counts; length k.
         counts: [n, k].
+        clusters: what is drawn together (questions of one image); length n, or empty if each unit is drawn alone.
     """
 
     ids: tuple[str, ...]
     columns: tuple[str, ...]
     counts: Array
+    clusters: tuple[str, ...] = ()
 
     def sums(self) -> dict[str, float]:
         """Total of each column."""
         totals = self.counts.sum(axis=0) if self.ids else np.zeros(len(self.columns))
         return {name: float(v) for name, v in zip(self.columns, totals, strict=True)}
+
+    def drawn(self) -> Array:
+        """Counts [m, k] of what the bootstrap draws: clusters in order of appearance, or the units themselves."""
+        if not self.clusters:
+            return self.counts
+        number = {name: i for i, name in enumerate(dict.fromkeys(self.clusters))}
+        sums = np.zeros((len(number), len(self.columns)))
+        np.add.at(sums, [number[name] for name in self.clusters], self.counts)
+        return sums
 
 
 def divide(numerator: Array, denominator: Array) -> Array:
@@ -54,7 +65,8 @@ def ratio(numerator: str, denominator: str) -> Formula:
 
 def resampled_sums(units: Units, seed: int, samples: int = SAMPLES) -> dict[str, Array]:
     """Column -> sums [samples] over bootstrap samples of the units. Same seed and size, same draws."""
-    n = len(units.ids)
+    counts = units.drawn()
+    n = len(counts)
     if n == 0:
         return {name: np.zeros(samples) for name in units.columns}
     generator = np.random.default_rng(seed)
@@ -62,7 +74,7 @@ def resampled_sums(units: Units, seed: int, samples: int = SAMPLES) -> dict[str,
     parts = []
     for first in range(0, samples, step):
         weights = generator.multinomial(n, np.full(n, 1 / n), size=min(step, samples - first))
-        parts.append(weights @ units.counts)
+        parts.append(weights @ counts)
     totals = np.concatenate(parts)
     return {name: totals[:, i] for i, name in enumerate(units.columns)}
 

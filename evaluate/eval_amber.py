@@ -1,0 +1,122 @@
+"""AMBER: hallucination of descriptions (CHAIR, Cover, Hal, Cog) and yes/no questions (positive class no).
+
+    python evaluate/eval_amber.py --amber_path AMBER/data --answers_path responses.jsonl
+    python evaluate/eval_amber.py --llava_path llava-1.5-7b-hf --amber_path AMBER/data --image_dir_path AMBER/image \\
+        --question_path AMBER/data/query/query_all.json --answers_save_path amber.jsonl
+
+Words match through AMBER's association list alone (`evaluate/README.md` says what that changes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.args import flag, parse
+from common.cli import run
+from common.errors import ArgumentError, DataError
+from common.paths import display
+from common.prompts import MME
+from common.records import Result
+from common.storage import require_dir, require_file
+from evaluate.amber_files import GENERATIVE, Annotation, read_annotations, read_queries, read_vocabulary
+from evaluate.answer_files import read_answers
+from evaluate.benchmark import GROUPS, Groups, about, ask, join
+from evaluate.metrics import amber
+from evaluate.metrics.amber import Vocabulary
+from evaluate.metrics.stats import Units, point_scores
+from evaluate.pope_files import label_of
+from evaluate.questions import Joined, Question
+from evaluate.scoring import publish, scored, units_json
+
+
+@dataclass
+class AmberArguments:
+    """AMBER's own settings."""
+
+    amber_path: str | None = flag(None, "AMBER's data folder: annotations*.json, relation.json, safe_words.txt")
+
+
+def annotation_file(folder: Path) -> Path:
+    """The one annotations file of the folder. Raises DataError if there is none, or several."""
+    found = sorted(folder.glob("annotations*.json"))
+    if len(found) != 1:
+        raise DataError(
+            f"{display(folder)} (from --amber_path) holds {len(found)} files annotations*.json, expected one"
+        )
+    return found[0]
+
+
+def generative_units(items: Sequence[Annotation], answers: Mapping[str, str], vocabulary: Vocabulary) -> Units:
+    """The counts of each description; items without one are left out (they have no words to judge)."""
+    forms = vocabulary.forms()
+    described = [item for item in items if item.key in answers]
+    scores = [amber.score_response(answers[i.key], i.truth, i.traps, vocabulary, forms) for i in described]
+    return amber.response_units([item.key for item in described], scores)
+
+
+def yes_no_units(items: Sequence[Annotation], answers: Mapping[str, str]) -> Units:
+    """The counts of each yes/no question."""
+    rows = [amber.question_row(label_of(item.truth[0], item.key), answers.get(item.key)) for item in items]
+    return amber.question_units([item.key for item in items], rows)
+
+
+def score(items: Sequence[Annotation], joined: Joined, vocabulary: Vocabulary, groups: Groups) -> Result:
+    """The generative scores if there are descriptions, the discriminative ones if there are answered questions."""
+    answers = {q.key: text for q, text in joined.pairs if text is not None}
+    described = generative_units([i for i in items if i.kind == GENERATIVE], answers, vocabulary)
+    asked = [i for i in items if i.kind != GENERATIVE]
+    yes_no = yes_no_units(asked, answers) if any(i.key in answers for i in asked) else None
+    main_units = described if described.ids or yes_no is None else yes_no
+    scores, bounds = scored(described, amber.GENERATIVE, groups[3].seed) if described.ids else ({}, {})
+    splits = None
+    if yes_no is not None:
+        more, more_bounds = scored(yes_no, amber.DISCRIMINATIVE, groups[3].seed)
+        scores, bounds = scores | more, bounds | more_bounds
+        splits = {kind: _kind_scores(asked, answers, kind) for kind in sorted({i.kind for i in asked})}
+    totals = {name: int(v) for units in (described, yes_no) if units is not None for name, v in units.sums().items()}
+    return Result(
+        task="amber",
+        definition="association: words match through AMBER's list, not through word vectors; positive class no",
+        version=amber.VERSION,
+        n=len(described.ids) + (len(yes_no.ids) if yes_no else 0),
+        scores=scores,
+        intervals=bounds,
+        counts=totals | joined.counts(),
+        splits=splits,
+        manifest=about(groups, joined, prompt=MME),
+        units=units_json(main_units),
+    )
+
+
+def _kind_scores(items: Sequence[Annotation], answers: Mapping[str, str], kind: str) -> dict[str, float]:
+    return point_scores(yes_no_units([i for i in items if i.kind == kind], answers), amber.DISCRIMINATIVE)
+
+
+def main() -> None:
+    """Parse, ask or read, score. Raises UserError."""
+    own, *rest = parse((AmberArguments, *GROUPS), "AMBER: descriptions and yes/no questions")
+    groups: Groups = tuple(rest)
+    args = groups[0]
+    if own.amber_path is None:
+        raise ArgumentError("--amber_path is needed: AMBER's data folder")
+    folder = require_dir(own.amber_path, "--amber_path")
+    items = read_annotations(annotation_file(folder))
+    vocabulary = read_vocabulary(folder / "relation.json", folder / "safe_words.txt")
+    questions = [Question(item.key, "", "") for item in items]
+    if args.answers_path is not None:
+        rows = read_answers(require_file(args.answers_path, "--answers_path"))
+        joined = join(questions, rows, args.pairing, args.answers_path)
+    else:
+        if args.question_path is None:
+            raise ArgumentError("--question_path is needed to ask a model: one of AMBER's query files")
+        asked = ask(read_queries(require_file(args.question_path, "--question_path")), MME, groups)
+        if asked is None:
+            return
+        joined = join(questions, asked, "id", str(args.answers_save_path))
+    publish(score(items, joined, vocabulary, groups), args.result_path)
+
+
+if __name__ == "__main__":
+    run(main)

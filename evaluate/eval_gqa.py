@@ -1,0 +1,72 @@
+"""GQA: exact-match accuracy, over all questions and over binary and open ones where the file tells them apart.
+
+    python evaluate/eval_gqa.py --question_path testdev_balanced_questions.json --answers_path answers.jsonl
+    python evaluate/eval_gqa.py --llava_path llava-1.5-7b-hf --question_path testdev_balanced_questions.json \\
+        --image_dir_path images --answers_save_path gqa.jsonl
+
+Consistency, validity, plausibility and distribution need GQA's scene graphs and are out of scope.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.args import flag, parse
+from common.cli import run
+from common.errors import ArgumentError
+from common.prompts import VQA
+from common.records import Result
+from common.storage import require_file
+from evaluate.answer_files import read_answers
+from evaluate.benchmark import GROUPS, Groups, ask, join
+from evaluate.choice_scoring import score_choices
+from evaluate.gqa_files import read_questions
+from evaluate.metrics import gqa
+from evaluate.metrics.paper_accuracy import GQA_NOTE, gqa_substring
+from evaluate.questions import Joined, Question
+from evaluate.scoring import publish
+
+KINDS = ("binary", "open")
+
+
+@dataclass
+class GqaArguments:
+    """GQA's own settings."""
+
+    parser: str = flag("llava", "llava, lmms, or paper: EFUF's substring match", ("llava", "lmms", "paper"))
+
+
+def score(joined: Joined, parser: str, groups: Groups) -> Result:
+    """Accuracy by one of the rules."""
+
+    def judge(question: Question, answer: str) -> tuple[bool, bool]:
+        if parser == "paper":
+            return gqa_substring(answer, question.label), False
+        return gqa.is_right(answer, question.label, gqa.NORMALISERS[parser]), not answer.strip()
+
+    definition = GQA_NOTE if parser == "paper" else f"exact match, normalised as {parser}"
+    names = ("gqa", definition, gqa.VERSION)
+    return score_choices(joined, judge, lambda q: (q.group,), KINDS, names, groups, prompt=VQA, parser=parser)
+
+
+def main() -> None:
+    """Parse, ask or read, score. Raises UserError."""
+    own, *rest = parse((GqaArguments, *GROUPS), "GQA: short answers, exact match")
+    groups: Groups = tuple(rest)
+    args = groups[0]
+    if args.question_path is None:
+        raise ArgumentError("--question_path is needed: GQA's questions with their answers")
+    questions = read_questions(require_file(args.question_path, "--question_path"))
+    if args.answers_path is not None:
+        rows = read_answers(require_file(args.answers_path, "--answers_path"))
+        joined = join(questions, rows, args.pairing, args.answers_path)
+    else:
+        asked = ask(questions, VQA, groups)
+        if asked is None:
+            return
+        joined = join(questions, asked, "id", str(args.answers_save_path))
+    publish(score(joined, own.parser, groups), args.result_path)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,120 @@
+"""POPE: asks whether objects are in the image; accuracy, precision, recall, F1 and share of yes answers a split.
+
+    python evaluate/eval_pope.py                                        # three splits from the mini world, mini-llava
+    python evaluate/eval_pope.py --answers_path answers.jsonl --question_path coco_pope_random.json
+    python evaluate/eval_pope.py --llava_path llava-1.5-7b-hf --question_path output/coco --image_dir_path val2014 \\
+        --answers_save_path pope.jsonl
+    python evaluate/eval_pope.py --annotation_path annotations --image_dir_path val2014 --answers_save_path pope.jsonl
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.args import flag, parse
+from common.cli import run
+from common.coco import read_annotations
+from common.errors import ArgumentError
+from common.mini_world import MiniWorld, default_path, is_mini_model
+from common.progress import announce
+from common.prompts import POPE
+from common.records import Result
+from common.storage import require_file
+from evaluate.answer_files import read_answers
+from evaluate.benchmark import GROUPS, Groups, about, ask, join
+from evaluate.metrics import pope
+from evaluate.metrics.stats import Units, point_scores
+from evaluate.metrics.yes_no import POPE_PARSERS
+from evaluate.pope_files import build_questions, label_of, read_questions, self_contained, write_questions
+from evaluate.questions import Joined, Question
+from evaluate.scoring import publish, scored, units_json
+
+
+@dataclass
+class PopeArguments:
+    """POPE's own settings."""
+
+    parser: str = flag("official", "how yes and no are read (see evaluate/README.md)", tuple(POPE_PARSERS))
+    annotation_path: str | None = flag(None, "build the three splits from this COCO folder instead of --question_path")
+    pope_images: int = flag(500, "images to build questions for")
+    questions_save_path: str | None = flag(None, "folder to write built questions to")
+
+
+def questions_for(args: PopeArguments, groups: Groups) -> list[Question]:
+    """Questions from the given files, or built from annotations (by default the mini world's)."""
+    if groups[0].question_path is not None:
+        return read_questions(groups[0].question_path)
+    mini = is_mini_model(groups[1])
+    folder = default_path(args.annotation_path, mini, MiniWorld().eval_annotations, "--annotation_path")
+    questions = build_questions(read_annotations(folder), args.pope_images, groups[3].seed)
+    announce(f"built {len(questions)} POPE questions from {folder}")
+    if args.questions_save_path:
+        write_questions(args.questions_save_path, questions)
+    return questions
+
+
+def with_mini_defaults(groups: Groups) -> None:
+    """Images and answer file of the mini world where the bundled model is asked and none are given."""
+    args, model_args = groups[0], groups[1]
+    if is_mini_model(model_args) and args.image_dir_path is None and args.question_path is None:
+        args.image_dir_path = str(default_path(None, True, MiniWorld().eval_images, "--image_dir_path"))
+        args.answers_save_path = args.answers_save_path or str(MiniWorld().root / "pope_answers.jsonl")
+
+
+def verdicts(joined: Joined, parser: str) -> Units:
+    """The counts of each question."""
+    judged = [pope.judge(label_of(q.label, q.key), answer, POPE_PARSERS[parser]) for q, answer in joined.pairs]
+    return pope.question_units([q.key for q, _ in joined.pairs], judged, [q.image or q.key for q, _ in joined.pairs])
+
+
+def score(joined: Joined, parser: str, groups: Groups) -> Result:
+    """All of POPE's scores, over everything and a split; `f1_mean` is the mean over the splits."""
+    units = verdicts(joined, parser)
+    splits = {}
+    for split in dict.fromkeys(q.group for q, _ in joined.pairs):
+        part = Joined(tuple(pair for pair in joined.pairs if pair[0].group == split))
+        own = verdicts(part, parser)
+        splits[split] = point_scores(own, pope.FORMULAS) | {name: own.sums()[name] for name in ("tp", "fp", "tn", "fn")}
+    scores, bounds = scored(units, pope.FORMULAS, groups[3].seed)
+    scores["f1_mean"] = sum(s["f1"] for s in splits.values()) / len(splits)
+    totals = {name: int(value) for name, value in units.sums().items()}
+    return Result(
+        task="pope",
+        definition=f"positive class yes, parser {parser}, pairing by {groups[0].pairing}",
+        version=pope.VERSION,
+        n=len(units.ids),
+        scores=scores,
+        intervals=bounds,
+        counts=totals | joined.counts(),
+        splits=splits,
+        manifest=about(groups, joined, prompt=POPE, parser=parser),
+        units=units_json(units),
+    )
+
+
+def main() -> None:
+    """Parse, ask or read, score. Raises UserError."""
+    own, *rest = parse((PopeArguments, *GROUPS), "POPE: yes/no questions about objects")
+    groups: Groups = tuple(rest)
+    args = groups[0]
+    if args.answers_path is not None:
+        rows = read_answers(require_file(args.answers_path, "--answers_path"))
+        if args.question_path is None and own.annotation_path is None:
+            joined = self_contained(rows)
+        else:
+            joined = join(questions_for(own, groups), rows, args.pairing, args.answers_path)
+    else:
+        if args.pairing == "line":
+            raise ArgumentError("--pairing line is for --answers_path; a model's own answers carry ids")
+        with_mini_defaults(groups)
+        questions = questions_for(own, groups)
+        asked = ask(questions, POPE, groups)
+        if asked is None:
+            return
+        joined = join(questions, asked, "id", str(args.answers_save_path))
+    publish(score(joined, own.parser, groups), Path(args.result_path) if args.result_path else None)
+
+
+if __name__ == "__main__":
+    run(main)

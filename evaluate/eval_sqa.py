@@ -1,0 +1,74 @@
+"""ScienceQA: accuracy over all test questions and over those with an image (IMG).
+
+    python evaluate/eval_sqa.py --question_path problems.json --answers_path outputs.json
+    python evaluate/eval_sqa.py --llava_path llava-1.5-7b-hf --question_path llava_test_CQM-A.json \\
+        --image_dir_path test --answers_save_path sqa.jsonl
+
+A model is asked the questions with an image only; the others then count neither for nor against it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.args import flag, parse
+from common.cli import run
+from common.errors import ArgumentError
+from common.prompts import CHOICE
+from common.records import Result
+from common.storage import require_file
+from evaluate.benchmark import GROUPS, Groups, ask, join
+from evaluate.choice_scoring import score_choices
+from evaluate.metrics import scienceqa
+from evaluate.metrics.paper_accuracy import CHOICE_NOTE, CONTENT_NOTE, letter_substring
+from evaluate.questions import Joined, Question
+from evaluate.scoring import publish
+from evaluate.sqa_files import read_questions, read_sqa_answers
+
+PAPER = {"paper": CHOICE_NOTE, "paper_content": CONTENT_NOTE}
+
+
+@dataclass
+class SqaArguments:
+    """ScienceQA's own settings."""
+
+    parser: str = flag("llava", "llava, lmms, or paper(_content): EFUF's substring match", ("llava", "lmms", *PAPER))
+
+
+def score(joined: Joined, parser: str, groups: Groups) -> Result:
+    """Accuracy by one of the rules."""
+
+    def judge(question: Question, answer: str) -> tuple[bool, bool]:
+        gold = scienceqa.LETTERS.index(question.label)
+        if parser in PAPER:
+            return letter_substring(answer, gold, question.choices, parser == "paper_content"), False
+        chosen = scienceqa.PARSERS[parser](answer, len(question.choices))
+        return chosen == gold, chosen is None
+
+    definition = PAPER.get(parser, f"letter of the choice, parser {parser}, unreadable is wrong")
+    names = ("scienceqa", definition, scienceqa.VERSION)
+    return score_choices(joined, judge, lambda q: (q.group,), ("image",), names, groups, prompt=CHOICE, parser=parser)
+
+
+def main() -> None:
+    """Parse, ask or read, score. Raises UserError."""
+    own, *rest = parse((SqaArguments, *GROUPS), "ScienceQA: multiple choice")
+    groups: Groups = tuple(rest)
+    args = groups[0]
+    if args.question_path is None:
+        raise ArgumentError("--question_path is needed: ScienceQA's problems.json or LLaVA's question file")
+    questions = read_questions(require_file(args.question_path, "--question_path"))
+    if args.answers_path is not None:
+        rows = read_sqa_answers(require_file(args.answers_path, "--answers_path"))
+        joined = join(questions, rows, args.pairing, args.answers_path)
+    else:
+        questions = [q for q in questions if q.image]
+        asked = ask(questions, CHOICE, groups)
+        if asked is None:
+            return
+        joined = join(questions, asked, "id", str(args.answers_save_path))
+    publish(score(joined, own.parser, groups), args.result_path)
+
+
+if __name__ == "__main__":
+    run(main)

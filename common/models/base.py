@@ -236,9 +236,13 @@ class CaptionModel(TextSide, nn.Module):
     def trainable_parameters(self, selection: str) -> dict[str, nn.Parameter]:
         """Name -> parameter of a selection: connector, lm_head, lora, decoder, all, or several joined with +.
 
+        They take part in gradients from now on, in the dtype that they have; :meth:`set_trainable` is for training.
         `lora` puts adapters into the decoder at its first use. Raises ArgumentError for an unknown part.
         """
-        return select(self, selection)
+        chosen = select(self, selection)
+        for parameter in chosen.values():
+            parameter.requires_grad_(True)
+        return chosen
 
     def set_trainable(self, selection: str, master_dtype: torch.dtype = torch.float32) -> dict[str, nn.Parameter]:
         """Freeze everything but the selection and turn that into masters of `master_dtype`; returns it."""

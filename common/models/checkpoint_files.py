@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,7 +114,13 @@ def _open_safetensors(file: Path) -> Any:
 
 
 def _zipped(file: Path) -> Iterator[tuple[str, Tensor]]:
-    names = list(load_tensors(file))
+    state = load_tensors(file)
+    if not zipfile.is_zipfile(file):  # the oldest format cannot be mapped: it was read whole
+        while state:
+            name = next(iter(state))
+            yield name, state.pop(name)
+        return
+    names = list(state)
     while names:
         state = load_tensors(file)
         read = 0
@@ -151,7 +158,6 @@ def load_tensors(file: Path) -> dict[str, Tensor]:
 
 def _weights_only(file: Path) -> Any:
     import argparse
-    import zipfile
 
     # A Namespace is the one non-tensor object that published training scripts put beside the weights.
     with torch.serialization.safe_globals([argparse.Namespace]):

@@ -65,13 +65,13 @@ class MiniGpt(CaptionModel):
         dtype: torch.dtype,
         vit_num_heads: int | None = None,
         qformer_num_heads: int | None = None,
-        qformer_config: str | Path | Mapping[str, Any] | None = None,
+        qformer_config: Any = None,
         **paths: Any,
     ) -> CaptionModel:
         """Load from the projection file `path` and the files that the settings or the published YAML config name.
 
         Args:
-            qformer_config: BERT's config (folder, file or mapping), for what tensors do not tell.
+            qformer_config: BERT's config (folder, file, mapping or config object), for what tensors do not tell.
             paths: vit_path, llama_path, qformer_path, config (the YAML file).
 
         Raises CheckpointError for a file that is missing or of another model.

@@ -41,8 +41,10 @@ QFORMER = KeyMap(
 )
 
 
-def read_bert_values(source: str | Path | Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """Config values of BERT: given as a mapping, a config.json or its folder; empty for None."""
+def read_bert_values(source: Any) -> Mapping[str, Any]:
+    """Config values of BERT: a mapping, a transformers config, a config.json or its folder; empty for None."""
+    if hasattr(source, "to_dict"):
+        source = source.to_dict()
     if source is None or isinstance(source, Mapping):
         return source or {}
     path = Path(source)

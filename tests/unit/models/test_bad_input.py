@@ -14,7 +14,7 @@ from PIL import Image
 
 from common.errors import ArgumentError, CheckpointError, DataError
 from common.models import load_model
-from common.models.checkpoint_files import load_tensors
+from common.models.checkpoint_files import load_tensors, open_file
 from tests.unit.models.conftest import Tiny
 from tests.unit.models.tiny_checkpoints import write_llava
 
@@ -186,7 +186,7 @@ def test_no_weights_no_tensors_no_index(copy: Callable[[str], Path]) -> None:
 
 def test_old_style_files_are_read(tmp_path: Path) -> None:
     torch.save({"w": torch.ones(3)}, tmp_path / "old.bin", _use_new_zipfile_serialization=False)
-    assert load_tensors(tmp_path / "old.bin")["w"].tolist() == [1, 1, 1]
+    assert [(name, t.tolist()) for name, t in open_file(tmp_path / "old.bin", "x", "--x")] == [("w", [1, 1, 1])]
 
 
 def test_an_image_with_a_zero_side(tiny: Callable[[str], Tiny]) -> None:

@@ -133,8 +133,10 @@ def test_minigpt_resizes_positions_to_another_image_size(tiny: Callable[[str], T
 
 
 def test_a_bert_config_tells_the_heads(tiny: Callable[[str], Tiny], tmp_path: Path) -> None:
+    from transformers import BertConfig
+
     (tmp_path / "config.json").write_text('{"num_attention_heads": 3, "layer_norm_eps": 1e-12}')
-    for source in (tmp_path, {"num_attention_heads": 3}):
+    for source in (tmp_path, {"num_attention_heads": 3}, BertConfig(num_attention_heads=3, hidden_size=24)):
         model = load_model("minigpt", tiny("minigpt_v1").path, vit_num_heads=4, qformer_config=source)
         assert model.vision.qformer.config.num_attention_heads == 3
 

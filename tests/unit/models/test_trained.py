@@ -47,6 +47,7 @@ def test_the_connector_is_what_is_published_as_trainable(name: str, tiny: Callab
     model = tiny(name).load()
     assert not any(p.requires_grad for p in model.parameters())
     chosen = model.trainable_parameters("connector")
+    assert all(p.requires_grad == (key in chosen) for key, p in model.named_parameters())
     if name == "owl":
         parts = {key.removeprefix("abstractor.") for key in tiny(name).state if key.startswith("abstractor.")}
         assert {key.removeprefix("connector.") for key in chosen} == parts | {"query_tokens"}

@@ -35,13 +35,13 @@ def score_captions(
     """
     per_caption = [chair.score_caption(parser, c.caption, gold[c.image_id]) for c in captions]
     ids = [c.key for c in captions]
-    units = chair.caption_units(ids, per_caption)
-    scores, bounds = scored(units, chair.FORMULAS, seed)
-    bleu = text.bleu_units(ids, [c.caption for c in captions], [references.get(c.image_id, ()) for c in captions])
-    if bleu.ids:
-        bleu_scores, bleu_bounds = scored(bleu, text.BLEU, seed)
-        scores, bounds = scores | bleu_scores, bounds | bleu_bounds
-    scores |= {f"distinct_{n}": text.distinct([c.caption for c in captions], n) for n in (1, 2)}
+    texts, known = [c.caption for c in captions], [references.get(c.image_id, ()) for c in captions]
+    units, formulas = chair.caption_units(ids, per_caption), dict(chair.FORMULAS)
+    if any(known):
+        units = units.beside(text.bleu_units(ids, texts, known))
+        formulas |= text.BLEU
+    scores, bounds = scored(units, formulas, seed)
+    scores |= {f"distinct_{n}": text.distinct(texts, n) for n in (1, 2)}
     totals = units.sums()
     return Result(
         task="chair",
@@ -50,7 +50,7 @@ def score_captions(
         n=len(captions),
         scores=scores,
         intervals=bounds,
-        counts={name: int(totals[name]) for name in COUNTS} | {"captions_with_references": len(bleu.ids)},
+        counts={name: int(totals[name]) for name in COUNTS} | {"captions_with_references": sum(map(bool, known))},
         manifest=dict(manifest or {}),
         units=units_json(units),
     )

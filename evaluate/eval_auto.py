@@ -8,8 +8,9 @@ python evaluate/eval_auto.py --caption_eval_path captions.jsonl --gold_objects_p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from common.args import flag, parse
 from common.cli import run
@@ -19,12 +20,15 @@ from common.manifest import manifest
 from common.mini_world import MiniWorld, default_path
 from common.progress import announce
 from common.record_files import read_captions
-from common.records import Caption
-from common.storage import require_file
+from common.records import Caption, Result
+from common.storage import read_json, require_file
 from evaluate.caption_scoring import score_captions
-from evaluate.chair_gold import Gold, gold_from_annotations, missing_images, read_gold_file
+from evaluate.chair_gold import Gold, missing_images, read_gold_file
+from evaluate.gold_cache import truth_of_folder
+from evaluate.metrics import paper_text
 from evaluate.metrics.chair_parser import ChairParser
 from evaluate.metrics.synonyms import MODES
+from evaluate.perplexity import load_judge, perplexity
 from evaluate.scoring import publish
 
 
@@ -39,6 +43,7 @@ class AutoArguments:
     synonyms_path: str | None = flag(None, "synonym list in place of the mode's own")
     allow_missing: bool = flag(False, "leave out captions of images without ground truth instead of refusing")
     result_path: str | None = flag(None, "where to write the scores as JSON")
+    ppl_model: str | None = flag(None, "causal LM (folder or hub name) under which to measure perplexity")
     seed: int = flag(0, "seed of the bootstrap")
 
 
@@ -53,8 +58,30 @@ def ground_truth(
         return gold, references, args.gold_objects_path
     mini = args.caption_eval_path is None
     folder = default_path(args.annotation_path, mini, MiniWorld().eval_annotations, "--annotation_path")
-    annotations = read_annotations(folder)
-    return gold_from_annotations(annotations, parser, ids), annotations.captions, str(folder)
+    truth = truth_of_folder(folder, parser.lists.mode, args.synonyms_path, ids)
+    return truth.gold, truth.references, str(folder)
+
+
+def captioning_settings(path: Path) -> dict[str, Any] | None:
+    """Prompt and decoding of the captions, from the manifest beside them; None for captions from elsewhere."""
+    beside = path.with_name(path.name + ".manifest.json")
+    value = read_json(beside) if beside.is_file() else {}
+    return {name: value[name] for name in ("prompt", "decoding") if name in value} or None
+
+
+def with_extras(
+    result: Result, args: AutoArguments, captions: Sequence[Caption], references: Mapping[int, Sequence[str]]
+) -> Result:
+    """The result with EFUF's own text scores (paper mode) and perplexity, where asked for."""
+    texts = [c.caption for c in captions]
+    more: dict[str, float] = {}
+    if args.chair_mode == "paper":
+        announce(paper_text.NOTE)
+        more |= paper_text.character_bleu(texts, [references.get(c.image_id, ()) for c in captions])
+        more |= paper_text.character_distinct(texts)
+    if args.ppl_model is not None:
+        more["perplexity"] = perplexity(*load_judge(args.ppl_model), texts)
+    return replace(result, scores={**result.scores, **more})
 
 
 def main() -> None:
@@ -72,8 +99,14 @@ def main() -> None:
     if missing:
         announce(f"left out {len(missing)} images without ground truth in {source}")
     kept = [c for c in captions if c.image_id in gold]
-    about = manifest((args,), image_ids={c.image_id for c in kept}, images_without_ground_truth=missing)
+    about = manifest(
+        (args,),
+        image_ids={c.image_id for c in kept},
+        images_without_ground_truth=missing,
+        captioning=captioning_settings(path),
+    )
     result = score_captions(kept, gold, parser, references, args.seed, about)
+    result = with_extras(result, args, kept, references)
     default = MiniWorld().result if mini else None
     publish(result, Path(args.result_path) if args.result_path else default)
 

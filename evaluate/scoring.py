@@ -9,9 +9,10 @@ from typing import Any
 from common.progress import announce
 from common.records import Result
 from common.storage import write_json
+from evaluate.metrics.mme import SUBTASKS
 from evaluate.metrics.stats import Formula, Units, intervals, point_scores
 
-_COUNT_LIKE = 1.5  # larger scores are printed as numbers, not as percentages
+POINTS = {*SUBTASKS, "perception", "cognition", "perplexity", "tp", "fp", "tn", "fn"}  # no rates
 
 
 def scored(units: Units, formulas: Mapping[str, Formula], seed: int) -> tuple[dict[str, float], dict[str, Any]]:
@@ -26,8 +27,9 @@ def units_json(units: Units) -> dict[str, Any]:
     return {"columns": list(units.columns), "ids": list(units.ids), **clusters, "counts": rows}
 
 
-def _number(name: str, value: float) -> str:
-    if "per_" in name or abs(value) > _COUNT_LIKE or name == "words":
+def number(name: str, value: float) -> str:
+    """A score as text: rates in percent, lengths and MME's points as they are."""
+    if "per_" in name or name == "words" or name in POINTS or name.startswith("paper_distinct"):
         return f"{value:.2f}"
     return f"{100 * value:.2f} %"
 
@@ -36,13 +38,13 @@ def table(result: Result) -> str:
     """The scores with intervals, and the counts, as lines for the terminal."""
     lines = [f"{result.task} ({result.definition}, version {result.version}), {result.n} items"]
     for name, value in result.scores.items():
-        line = f"  {name:24} {_number(name, value):>10}"
+        line = f"  {name:24} {number(name, value):>10}"
         if name in result.intervals:
             low, high = result.intervals[name]
-            line += f"   [{_number(name, low)}, {_number(name, high)}]"
+            line += f"   [{number(name, low)}, {number(name, high)}]"
         lines.append(line)
     for split, scores in (result.splits or {}).items():
-        lines.append(f"  {split}: " + ", ".join(f"{name} {_number(name, value)}" for name, value in scores.items()))
+        lines.append(f"  {split}: " + ", ".join(f"{name} {number(name, value)}" for name, value in scores.items()))
     lines.append("  counts: " + ", ".join(f"{name} {count}" for name, count in result.counts.items()))
     return "\n".join(lines)
 

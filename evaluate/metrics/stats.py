@@ -51,6 +51,13 @@ class Units:
         np.add.at(sums, [number[name] for name in self.clusters], self.counts)
         return sums
 
+    def beside(self, other: Units) -> Units:
+        """The columns of both for the same units. Raises ValueError if the units differ."""
+        if self.ids != other.ids:
+            raise ValueError("units differ")
+        counts = np.concatenate([self.counts, other.counts], axis=1)
+        return Units(self.ids, self.columns + other.columns, counts, self.clusters)
+
 
 def divide(numerator: Array, denominator: Array) -> Array:
     """Elementwise quotient, 0 where the denominator is 0."""

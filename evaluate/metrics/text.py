@@ -58,11 +58,11 @@ def bleu_counts(caption: str, references: Sequence[str]) -> tuple[int, ...]:
 
 
 def bleu_units(ids: Sequence[str], captions: Sequence[str], references: Sequence[Sequence[str]]) -> Units:
-    """The counts of each caption that has references."""
-    kept = [(i, c, r) for i, c, r in zip(ids, captions, references, strict=True) if r]
-    rows = [bleu_counts(caption, refs) for _, caption, refs in kept]
+    """The counts of each caption; all zero for one without references, which then does not touch the score."""
+    none = (0,) * len(BLEU_COLUMNS)
+    rows = [bleu_counts(c, refs) if refs else none for c, refs in zip(captions, references, strict=True)]
     counts = np.array(rows, dtype=np.float64).reshape(len(rows), len(BLEU_COLUMNS))
-    return Units(tuple(i for i, _, _ in kept), BLEU_COLUMNS, counts)
+    return Units(tuple(ids), BLEU_COLUMNS, counts)
 
 
 def bleu(order: int) -> Formula:

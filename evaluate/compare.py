@@ -1,0 +1,92 @@
+"""Two results over the same items: differences with paired 95 % intervals and p-values.
+
+    python evaluate/compare.py base.json unlearned.json
+    python evaluate/compare.py base.json unlearned.json --result_path comparison.json
+
+Refuses results of different tasks, definitions, versions, prompts, parsers, decodings or items.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import NoReturn
+
+from common.cli import run
+from common.errors import ArgumentError, DataError
+from common.storage import require_file, write_json
+from evaluate.metrics.paired import Difference, McNemar, differences, mcnemar
+from evaluate.result_files import EVENT_COLUMNS, StoredResult, formulas_of, read_result
+from evaluate.scoring import number
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Raise ArgumentError instead of printing usage."""
+        raise ArgumentError(f"{message} (see --help)")
+
+
+def require_comparable(first: StoredResult, second: StoredResult) -> None:
+    """Raise DataError, naming what differs, unless both results measure the same thing on the same items."""
+    for name in ("task", "definition", "version"):
+        one, two = getattr(first, name), getattr(second, name)
+        if one != two:
+            raise DataError(f"{first.path} and {second.path} have different {name}s: '{one}' and '{two}'")
+    for name in sorted(first.protocol.keys() & second.protocol.keys()):
+        if first.protocol[name] != second.protocol[name]:
+            raise DataError(
+                f"{first.path} and {second.path} have different {name}s: "
+                f"{first.protocol[name]} and {second.protocol[name]}"
+            )
+    one_ids, two_ids = set(first.units.ids), set(second.units.ids)
+    if one_ids != two_ids or first.units.columns != second.units.columns:
+        raise DataError(
+            f"{first.path} and {second.path} are over different items: {len(one_ids - two_ids)} only in the first, "
+            f"{len(two_ids - one_ids)} only in the second; score the same images for both"
+        )
+
+
+def table(found: dict[str, Difference]) -> str:
+    """The differences as lines for the terminal, in Markdown."""
+    lines = ["| score | first | second | difference | 95 % interval | p |", "|---|---|---|---|---|---|"]
+    for name, d in found.items():
+        first, second, change = (number(name, v) for v in (d.first, d.second, d.difference))
+        low, high = number(name, d.low), number(name, d.high)
+        lines.append(f"| {name} | {first} | {second} | {change} | {low} to {high} | {d.p:.3f} |")
+    return "\n".join(lines)
+
+
+def compare(first: StoredResult, second: StoredResult, seed: int) -> tuple[dict[str, Difference], McNemar | None]:
+    """Differences of all scores, and McNemar's test where items have a yes/no outcome. Raises DataError."""
+    require_comparable(first, second)
+    found = differences(first.units, second.units, formulas_of(first), seed)
+    column = EVENT_COLUMNS.get(first.task)
+    return found, mcnemar(first.units, second.units, column) if column else None
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse, compare, print. Raises UserError."""
+    parser = _Parser(description="Differences of two results with paired intervals")
+    parser.add_argument("first", help="result of the first run (a --result_path file)")
+    parser.add_argument("second", help="result of the second run")
+    parser.add_argument("--result_path", help="where to write the comparison as JSON")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
+    args = parser.parse_args(argv)
+    first, second = (read_result(require_file(path, "the command line")) for path in (args.first, args.second))
+    found, events = compare(first, second, args.seed)
+    print(f"{first.task} ({first.definition}, version {first.version}), {len(first.units.ids)} items")
+    print(table(found))
+    if events is not None:
+        what = EVENT_COLUMNS[first.task]
+        print(
+            f"McNemar, {what}: {events.only_first} only in the first, {events.only_second} only in the second, "
+            f"p {events.p:.3g}"
+        )
+    if args.result_path:
+        test = asdict(events) if events else None
+        write_json(args.result_path, {"differences": {n: asdict(d) for n, d in found.items()}, "mcnemar": test})
+
+
+if __name__ == "__main__":
+    run(main)

@@ -7,7 +7,7 @@ what the trainer passes along as pixels and features are the images themselves, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,13 @@ class RawImages:
 
     images: tuple[Any, ...]
     device: torch.device
+    tokens: int = 0  # that the first image of the model took; images of other sizes may take more or fewer
+    hidden: int = 0
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """As features would have it: images, tokens of one image, hidden size."""
+        return len(self.images), self.tokens, self.hidden
 
     def __len__(self) -> int:
         return len(self.images)
@@ -57,7 +64,11 @@ class RawImages:
         return iter(self.images)
 
     def __getitem__(self, index: Tensor) -> RawImages:
-        return RawImages(tuple(self.images[i] for i in index.tolist()), self.device)
+        return replace(self, images=tuple(self.images[i] for i in index.tolist()))
+
+    def to(self, device: torch.device | str) -> RawImages:
+        """The same; inputs are moved when they are made."""
+        return replace(self, device=torch.device(device))
 
     def pin_memory(self) -> RawImages:
         """The same; there is nothing to pin."""
@@ -69,8 +80,10 @@ class Auto(CaptionModel):
 
     name = "auto"
     template = ""
+    sees_apart = False
 
     processor: Any
+    image_tokens: int | None = None  # of the first image that was seen
 
     @classmethod
     def load(cls, path: Path | None, device: torch.device, dtype: torch.dtype, **settings: Any) -> CaptionModel:
@@ -138,7 +151,12 @@ class Auto(CaptionModel):
 
     def image_features(self, pixels: Any) -> Any:
         """The images themselves; the encoder runs inside the plain forward."""
-        return pixels
+        if self.image_tokens is None and len(pixels):
+            prompt = self.encode_prompt(self.format_prompt(""))
+            whole = self._inputs([pixels.images[0]], [prompt])["input_ids"].shape[1]
+            self.image_tokens = whole - len(prompt.before) + 1
+        hidden = self.lm.get_input_embeddings().weight.shape[1]
+        return replace(pixels, tokens=self.image_tokens or 0, hidden=hidden)
 
     def encode_prompt(self, text: str, for_generation: bool = False) -> PromptIds:  # noqa: ARG002
         """The text, kept until its image is known; the ids are those without image."""

@@ -50,6 +50,7 @@ class CaptionModel(TextSide, nn.Module):
     """
 
     max_positions: ClassVar[int | None] = None  # of prompt, image and target together; a longer target is cut
+    sees_apart: ClassVar[bool] = True  # whether `see` and `connect` can be called one after the other
     connector_parts: tuple[str, ...] = ("connector.",)
     decoder_parts: tuple[str, ...] = ("lm.",)
 

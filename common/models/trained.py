@@ -164,6 +164,9 @@ def write_safetensors(path: Path, tensors: Iterable[tuple[str, Tensor]]) -> None
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     save_file({name: tensor.cpu().contiguous() for name, tensor in tensors}, str(temporary), metadata={"format": "pt"})
+    mask = os.umask(0)
+    os.umask(mask)
+    temporary.chmod(0o666 & ~mask)  # the library makes it readable for its owner only
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -81,7 +81,8 @@ def test_every_selection_trains_saves_and_loads(
 def test_the_trainers_way_through_pixels_and_features(auto: Callable[[str], Any], images: list[Image.Image]) -> None:
     """Distinct images once, rows by index, caption tokens once: the same losses as one by one."""
     model = auto("internvl")
-    features = model.image_features(model.preprocess(images[:2]).pin_memory())
+    features = model.image_features(model.preprocess(images[:2]).pin_memory().to("cpu"))
+    assert features.shape[0] == 2 and 0 < features.shape[1] < 20 and features.shape[2] == 32
     rows = features[torch.tensor([1, 0, 1]).to(features.device)]
     prompts = [model.encode_prompt(model.format_prompt(text)) for text in ("Describe", "a", "a")]
     targets = [model.encode_caption(text).ids for text in ("a dog", "a red cat", "b")]

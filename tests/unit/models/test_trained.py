@@ -131,6 +131,8 @@ def test_ours_saves_and_loads(
     for parameter in chosen.values():
         parameter.data += 0.02
     model.save_trained(tmp_path, list(chosen))
+    modes = {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert len(modes) == 1, "the weights are as readable as the card beside them"
     again = tiny(name).load()
     report = again.load_trained(tmp_path)
     assert set(report.loaded) == set(chosen) and report.values == sum(p.numel() for p in chosen.values())

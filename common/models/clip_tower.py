@@ -49,7 +49,8 @@ def read_tower_config(folder: Path) -> dict[str, Any]:
     """
     values: dict[str, Any] = read_json(folder / "config.json")
     kind = values.get("model_type")
-    if kind not in ("clip", "clip_vision_model"):
+    bare = kind is None and "patch_size" in values
+    if kind not in ("clip", "clip_vision_model") and not bare:
         raise CheckpointError(f"{display(folder)} is no CLIP vision tower (its model_type is {kind})")
     nested = values.get("vision_config")
     return dict(nested) if isinstance(nested, dict) else values

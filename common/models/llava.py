@@ -90,6 +90,7 @@ class Llava(CaptionModel):
         where = display(path / "config.json")
         text, sight = dict(config.get("text_config") or {}), dict(config.get("vision_config") or {})
         check_family(config, cls.name, path)
+        check_parts(config, where)
         layers = config.get("vision_feature_layer", -2)
         layers = tuple(layers) if isinstance(layers, list) else (layers,)
         tokenizer = load_tokenizer(path, prefer_fast=True)
@@ -147,3 +148,13 @@ class Llava(CaptionModel):
 def is_hf_layout(config: Mapping[str, Any]) -> bool:
     """Whether a config.json of model_type "llava" is of transformers' layout and not of the original one."""
     return "text_config" in config or "LlavaForConditionalGeneration" in (config.get("architectures") or [])
+
+
+def check_parts(config: Mapping[str, Any], where: str) -> None:
+    """Raise CheckpointError if a folder of transformers' layout has another encoder or projector than LLaVA-1.5's."""
+    encoder = (config.get("vision_config") or {}).get("model_type", "clip_vision_model")
+    activation = config.get("projector_hidden_act", "gelu")
+    if encoder not in ("clip", "clip_vision_model") or activation != "gelu":
+        raise CheckpointError(
+            f"{where}: encoder {encoder} or projector {activation} is not LLaVA-1.5's; use --model auto"
+        )

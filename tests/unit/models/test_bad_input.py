@@ -16,6 +16,7 @@ from common.errors import ArgumentError, CheckpointError, DataError
 from common.models import load_model
 from common.models.checkpoint_files import load_tensors, open_file
 from tests.unit.models.conftest import Tiny
+from tests.unit.models.tiny_auto import auto_tokenizer
 from tests.unit.models.tiny_checkpoints import write_llava
 
 
@@ -237,3 +238,29 @@ def test_unknown_settings_and_projectors(copy: Callable[[str], Path], tiny: Call
     change_config(folder, mm_projector_type="ldpnet")
     with pytest.raises(CheckpointError, match="mm_projector_type ldpnet is not supported"):
         load_model("llava", folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"vision_config": {"model_type": "siglip_vision_model"}}, "encoder siglip_vision_model.*--model auto"),
+        ({"projector_hidden_act": "relu"}, "projector relu.*--model auto"),
+        ({"architectures": ["LlavaNextForConditionalGeneration"]}, "LlavaNext.*not one of llava.*--model auto"),
+        ({"text_config": {"model_type": "mistral"}}, "mistral decoder, not a Llama.*--model auto"),
+    ],
+)
+def test_relatives_of_llava_are_sent_to_auto(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    base = {"architectures": ["LlavaForConditionalGeneration"], "text_config": {}, "vision_config": {}}
+    (tmp_path / "config.json").write_text(json.dumps(base | change))
+    auto_tokenizer("internvl").save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=message):
+        load_model("llava", tmp_path)
+
+
+def test_a_tower_may_leave_its_type_out(copy: Callable[[str], Path]) -> None:
+    folder = copy("share4v")
+    path = folder / "tower" / "config.json"
+    values = json.loads(path.read_text())
+    values.pop("model_type")
+    path.write_text(json.dumps(values))
+    assert load_model("share4v", folder).preprocessing.crop == 28

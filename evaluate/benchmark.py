@@ -98,18 +98,23 @@ def join(questions: Sequence[Question], rows: Sequence[AnswerRow], pairing: str,
     if pairing == "line":
         return join_by_line(questions, [row.answer for row in rows], where)
     known = {question.key for question in questions}
-    by_content = {(q.group, q.image, q.text): q.key for q in questions}
-    by_content |= {("", q.image, q.text): q.key for q in questions}
+    by_content = {(q.group, q.image, _wording(q.text)): q.key for q in questions}
+    by_content |= {("", q.image, _wording(q.text)): q.key for q in questions}
     joined = join_by_key(questions, [(_key(row, known, by_content), row.answer) for row in rows], where)
     joined.report()
     return joined
+
+
+def _wording(text: str) -> str:
+    """The question's words; LLaVA's copy of POPE misspells some ("in the imange")."""
+    return text.replace("imange", "image").strip()
 
 
 def _key(row: AnswerRow, known: set[str], by_content: Mapping[tuple[str, str, str], str]) -> str:
     for key in (f"{row.group}/{row.key}", row.key):
         if row.key and key in known:
             return key
-    found = by_content.get((row.group, row.image, row.question))
+    found = by_content.get((row.group, row.image, _wording(row.question)))
     if found is None and not row.key:
         raise DataError(f"{row.where}: the answer has no id and no known question; use --pairing line if lines match")
     return found or row.key

@@ -91,21 +91,20 @@ def build_questions(annotations: CocoAnnotations, images: int, seed: int, per_im
     chosen = sorted(chooser.sample(usable, min(images, len(usable))))
     frequency = Counter(name for names in present.values() for name in names)
     together = _together(present.values())
-    out = []
+    out: list[Question] = []
     for split in SPLITS:
-        number = 0
+        rows = []
         for image_id in chosen:
             asked = random.Random(f"{seed}/{image_id}").sample(present[image_id], per_image)
             absent = [name for name in sorted(frequency) if name not in present[image_id]]
             if len(absent) < per_image:
                 raise DataError(f"image {image_id} holds all but {len(absent)} kinds of object; nothing to ask about")
+            image = annotations.file_names.get(image_id, str(image_id))
             for name in asked:
                 other = _absent(split, name, absent, frequency, together, chooser)
                 absent.remove(other)
-                for about, label in ((name, "yes"), (other, "no")):
-                    number += 1
-                    image = annotations.file_names.get(image_id, str(image_id))
-                    out.append(Question(f"{split}/{number}", wording(about), label, image, split))
+                rows += [(wording(name), "yes", image), (wording(other), "no", image)]
+        out += [Question(f"{split}/{n}", *row, split) for n, row in enumerate(rows, start=1)]
     return out
 
 

@@ -48,6 +48,10 @@ class ChairParser:
     Args:
         mode: `standard` or `paper`.
         synonyms_path: a synonym list in place of the bundled one.
+
+    Attributes:
+        lists: the words that it looks for.
+        class_dependent: word forms whose count depends on their word class; none in `paper` mode.
     """
 
     def __init__(self, mode: ChairMode = "standard", synonyms_path: Path | str | None = None) -> None:
@@ -57,7 +61,7 @@ class ChairParser:
             own = load_word_lists(mode)
             self._forms = with_plurals((self.lists.nodes.keys() | self.lists.pairs) - (own.nodes.keys() | own.pairs))
 
-        self._ambiguous = self._class_dependent() if mode == "standard" else frozenset()
+        self.class_dependent = self._class_dependent() if mode == "standard" else frozenset()
 
     def _class_dependent(self) -> frozenset[str]:
         """Word forms that name an object, or part of a pair, in one word class and not in another."""
@@ -89,7 +93,7 @@ class ChairParser:
     def _base_forms(self, tokens: Sequence[str]) -> list[str]:
         """Base form of each token, in the word class that the mode sees in it."""
         forms = [self._forms.get(token) for token in tokens]
-        if any(token in self._ambiguous for token in tokens):
+        if any(token in self.class_dependent for token in tokens):
             classes = word_classes(tokens)
             return [getattr(f, c) if f else t for t, f, c in zip(tokens, forms, classes, strict=True)]
         return [f.noun if f else t for t, f in zip(tokens, forms, strict=True)]

@@ -66,7 +66,7 @@ def test_standard_equals_the_original(chair: Path, gold: Gold, name: str) -> Non
         for c, r in zip(captions, reference, strict=True)
     ]
     same = sum(word_lists(s) == (r["generated"], r["hallucinated"]) for s, r in zip(scores, reference, strict=True))
-    assert same >= 0.99 * len(reference)
+    assert same >= 0.995 * len(reference)
     expected = json.loads((chair / "expected_overall.json").read_text())["measured"][name]
     chair_s, chair_i = rates(scores)
     assert chair_s == pytest.approx(100 * expected["CHAIRs"], abs=0.15)
@@ -93,7 +93,7 @@ def test_standard_equals_stored_results(chair: Path, gold: Gold, name: str) -> N
     scores = [score_caption(PARSER, s["caption"], gold[s["image_id"]]) for s in stored["sentences"]]
     overall = stored["overall_metrics"]
     chair_s, chair_i = rates(scores)
-    assert chair_s == pytest.approx(100 * overall["CHAIRs"], abs=0.21)
+    assert chair_s == pytest.approx(100 * overall["CHAIRs"], abs=0.15)
     assert chair_i == pytest.approx(100 * overall["CHAIRi"], abs=0.15)
     recalled, present = sum(len(s.recalled) for s in scores), sum(len(s.gold) for s in scores)
     assert recalled / present == pytest.approx(overall["Recall"], abs=0.002)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from common.models.base import CaptionModel
 
 VALIDATIONS = 4  # in a run, where nothing else is asked for
+ROWS_AT_ONCE = 8  # on the CPU; measured on the mini model: 1.45 s a step of 64 rows against 1.95 s all at once
 CACHE_MB = 512  # on the CPU, where encoding images one by one costs little
 
 
@@ -150,7 +151,8 @@ def build_trainer(
         announce(
             f"pure bfloat16: a step of {job.lr:g} rounds to nothing for {_stuck(trained, job.lr):.1%} of the weights"
         )
-    module = SpanLosses(model, objective(job.loss.objective, job.loss.beta))
+    rows_at_once = ROWS_AT_ONCE if model.device.type == "cpu" else None
+    module = SpanLosses(model, objective(job.loss.objective, job.loss.beta), rows_at_once)
     limit = cache_limit(job.tracking, model)
     collator = Collator(model, images, TowerCache(model, images, limit) if limit else None)
     if job.loss.objective in NEEDS_REFERENCE:

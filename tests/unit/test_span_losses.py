@@ -157,3 +157,18 @@ def test_kept_tower_outputs_change_no_loss(module: SpanLosses, collator: Collato
     again = _loss_and_gradient(module, full, [items])
     assert full.cache is not None and full.cache.kept == {}
     assert kept[0][0] == kept[1][0] == again[0] and torch.equal(kept[1][1], again[1])
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 100])
+def test_rows_in_groups_by_length_give_the_same_losses(
+    module: SpanLosses, collator: Collator, items: list[CaptionItem], rows: int
+) -> None:
+    """Rows of unequal length, in no order; loss and gradient, rtol 1e-5."""
+    mixed = [*one_by_one(items[:2]), items[3], *one_by_one(items[2:3])]
+    whole, expected = _loss_and_gradient(module, collator, [mixed])
+    plain = module.token_losses(collator(mixed))
+    module.rows_at_once = rows
+    grouped, gradient = _loss_and_gradient(module, collator, [mixed])
+    assert grouped == pytest.approx(whole, rel=1e-5)
+    torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item())
+    torch.testing.assert_close(module.token_losses(collator(mixed)), plain, rtol=1e-5, atol=1e-5)

@@ -70,6 +70,7 @@ def ask(questions: Sequence[Question], template: str, groups: Groups) -> list[An
     begin_or_continue(Path(args.answers_save_path), settings(template, decoding, model_args), run_args.restart)
 
     def load() -> Any:
+        """The chosen model."""
         from common.models import load_from_args
 
         return load_from_args(model_args)

@@ -18,6 +18,7 @@ from common.coco import read_annotations
 from common.errors import ArgumentError
 from common.manifest import manifest
 from common.mini_world import MiniWorld, default_path
+from common.paths import MINI_LLAVA
 from common.progress import announce
 from common.record_files import read_captions
 from common.records import Caption, Result
@@ -43,7 +44,9 @@ class AutoArguments:
     synonyms_path: str | None = flag(None, "synonym list in place of the mode's own")
     allow_missing: bool = flag(False, "leave out captions of images without ground truth instead of refusing")
     result_path: str | None = flag(None, "where to write the scores as JSON")
-    ppl_model: str | None = flag(None, "causal LM (folder or hub name) under which to measure perplexity")
+    ppl_model: str | None = flag(
+        None, "causal LM (folder or hub name) under which to measure perplexity; mini world: mini-llava"
+    )
     seed: int = flag(0, "seed of the bootstrap")
 
 
@@ -79,8 +82,9 @@ def with_extras(
         announce(paper_text.NOTE)
         more |= paper_text.character_bleu(texts, [references.get(c.image_id, ()) for c in captions])
         more |= paper_text.character_distinct(texts)
-    if args.ppl_model is not None:
-        more["perplexity"] = perplexity(*load_judge(args.ppl_model), texts)
+    judge = args.ppl_model or (str(MINI_LLAVA) if args.caption_eval_path is None else None)
+    if judge is not None:
+        more["perplexity"] = perplexity(*load_judge(judge), texts)
     return replace(result, scores={**result.scores, **more})
 
 

@@ -40,6 +40,7 @@ def score(joined: Joined, parser: str, groups: Groups) -> Result:
     """Accuracy by one of the rules."""
 
     def judge(question: Question, answer: str) -> tuple[bool, bool]:
+        """Whether the answer is right, and whether it could not be read."""
         if parser == "paper":
             return gqa_substring(answer, question.label), False
         return gqa.is_right(answer, question.label, gqa.NORMALISERS[parser]), not answer.strip()

@@ -39,6 +39,7 @@ def score(joined: Joined, parser: str, groups: Groups) -> Result:
     """Accuracy by one of the rules."""
 
     def judge(question: Question, answer: str) -> tuple[bool, bool]:
+        """Whether the answer is right, and whether it could not be read."""
         gold = scienceqa.LETTERS.index(question.label)
         if parser in PAPER:
             return letter_substring(answer, gold, question.choices, parser == "paper_content"), False

@@ -49,6 +49,7 @@ def with_questions(questions: list[tuple[Question, str | None]], rows: list[tupl
     """
 
     def identity(question: Question) -> tuple[str, str, str]:
+        """Subtask, image name without ending, and wording."""
         return question.group, Path(question.image).stem, question.text
 
     given = {identity(q): answer for q, answer in rows if answer is not None}

@@ -13,15 +13,17 @@ if TYPE_CHECKING:
 
 
 def load_judge(path: str, device: str = "auto") -> tuple[Any, Any]:
-    """Model and tokenizer of a causal LM that transformers loads. Raises CheckpointError if it does not."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    """Model and tokenizer of a causal LM, or of an image-text model read as one; CheckpointError if neither."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
 
     from common.errors import CheckpointError
     from common.models.resolve import resolve_device
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
-        model = AutoModelForCausalLM.from_pretrained(path)
+        names = AutoConfig.from_pretrained(path).architectures or [""]
+        family = AutoModelForImageTextToText if "ConditionalGeneration" in names[0] else AutoModelForCausalLM
+        model = family.from_pretrained(path)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"--ppl_model {path} is no causal language model: {str(error).splitlines()[0]}") from None
     return model.to(resolve_device(device)).eval(), tokenizer
@@ -63,4 +65,5 @@ def _batch(model: Any, tokenizer: Any, texts: Sequence[str]) -> tuple[float, int
 
 def _limit(model: Any) -> int:
     """Most tokens that the model can see at once."""
-    return int(getattr(model.config, "max_position_embeddings", None) or 2048)
+    config = getattr(model.config, "text_config", model.config)
+    return int(getattr(config, "max_position_embeddings", None) or 2048)

@@ -37,6 +37,7 @@ def variants(base: Sequence[Tagged], words: Sequence[str], teacher: Teacher, cop
                 by_tag[tag].append(token)
 
     def changed(token: str, tag: str) -> str:
+        """The word, or another one in its place."""
         if token in matter and chooser.random() < _EXCHANGED:
             return chooser.choice(endings[token[-1:]])
         if tag.isalpha() and chooser.random() < _REPLACED:

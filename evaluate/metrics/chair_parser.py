@@ -68,6 +68,7 @@ class ChairParser:
         wanted = self.lists.nodes.keys() | {part for pair in self.lists.pairs for part in pair.split()}
 
         def outcomes(forms: BaseForms) -> set[str | None]:
+            """What the word can count as."""
             return {form if form in wanted else None for form in forms}
 
         return frozenset(token for token, forms in self._forms.items() if len(outcomes(forms)) > 1)

@@ -63,6 +63,7 @@ def subtask_score(subtask: str) -> Formula:
     """100 accuracy + 100 both-right share of one subtask; 0 where it has no images."""
 
     def score(sums: Sums) -> Array:
+        """The score from summed counts."""
         images = sums[f"{subtask}:images"]
         return 100 * (divide(sums[f"{subtask}:right"], 2 * images) + divide(sums[f"{subtask}:both"], images))
 

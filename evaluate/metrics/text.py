@@ -69,6 +69,7 @@ def bleu(order: int) -> Formula:
     """Corpus BLEU up to n-grams of `order`, as a fraction; 0 if any order has no match."""
 
     def score(sums: Sums) -> Array:
+        """The score from summed counts."""
         precisions = [divide(sums[f"match_{n}"], sums[f"total_{n}"]) for n in range(1, order + 1)]
         with np.errstate(divide="ignore"):
             log_mean = np.mean([np.log(p) for p in precisions], axis=0)

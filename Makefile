@@ -1,0 +1,31 @@
+# Each target installs what it needs into .venv first. `make demo` needs nothing but Python >= 3.11, make and git.
+PYTHON ?= python3
+SEED ?= 0
+RECIPE ?= bounded
+SIZE ?= mini
+BIN = .venv/bin
+RUN = OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false
+
+.PHONY: install demo test lint bench
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: install
+	$(RUN) $(BIN)/python deploy/demo.py --seed $(SEED) --recipe $(RECIPE)
+
+test: install
+	$(RUN) $(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install
+	$(RUN) $(BIN)/python tests/bench/bench_models.py --scale $(if $(filter 7b,$(SIZE)),7b,tiny)

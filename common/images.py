@@ -74,9 +74,10 @@ class ImageFolder:
 def open_rgb(path: Path) -> Image.Image:
     """Decode one image to RGB; transparency is laid on white. Raises DataError if it cannot be decoded."""
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
+        with warnings.catch_warnings(), Image.open(path) as file:
             warnings.simplefilter("ignore")
-            image.load()
+            file.load()
+            image: Image.Image = file
             if image.mode in ("RGBA", "LA", "P") and (image.mode != "P" or "transparency" in image.info):
                 rgba = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)

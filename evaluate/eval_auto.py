@@ -15,10 +15,10 @@ from typing import Any
 from common.args import flag, parse
 from common.cli import run
 from common.coco import read_annotations
-from common.errors import ArgumentError
+from common.errors import ArgumentError, DataError
 from common.manifest import manifest
 from common.mini_world import MiniWorld, default_path
-from common.paths import MINI_LLAVA
+from common.paths import MINI_LLAVA, display
 from common.progress import announce
 from common.record_files import read_captions
 from common.records import Caption, Result
@@ -48,6 +48,20 @@ class AutoArguments:
         None, "causal LM (folder or hub name) under which to measure perplexity; mini world: mini-llava"
     )
     seed: int = flag(0, "seed of the bootstrap")
+
+
+def read_evaluated(path: Path) -> list[Caption]:
+    """Captions to score. A blank one, which a model may produce, counts as a caption that names nothing.
+
+    Raises DataError for a malformed file, and if all captions are blank.
+    """
+    captions = read_captions(path, allow_empty=True)
+    blank = sum(not c.caption.strip() for c in captions)
+    if blank == len(captions):
+        raise DataError(f"all {blank} captions of {display(path)} are blank; caption the images again")
+    if blank:
+        announce(f"{blank} of {len(captions)} captions are blank; each counts as one that names no object")
+    return captions
 
 
 def ground_truth(
@@ -95,7 +109,7 @@ def main() -> None:
     if not mini and args.annotation_path is None and args.gold_objects_path is None:
         raise ArgumentError("--annotation_path or --gold_objects_path is needed with --caption_eval_path")
     path = default_path(args.caption_eval_path, mini, MiniWorld().eval_captions, "--caption_eval_path")
-    captions = read_captions(require_file(path, "--caption_eval_path"))
+    captions = read_evaluated(require_file(path, "--caption_eval_path"))
     parser = ChairParser(args.chair_mode, args.synonyms_path)
     announce(f"scoring {len(captions)} captions of {path}, CHAIR mode {args.chair_mode}")
     gold, references, source = ground_truth(args, parser, captions)

@@ -6,9 +6,10 @@
 
 Writes one JSON line a caption: `{"image", "image_id", "caption", "objects": [{"text", "start", "end", "score"}]}`,
 with every mention in order of appearance (a thing named twice stands there twice) and `score` null until
-`insight/clip.py` has run. Resumable: a killed run started again ends with the same file, byte for byte.
+`insight/clip.py` has run. A blank caption, which a model may produce, gets a record without objects. Resumable: a
+killed run started again ends with the same file, byte for byte.
 
-Raises (as one line, exit code 2): no such file; malformed, empty or repeated captions; a result that was begun from
+Raises (as one line, exit code 2): no such file; malformed or repeated captions; a result that was begun from
 other captions or with another extractor; an unknown extractor, or one whose model is missing.
 """
 
@@ -133,7 +134,7 @@ def main() -> None:
     """Parse, extract, write the manifest."""
     args, run_args = parse([ObjectArguments, RunArguments], __doc__ or "")
     source, target = args.paths()
-    captions = read_captions(require_file(source, "--caption_data_path"))
+    captions = read_captions(require_file(source, "--caption_data_path"), allow_empty=True)
     chosen = selected(captions, run_args, source)
     minutes = len(chosen) / SPEED.get(args.extractor, 1.0) / 60
     announce(f"{len(chosen)} captions, extractor {args.extractor}: about {minutes:.1f} minutes if none is done yet")

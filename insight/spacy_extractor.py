@@ -95,9 +95,12 @@ class SpacyExtractor:
         return start
 
     def _end(self, doc: Doc, start: int, end: int) -> int:
-        """Cut words off the end until the rest is an object: "sink area" speaks of a sink. `start` if nothing is."""
+        """Cut words off the end until the rest is an object: "sink area" speaks of a sink. `start` if nothing is.
+
+        Nothing is left of a setting: a "train station" is no train.
+        """
         while end > start and not self._is_object(doc[start:end]):
-            end -= 1
+            end = start if self.lists.is_setting(doc[end - 1].text, doc[end - 1].lemma_) else end - 1
         return end
 
     def _is_compound(self, tokens: Sequence[Token]) -> bool:

@@ -91,6 +91,21 @@ def test_paper_mode_says_what_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert "characters instead of words" in capsys.readouterr().err
 
 
+def test_a_blank_caption_is_scored_as_one_that_names_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: Path, capsys: Any
+) -> None:
+    """Leaving it out would hide from the rates what unlearning broke."""
+    captions = [CAPTIONS[0], {"image_id": 3, "caption": ""}]
+    result = score(monkeypatch, tmp_path, captions, "--annotation_path", str(folder))
+    assert "1 of 2 captions are blank" in capsys.readouterr().err
+    assert result["counts"]["captions"] == 2
+    assert result["scores"]["chair_s"] == 0.5  # the cat, of two captions
+    assert result["scores"]["words"] == len(["A", "dog", "and", "a", "cat", "sit", "on", "a", "sofa."]) / 2
+    assert result["scores"]["recall"] == 0.5  # dog and couch of dog, couch, car, bicycle
+    with pytest.raises(DataError, match="all 1 captions of .* are blank"):
+        score(monkeypatch, tmp_path, captions[1:], "--annotation_path", str(folder))
+
+
 def test_images_without_ground_truth(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     gold = write(tmp_path / "gold.json", {"1": ["dog"]})
     with pytest.raises(DataError, match=r"2 captioned images have no ground truth in .*: 2, 3; "):

@@ -129,7 +129,6 @@ def refusal(argv: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     ("text", "wanted"),
     [
         ("", "holds no captions"),
-        ('{"image_id": 1, "caption": " "}\n', "caption of image 1 is empty"),
         ('{"image_id": 1, "caption": "a"}\n{"image_id": 1, "caption": "b"}\n', "two captions of image 1"),
         ('{"image_id": 1, "caption": "a"}\n{"image_id": 2}\n', "c.jsonl:2: no field caption or text"),
         ('{"image_id": 1, "caption": "a"}\n[1]\n', "c.jsonl:2: expected an object"),
@@ -143,6 +142,23 @@ def test_malformed_captions_are_refused(
     argv = ["--caption_data_path", str(tmp_path / "c.jsonl"), "--object_data_path", str(target)]
     assert wanted in refusal(argv, monkeypatch, capsys)
     assert not target.exists()
+
+
+def test_a_blank_caption_gets_a_record_without_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model may produce one; it must not stop the others, nor vanish from the counts."""
+    captions = [*CAPTIONS[:2], Caption("8.jpg", 8, ""), Caption("9.jpg", 9, " \n")]
+    source, target = write_captions(tmp_path / "c.jsonl", captions), tmp_path / "o.jsonl"
+    monkeypatch.setattr(script, "build_extractor", lambda *_: DogFinder())
+    monkeypatch.setattr(sys, "argv", ["x", "--caption_data_path", str(source), "--object_data_path", str(target)])
+    script.main()
+    assert [(r.caption, len(r.objects)) for r in read_objects(target)][1:] == [
+        ("A dog number 1.", 1),
+        ("", 0),
+        (" \n", 0),
+    ]
+    before = target.read_bytes()
+    script.main()  # nothing is left to do, and the blank records are no reason to refuse
+    assert target.read_bytes() == before
 
 
 def test_missing_paths_are_named(

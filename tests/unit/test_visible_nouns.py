@@ -12,7 +12,8 @@ from common.storage import read_text
 from dataset.abstract_nouns import abstract_nouns
 from insight.visible_nouns import noun_lists
 
-THINGS = "dog table people sign pizza kite racket tree sky snow water street kitchen shirt hand crowd light railing"
+THINGS = "dog table people sign pizza kite racket tree sky snow water shelf window shirt hand crowd light railing"
+SETTINGS = "kitchen street beach park room station harbor city court platform"
 NO_THINGS = (
     "mood background scene image photo atmosphere moment day side front distance foreground addition variety presence "
     "color colour style beauty experience game surfing happiness touch view sense attention one something"
@@ -26,8 +27,15 @@ def test_concrete_things_can_be_seen(word: str) -> None:
 
 
 @pytest.mark.parametrize("word", NO_THINGS.split())
-def test_moods_places_and_words_about_the_picture_cannot(word: str) -> None:
+def test_moods_and_words_about_the_picture_cannot(word: str) -> None:
     assert not noun_lists().can_be_seen(word, word)
+
+
+@pytest.mark.parametrize("word", SETTINGS.split())
+def test_settings_are_no_objects(word: str) -> None:
+    lists = noun_lists()
+    assert lists.is_setting(word.title(), word) and lists.is_setting(f"{word}s", word)
+    assert not lists.can_be_seen(word, word) and not lists.can_be_seen(f"{word}s", word)
 
 
 def test_every_coco_category_can_be_seen() -> None:
@@ -49,6 +57,8 @@ def test_unknown_words_are_things_unless_they_are_verb_forms() -> None:
 def test_the_hand_made_lists_do_not_contradict_each_other() -> None:
     lists = noun_lists()
     assert not lists.visible & lists.not_visible
+    assert not lists.settings & (lists.visible | lists.not_visible | lists.capitalised)
+    assert not {words for words in lists.compounds if words[-1] in lists.settings}
 
 
 def test_the_lemma_decides_where_the_plural_is_another_word() -> None:

@@ -12,12 +12,13 @@ from typing import Any
 
 from common.args import flag, parse
 from common.cli import run
+from common.errors import ArgumentError
 from common.paths import MINI_DATA, display
 from common.progress import announce, bar
 from common.storage import write_json
 from dataset.mini.categories import CATEGORIES
 from dataset.mini.describe import reference_captions
-from dataset.mini.layout import IMAGE_SIZE, SPLITS, Layout, generator, make_layout
+from dataset.mini.layout import IMAGE_SIZE, Layout, generator, make_layout
 from dataset.mini.paint import paint
 
 FIRST_ID = {"train": 1, "eval": 500_001, "tune": 800_001}
@@ -35,9 +36,9 @@ class DrawArguments:
 
 
 def draw_split(folder: Path, split: str, seed: int, count: int) -> None:
-    """Draw `count` images of one split with their annotations; images that are there already are kept.
+    """Draw `count` images of one split with their annotations.
 
-    The annotation files are written last, so that a folder with them is complete.
+    The annotation files are written last: a folder with them is complete. What a killed run left is drawn again.
     """
     images = folder / split / "images"
     images.mkdir(parents=True, exist_ok=True)
@@ -89,13 +90,16 @@ def _write_annotations(
 
 
 def main() -> None:
-    """Draw the splits that are asked for."""
+    """Draw the splits that are asked for. Raises ArgumentError for a negative number."""
     (args,) = parse([DrawArguments], __doc__ or "")
     folder = Path(args.output_dir) if args.output_dir else MINI_DATA / f"seed{args.seed}"
     counts = {"train": args.train_images, "eval": args.eval_images, "tune": args.tune_images}
+    for split, count in counts.items():
+        if count < 0:
+            raise ArgumentError(f"--{split}_images is {count}; give 0 or more")
     announce(f"drawing {sum(counts.values())} images into {display(folder)}, about 3 ms each")
     for split, count in counts.items():
-        if count and split in SPLITS:
+        if count:
             draw_split(folder, split, args.seed, count)
 
 

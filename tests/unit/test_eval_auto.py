@@ -102,7 +102,7 @@ def test_a_blank_caption_is_scored_as_one_that_names_nothing(
     assert result["scores"]["chair_s"] == 0.5  # the cat, of two captions
     assert result["scores"]["words"] == len(["A", "dog", "and", "a", "cat", "sit", "on", "a", "sofa."]) / 2
     assert result["scores"]["recall"] == 0.5  # dog and couch of dog, couch, car, bicycle
-    with pytest.raises(DataError, match="all 1 captions of .* are blank"):
+    with pytest.raises(DataError, match=r"all 1 captions of .* are blank"):
         score(monkeypatch, tmp_path, captions[1:], "--annotation_path", str(folder))
 
 

@@ -41,7 +41,9 @@ def read_input(args: ClipArguments, chosen: ClipPlan) -> tuple[list[CaptionObjec
     Raises DataError: malformed file, a caption twice, or no object at all.
     """
     captions = (
-        read_captions(require_file(args.caption_data_path, "--caption_data_path")) if args.caption_data_path else None
+        read_captions(require_file(args.caption_data_path, "--caption_data_path"), allow_empty=True)
+        if args.caption_data_path
+        else None
     )
     records = read_objects(chosen.objects, captions)
     key, times = Counter(r.key for r in records).most_common(1)[0]

@@ -84,9 +84,7 @@ def mine(demo: Demo) -> None:
         "--captions_per_image", args.captions_per_image, "--do_sample", "--max_new_tokens", 130,
         "--generate_num_beams", 1, "--infer_bs", 64, "--seed", args.seed,
     )  # fmt: skip
-    demo.step(
-        "objects", "insight.object", "--caption_data_path", world.captions, "--object_data_path", world.objects
-    )
+    demo.step("objects", "insight.object", "--caption_data_path", world.captions, "--object_data_path", world.objects)
     auto = ("--hal_clip_thres", "auto", "--norm_clip_thres", "auto", "--sentence_clip_thres", "auto")
     demo.step(
         "scores", "insight.clip", "--object_data_path", world.objects, "--score_data_path", world.scores,

@@ -6,7 +6,7 @@ SIZE ?= mini
 BIN = .venv/bin
 RUN = OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false
 
-.PHONY: install demo test lint bench
+.PHONY: install demo quickstart test lint bench
 
 install: .venv/installed
 
@@ -18,6 +18,12 @@ install: .venv/installed
 
 demo: install
 	$(RUN) $(BIN)/python deploy/demo.py --seed $(SEED) --recipe $(RECIPE)
+
+# The scripts as the README shows them: without flags, on the mini world.
+quickstart: install
+	$(RUN) $(BIN)/python finetune/train.py --model llava
+	$(RUN) $(BIN)/python evaluate/eval_caption.py --model llava
+	$(RUN) $(BIN)/python evaluate/eval_auto.py
 
 test: install
 	$(RUN) $(BIN)/python -m pytest -n 2 --dist loadfile

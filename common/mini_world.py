@@ -16,6 +16,13 @@ from common.errors import DataError
 from common.paths import MINI_DATA, MINI_LLAVA, ROOT, display
 from common.progress import announce
 
+# How the mini world's captions are made: two samples of an image to mine, one greedy caption to judge.
+SAMPLING = (
+    "--captions_per_image", "2", "--do_sample", "--generate_num_beams", "1",
+    "--max_new_tokens", "130", "--infer_bs", "64",
+)  # fmt: skip
+GREEDY = ("--generate_num_beams", "1", "--max_new_tokens", "150", "--infer_bs", "100")
+
 
 @dataclass(frozen=True)
 class MiniWorld:
@@ -78,19 +85,20 @@ class MiniWorld:
         """What `evaluate/eval_auto.py` writes."""
         return self.root / "result.json"
 
-    def step_that_makes(self, path: Path) -> str | None:
-        """The module that makes a file of the mini world."""
+    def step_that_makes(self, path: Path) -> tuple[str, ...] | None:
+        """The module that makes a file of the mini world, and the flags that it is called with."""
+        draw, spans = ("dataset.mini.draw",), ("finetune.format_data",)
         makers = {
-            self.train_images: "dataset.mini.draw",
-            self.train_annotations: "dataset.mini.draw",
-            self.eval_images: "dataset.mini.draw",
-            self.eval_annotations: "dataset.mini.draw",
-            self.captions: "insight.caption",
-            self.objects: "insight.object",
-            self.scores: "insight.clip",
-            self.pos_neg: "finetune.format_data",
-            self.sentences: "finetune.format_data",
-            self.eval_captions: "evaluate.eval_caption",
+            self.train_images: draw,
+            self.train_annotations: draw,
+            self.eval_images: draw,
+            self.eval_annotations: draw,
+            self.captions: ("insight.caption", *SAMPLING),
+            self.objects: ("insight.object",),
+            self.scores: ("insight.clip",),
+            self.pos_neg: spans,
+            self.sentences: spans,
+            self.eval_captions: ("evaluate.eval_caption", *GREEDY),
         }
         return makers.get(path)
 
@@ -127,7 +135,8 @@ def ensure(path: Path) -> None:
     step = MiniWorld().step_that_makes(path)
     if path.exists() or step is None:
         return
-    announce(f"{display(path)} is not there yet: running python -m {step}")
-    done = subprocess.run([sys.executable, "-m", step], cwd=ROOT, check=False)
+    command = " ".join(step)
+    announce(f"{display(path)} is not there yet: running python -m {command}")
+    done = subprocess.run([sys.executable, "-m", *step], cwd=ROOT, check=False)
     if done.returncode != 0:
-        raise DataError(f"python -m {step} failed with code {done.returncode}; run it alone to see why")
+        raise DataError(f"python -m {command} failed with code {done.returncode}; run it alone to see why")

@@ -20,7 +20,7 @@ from typing import Any
 from common.args import flag, parse
 from common.cli import run
 from common.errors import DataError
-from common.mini_world import MiniWorld
+from common.mini_world import GREEDY, SAMPLING, MiniWorld
 from common.paths import MINI_CLIP, ROOT, display
 from common.progress import announce
 from common.storage import read_json, write_json
@@ -39,7 +39,6 @@ class DemoArguments:
     recipe: str = flag("bounded", "training recipe: finetune/recipes/mini_<recipe>.yaml")
     train_images: int = flag(900, "images to mine and unlearn on")
     eval_images: int = flag(300, "images to judge on")
-    captions_per_image: int = flag(2, "sampled captions of each training image")
     output_dir: str | None = flag(None, "folder; default runs/demo/seed<seed>[-<recipe>]")
 
 
@@ -81,8 +80,7 @@ def mine(demo: Demo) -> None:
     demo.step("draw", "dataset.mini.draw", "--seed", args.seed, "--output_dir", world.root, *sizes)
     demo.step(
         "caption", "insight.caption", "--image_dir_path", world.train_images, "--caption_data_path", world.captions,
-        "--captions_per_image", args.captions_per_image, "--do_sample", "--max_new_tokens", 130,
-        "--generate_num_beams", 1, "--infer_bs", 64, "--seed", args.seed,
+        *SAMPLING, "--seed", args.seed,
     )  # fmt: skip
     demo.step("objects", "insight.object", "--caption_data_path", world.captions, "--object_data_path", world.objects)
     auto = ("--hal_clip_thres", "auto", "--norm_clip_thres", "auto", "--sentence_clip_thres", "auto")
@@ -115,8 +113,7 @@ def judge(demo: Demo, which: str, *checkpoint: str | Path) -> None:
     world = demo.world
     demo.step(
         f"caption {which}", "evaluate.eval_caption", "--image_dir_path", world.eval_images,
-        "--caption_eval_path", demo.caption_file(which), "--generate_num_beams", 1, "--max_new_tokens", 150,
-        "--infer_bs", 100, *checkpoint,
+        "--caption_eval_path", demo.caption_file(which), *GREEDY, *checkpoint,
     )  # fmt: skip
     demo.step(
         f"judge {which}", "evaluate.eval_auto", "--caption_eval_path", demo.caption_file(which),

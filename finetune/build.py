@@ -168,8 +168,11 @@ def build_trainer(
 
 
 def cache_limit(tracking: TrackingArguments, model: CaptionModel) -> int:
-    """Bytes for the frozen tower's outputs; 0 where it is trained, or images are opened by other processes."""
-    if tracking.num_workers > 0 or any(p.requires_grad for p in model.vision.parameters()):
+    """Bytes for the frozen tower's outputs; 0 where they cannot be kept.
+
+    That is: the tower is trained, the model has no separate one, or images are opened by other processes.
+    """
+    if tracking.num_workers > 0 or not model.sees_apart or any(p.requires_grad for p in model.vision.parameters()):
         return 0
     default = CACHE_MB if model.device.type == "cpu" else 0
     return (default if tracking.image_cache_mb is None else tracking.image_cache_mb) << 20

@@ -1,0 +1,76 @@
+"""The mini world as default: which step makes which file, and what happens when one fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from common import mini_world
+from common.args import ModelArguments
+from common.errors import ArgumentError, DataError
+from common.mini_world import MiniWorld, default_path, ensure, is_mini_model, model_path
+from common.paths import MINI_LLAVA
+
+WORLD = MiniWorld()
+FILES = ("captions", "objects", "scores", "pos_neg", "sentences", "eval_captions")
+FOLDERS = ("train_images", "train_annotations", "eval_images", "eval_annotations")
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Commands that would have been run; all of them succeed."""
+    made: list[list[str]] = []
+
+    def fake(command: list[str], **_: Any) -> SimpleNamespace:
+        made.append(command[1:])
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(mini_world.subprocess, "run", fake)
+    monkeypatch.setattr(Path, "exists", lambda _self: False)
+    return made
+
+
+@pytest.mark.parametrize("name", FILES + FOLDERS)
+def test_every_default_has_a_step_that_exists(name: str) -> None:
+    step = WORLD.step_that_makes(getattr(WORLD, name))
+    assert step is not None
+    assert (mini_world.ROOT / (step[0].replace(".", "/") + ".py")).is_file()
+
+
+def test_a_missing_file_is_made_by_its_step(calls: list[list[str]]) -> None:
+    ensure(WORLD.captions)
+    assert calls[0][:2] == ["-m", "insight.caption"]
+    assert calls[0][calls[0].index("--captions_per_image") + 1] == "2"
+
+
+def test_files_of_other_places_are_nobodys_to_make(calls: list[list[str]], tmp_path: Path) -> None:
+    ensure(tmp_path / "captions.jsonl")
+    assert calls == []
+
+
+def test_a_failed_step_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mini_world.subprocess, "run", lambda *_a, **_k: SimpleNamespace(returncode=3))
+    monkeypatch.setattr(Path, "exists", lambda _self: False)
+    with pytest.raises(DataError, match=r"insight\.clip failed with code 3"):
+        ensure(WORLD.scores)
+
+
+def test_a_model_of_ones_own_needs_paths_of_ones_own() -> None:
+    with pytest.raises(DataError, match="--image_dir_path is needed"):
+        default_path(None, False, WORLD.train_images, "--image_dir_path")
+    assert default_path("here", False, WORLD.train_images, "--image_dir_path") == Path("here")
+
+
+def test_only_llava_without_a_path_is_the_bundled_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert model_path(ModelArguments()) == MINI_LLAVA
+    assert "using the bundled" in capsys.readouterr().err
+    assert not is_mini_model(ModelArguments(model="owl"))
+    assert model_path(ModelArguments(llava_path="other")) == "other"
+
+
+def test_long_and_short_paths_that_disagree_are_refused() -> None:
+    with pytest.raises(ArgumentError, match="disagree"):
+        model_path(ModelArguments(llava_path="a", model_path="b"))

@@ -161,6 +161,7 @@ def _patch_tokens(visual: Any) -> torch.nn.Module:
             self.visual = visual
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            """[n, 3, height, width] -> [n, patches, width]."""
             self.visual.output_tokens = True
             try:
                 return self.visual(pixels)[1]
@@ -189,11 +190,13 @@ def train(model: Any, tokenize: Any, corpus: Corpus, held_out: Corpus, args: Cli
 
     class PresenceTrainer(Trainer):
         def compute_loss(self, model: Any, inputs: dict[str, Any], **_: Any) -> torch.Tensor:
+            """See `presence_loss`."""
             device = inputs["pixels"].device
             return presence_loss(model, texts.to(device), torch.as_tensor(numbers, device=device), inputs)
 
     class StopAtTarget(TrainerCallback):
         def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
+            """Look at the AUROC every `eval_every` steps."""
             if state.global_step % args.eval_every:
                 return
             reached = held_out_auroc(model.eval(), tokenize, held_out, next(model.parameters()).device)
@@ -202,6 +205,7 @@ def train(model: Any, tokenize: Any, corpus: Corpus, held_out: Corpus, args: Cli
             control.should_training_stop = reached >= args.target_auroc
 
     def collate(rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Stack a batch."""
         return {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in ("pixels", "present")}
 
     patches = PatchDataset(corpus.pixels, corpus.patches, visits_of(args.vision_steps, args))

@@ -189,6 +189,7 @@ def train(model: LlavaForConditionalGeneration, corpus: Corpus, encoder: TextEnc
 
     class CaptionTrainer(Trainer):
         def compute_loss(self, model: Any, inputs: dict[str, Any], **_: Any) -> torch.Tensor:
+            """See `caption_loss`."""
             return caption_loss(model, inputs)
 
     if _on_gpu():
@@ -212,6 +213,7 @@ def _patch_tokens(tower: Any) -> torch.nn.Module:
             self.tower = tower
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            """[n, 3, height, width] -> [n, patches, hidden]."""
             return self.tower(pixel_values=pixels).last_hidden_state[:, 1:]
 
     return PatchTokens()

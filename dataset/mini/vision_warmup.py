@@ -83,6 +83,7 @@ def train_vision(tokens_of: Any, width: int, data: PatchDataset, settings: Any) 
             self.head = torch.nn.Linear(width, len(LOOK_NUMBER) + 1)
 
         def forward(self, pixels: torch.Tensor, patches: torch.Tensor) -> dict[str, torch.Tensor]:
+            """Mean cross-entropy over the patches."""
             logits = self.head(self.tokens_of(normalise(pixels))).float()  # [n, patches, looks + 1]
             return {"loss": torch.nn.functional.cross_entropy(logits.flatten(0, 1), patches.flatten().long())}
 

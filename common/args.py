@@ -31,11 +31,14 @@ def flag(default: Any, text: str, choices: Sequence[str] | None = None) -> Any:
     return field(default=default, metadata=metadata)
 
 
+MODEL_FAMILIES = ("llava", "share4v", "owl", "minigpt", "auto")  # each has its flags below
+
+
 @dataclass
 class ModelArguments:
     """Which model, from which files. Without a path, `llava` is the bundled checkpoints/mini-llava."""
 
-    model: str = flag("llava", "model family: llava, share4v, owl, minigpt or auto")
+    model: str = flag("llava", "model family", MODEL_FAMILIES)
     model_path: str | None = flag(None, "checkpoint folder of the chosen model (short for --{model}_path)")
     ckpt_load_path: str | None = flag(None, "trained tensors laid over it (short for --{model}_ckpt_load_path)")
     ckpt_save_path: str | None = flag(None, "where training saves (short for --{model}_ckpt_save_path)")

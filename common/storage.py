@@ -53,7 +53,16 @@ def read_text(path: Path | str) -> str:
     except FileNotFoundError:
         raise DataError(f"no file {display(path)}") from None
     except UnicodeDecodeError as error:
-        raise DataError(f"{display(path)} is not UTF-8 text (byte {error.start}); convert it first") from None
+        raise DataError(f"{display(path)} is {_binary_kind(Path(path), error.start)}") from None
+
+
+def _binary_kind(path: Path, byte: int) -> str:
+    """What a file that should be text is, and what to do."""
+    with path.open("rb") as file:
+        start = file.read(6)
+    if start == b"\x93NUMPY" or start[:1] == b"\x80" or start[:2] == b"PK":
+        return "a NumPy array, a pickle or an archive, which may run code and is never read; write it as JSON Lines"
+    return f"not UTF-8 text (byte {byte}); convert it first"
 
 
 def read_json(path: Path | str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from common.mini_world import is_mini_model
 from common.paths import MINI_LLAVA
 from common.progress import announce
 from common.resume_guard import begin_or_continue
+from common.storage import require_file
 from evaluate.answer_files import AnswerRow, read_answers
 from evaluate.answering import Decoding, answer_questions
 from evaluate.questions import Joined, Question, join_by_key, join_by_line
@@ -77,6 +78,27 @@ def ask(questions: Sequence[Question], template: str, groups: Groups) -> list[An
 
     answer_questions(load, chosen, images, template, args.answers_save_path, decoding, run_args.restart)
     return read_answers(args.answers_save_path)
+
+
+def answered(
+    questions: Sequence[Question],
+    template: str,
+    groups: Groups,
+    read: Callable[[Path], Sequence[AnswerRow]] = read_answers,
+    with_image_only: bool = False,
+) -> Joined | None:
+    """Questions with answers from `--answers_path` (read by `read`), or of the chosen model; None for a dry run.
+
+    Args:
+        with_image_only: ask a model only the questions that have an image.
+    """
+    args = groups[0]
+    if args.answers_path is not None:
+        rows = read(require_file(args.answers_path, "--answers_path"))
+        return join(questions, rows, args.pairing, args.answers_path)
+    to_ask = [q for q in questions if q.image or not with_image_only]
+    asked = ask(to_ask, template, groups)
+    return None if asked is None else join(to_ask, asked, "id", str(args.answers_save_path))
 
 
 def settings(template: str, decoding: Decoding, model_args: ModelArguments) -> dict[str, Any]:

@@ -17,8 +17,7 @@ from common.errors import ArgumentError
 from common.prompts import VQA
 from common.records import Result
 from common.storage import require_file
-from evaluate.answer_files import read_answers
-from evaluate.benchmark import GROUPS, Groups, ask, join
+from evaluate.benchmark import GROUPS, Groups, answered
 from evaluate.choice_scoring import score_choices
 from evaluate.gqa_files import read_questions
 from evaluate.metrics import gqa
@@ -58,15 +57,9 @@ def main() -> None:
     if args.question_path is None:
         raise ArgumentError("--question_path is needed: GQA's questions with their answers")
     questions = read_questions(require_file(args.question_path, "--question_path"))
-    if args.answers_path is not None:
-        rows = read_answers(require_file(args.answers_path, "--answers_path"))
-        joined = join(questions, rows, args.pairing, args.answers_path)
-    else:
-        asked = ask(questions, VQA, groups)
-        if asked is None:
-            return
-        joined = join(questions, asked, "id", str(args.answers_save_path))
-    publish(score(joined, own.parser, groups), args.result_path)
+    joined = answered(questions, VQA, groups)
+    if joined is not None:
+        publish(score(joined, own.parser, groups), args.result_path)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from common.errors import ArgumentError, DataError
 from common.prompts import CHOICE
 from common.records import Result
 from common.storage import require_file
-from evaluate.answer_files import first_text, read_answers, read_objects
-from evaluate.benchmark import GROUPS, Groups, ask, join
+from evaluate.answer_files import first_text, read_objects
+from evaluate.benchmark import GROUPS, Groups, answered
 from evaluate.choice_scoring import score_choices
 from evaluate.metrics import qbench
 from evaluate.metrics.paper_accuracy import CHOICE_NOTE, CONTENT_NOTE, letter_substring
@@ -78,15 +78,9 @@ def main() -> None:
     if args.question_path is None:
         raise ArgumentError("--question_path is needed: llvisionqa_dev.json")
     questions = read_questions(require_file(args.question_path, "--question_path"))
-    if args.answers_path is not None:
-        rows = read_answers(require_file(args.answers_path, "--answers_path"))
-        joined = join(questions, rows, args.pairing, args.answers_path)
-    else:
-        asked = ask(questions, CHOICE, groups)
-        if asked is None:
-            return
-        joined = join(questions, asked, "id", str(args.answers_save_path))
-    publish(score(joined, own.parser, groups), args.result_path)
+    joined = answered(questions, CHOICE, groups)
+    if joined is not None:
+        publish(score(joined, own.parser, groups), args.result_path)
 
 
 if __name__ == "__main__":

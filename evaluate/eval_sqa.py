@@ -17,7 +17,7 @@ from common.errors import ArgumentError
 from common.prompts import CHOICE
 from common.records import Result
 from common.storage import require_file
-from evaluate.benchmark import GROUPS, Groups, ask, join
+from evaluate.benchmark import GROUPS, Groups, answered
 from evaluate.choice_scoring import score_choices
 from evaluate.metrics import scienceqa
 from evaluate.metrics.paper_accuracy import CHOICE_NOTE, CONTENT_NOTE, letter_substring
@@ -59,16 +59,9 @@ def main() -> None:
     if args.question_path is None:
         raise ArgumentError("--question_path is needed: ScienceQA's problems.json or LLaVA's question file")
     questions = read_questions(require_file(args.question_path, "--question_path"))
-    if args.answers_path is not None:
-        rows = read_sqa_answers(require_file(args.answers_path, "--answers_path"))
-        joined = join(questions, rows, args.pairing, args.answers_path)
-    else:
-        questions = [q for q in questions if q.image]
-        asked = ask(questions, CHOICE, groups)
-        if asked is None:
-            return
-        joined = join(questions, asked, "id", str(args.answers_save_path))
-    publish(score(joined, own.parser, groups), args.result_path)
+    joined = answered(questions, CHOICE, groups, read_sqa_answers, with_image_only=True)
+    if joined is not None:
+        publish(score(joined, own.parser, groups), args.result_path)
 
 
 if __name__ == "__main__":

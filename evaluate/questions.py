@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from common.errors import DataError
 from common.progress import announce
-from common.records import Answer
 
 _LISTED = 5  # ids that a message names
 
@@ -94,8 +93,3 @@ def join_by_line(questions: Sequence[Question], answers: Sequence[str], where: s
             "(use --pairing id where the answers carry ids)"
         )
     return Joined(tuple(zip(questions, answers, strict=True)))
-
-
-def answers_as_records(pairs: Iterable[tuple[Question, str]]) -> list[Answer]:
-    """Answers in the layout that is written and scored later without the images."""
-    return [Answer(q.key, text, q.text, q.label, q.image) for q, text in pairs]

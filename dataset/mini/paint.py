@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dataset.mini.layout import IMAGE_SIZE, Box, Instance, Layout
+from dataset.mini.layout import IMAGE_SIZE, Box, Layout
 from dataset.mini.scenes import RGB, Scene
 from dataset.mini.sprites import sprite
 
@@ -21,12 +21,8 @@ def paint(layout: Layout, rng: np.random.Generator) -> tuple[Image.Image, Layout
         left = round(min(max(0, instance.box.left), IMAGE_SIZE - picture.width))
         top = round(min(max(0, instance.box.top), IMAGE_SIZE - picture.height))
         image.paste(picture, (left, top), picture)
-        drawn.append(_at(instance, Box(left, top, picture.width, picture.height)))
+        drawn.append(replace(instance, box=Box(left, top, picture.width, picture.height)))
     return _noise(image, rng), replace(layout, instances=tuple(drawn))
-
-
-def _at(instance: Instance, box: Box) -> Instance:
-    return replace(instance, box=box)
 
 
 def _jitter(colour: RGB, spread: int, rng: np.random.Generator) -> RGB:

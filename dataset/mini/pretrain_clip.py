@@ -21,7 +21,7 @@ from common.cli import run
 from common.paths import MINI_CLIP, display
 from common.progress import announce
 from dataset.mini.categories import CATEGORIES
-from dataset.mini.corpus import Corpus, Example, draw_corpus
+from dataset.mini.corpus import Corpus, draw_corpus
 from dataset.mini.layout import IMAGE_SIZE
 from dataset.mini.pretrain_llava import MEAN, STD, normalise, tokenizer_texts, visits_of
 from dataset.mini.vision_warmup import PatchDataset, train_vision
@@ -121,20 +121,11 @@ def held_out_auroc(model: Any, tokenize: Any, corpus: Corpus, device: torch.devi
         scores = (model.encode_image(pixels, normalize=True) @ texts.T).float().cpu().numpy()  # [images, names]
     column = {name: i for i, name in enumerate(names)}
 
-    def pick(kind: Any) -> list[float]:
-        return [scores[row, column[n]] for row, e in enumerate(corpus.examples) for n in kind(e)]
-
-    present, absent = pick(_present), pick(_absent)
+    rows = list(zip(scores, corpus.examples, strict=True))
+    present = [row[column[name]] for row, example in rows for name in example.present]
+    absent = [row[column[name]] for row, example in rows for name in example.absent]
     ranks = rankdata([*present, *absent])[: len(present)]
     return float((ranks.sum() - len(present) * (len(present) + 1) / 2) / (len(present) * len(absent)))
-
-
-def _present(example: Example) -> tuple[str, ...]:
-    return example.present
-
-
-def _absent(example: Example) -> tuple[str, ...]:
-    return example.absent
 
 
 def settings(args: ClipArguments, steps: int) -> Any:

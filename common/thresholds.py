@@ -18,6 +18,7 @@ from common.paths import display
 from common.storage import read_json
 
 AUTO = "auto"
+FLAGS = {"hallucinated": "--hal_clip_thres", "grounded": "--norm_clip_thres", "sentence": "--sentence_clip_thres"}
 
 
 @dataclass(frozen=True)
@@ -63,19 +64,25 @@ def resolve(args: ThresholdArguments, data: Path | str, mini: bool) -> Threshold
         ArgumentError: neither a number nor `auto`, or in the wrong order.
         DataError: `auto`, and no thresholds beside the file.
     """
-    flags = {"hallucinated": "--hal_clip_thres", "grounded": "--norm_clip_thres", "sentence": "--sentence_clip_thres"}
-    given = {name: getattr(args, flag.removeprefix("--")) for name, flag in flags.items()}
-    fallback = AUTO if mini else None
-    values = {}
-    for name, flag in flags.items():
-        text = given[name] if given[name] is not None else fallback
-        if text == AUTO:
-            values[name] = _noted(Path(data), name, flag)
-        elif text is None:
-            values[name] = float(getattr(Thresholds(), name))
+    found = asked_for(args, mini)
+    return Thresholds(
+        **{name: _noted(Path(data), name, FLAGS[name]) if value is None else value for name, value in found.items()}
+    )
+
+
+def asked_for(args: ThresholdArguments, mini: bool) -> dict[str, float | None]:
+    """Each threshold's number as given, or as published where nothing was given; None for `auto`.
+
+    What is not given is `auto` in the mini world. Raises ArgumentError for neither a number nor `auto`.
+    """
+    found: dict[str, float | None] = {}
+    for name, flag in FLAGS.items():
+        text = getattr(args, flag.removeprefix("--"))
+        if text is None:
+            found[name] = None if mini else float(getattr(Thresholds(), name))
         else:
-            values[name] = threshold_number(text, flag)
-    return Thresholds(**values)
+            found[name] = None if text == AUTO else threshold_number(text, flag)
+    return found
 
 
 def threshold_number(text: str, flag: str) -> float:

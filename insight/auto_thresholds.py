@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from common.args import ThresholdArguments
 from common.errors import DataError
 from common.records import CaptionObjects
-from common.thresholds import AUTO, Thresholds, threshold_number
+from common.thresholds import Thresholds, asked_for
 
 HALLUCINATED_SHARE = 0.12  # of all mentions, the lowest; must stay below the share of hallucinated mentions
 GROUNDED_SHARE = 0.40  # of all mentions, the highest; wide, because most mentions are true anyway
@@ -34,7 +34,7 @@ def resolve_thresholds(args: ThresholdArguments, records: Sequence[CaptionObject
         ArgumentError: neither a number nor `auto`, or in the wrong order.
         DataError: no scored object, or all scores alike, so that nothing can be placed automatically.
     """
-    low, high, middle = _asked(args, mini)
+    low, high, middle = asked_for(args, mini).values()
     if low is None or high is None:
         low, high = _place_outer(all_scores(records), low, high)
     if middle is None:
@@ -44,26 +44,9 @@ def resolve_thresholds(args: ThresholdArguments, records: Sequence[CaptionObject
 
 def check_thresholds(args: ThresholdArguments, mini: bool) -> None:
     """Raise ArgumentError now, before hours of scoring, for numbers that cannot be right whatever the scores are."""
-    low, high, middle = _asked(args, mini)
+    low, high, middle = asked_for(args, mini).values()
     if low is not None and high is not None:
         Thresholds(low, high, (low + high) / 2 if middle is None else middle)
-
-
-def _asked(args: ThresholdArguments, mini: bool) -> tuple[float | None, float | None, float | None]:
-    """Hallucinated, grounded and sentence threshold; None where `auto` is to place it."""
-    published = Thresholds()
-    return (
-        _number(args.hal_clip_thres, "--hal_clip_thres", mini, published.hallucinated),
-        _number(args.norm_clip_thres, "--norm_clip_thres", mini, published.grounded),
-        _number(args.sentence_clip_thres, "--sentence_clip_thres", mini, published.sentence),
-    )
-
-
-def _number(value: str | None, flag: str, mini: bool, published: float) -> float | None:
-    """The number that a flag holds; None for `auto`."""
-    if value is None:
-        return None if mini else published
-    return None if value == AUTO else threshold_number(value, flag)
 
 
 def all_scores(records: Sequence[CaptionObjects]) -> list[float]:

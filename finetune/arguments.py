@@ -54,12 +54,12 @@ class OptimizerArguments:
     trainable: str = flag("connector", "connector, lm_head, lora, decoder or all; several joined with +")
     train_lr: float | None = flag(None, "learning rate; default 1e-5, for the mini model its own")
     train_wd: float = flag(0.05, "weight decay, not of biases and norms")
-    train_epoch: float = flag(1.0, "passes over the captions (sampling shared) or negatives (paper)")
+    train_epoch: float = flag(1.0, "passes over the images (sampling shared) or negatives (paper)")
     max_steps: int = flag(-1, "optimizer steps instead of epochs")
-    sampling: str = flag(
-        "shared", "shared: whole captions; paper: samples of each kind drawn apart", ("shared", "paper")
+    sampling: str = flag("shared", "shared: whole images; paper: samples of each kind drawn apart", ("shared", "paper"))
+    train_bs: int | None = flag(
+        None, "images a step (sampling shared), with all their captions; default 1, for the mini model its own"
     )
-    train_bs: int | None = flag(None, "captions a step (sampling shared); default 1, for the mini model its own")
     train_bs_pos: int = flag(1, "positive samples a step (sampling paper)")
     train_bs_neg: int = flag(1, "negative samples a step (sampling paper)")
     train_bs_sent: int = flag(1, "sentences a step (sampling paper)")

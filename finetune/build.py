@@ -56,9 +56,9 @@ class Job:
         return self.defaults.lr if self.optimizer.train_lr is None else self.optimizer.train_lr
 
     @property
-    def captions(self) -> int:
-        """Captions a step, with shared sampling."""
-        return self.defaults.captions if self.optimizer.train_bs is None else self.optimizer.train_bs
+    def images(self) -> int:
+        """Images a step, with shared sampling."""
+        return self.defaults.images if self.optimizer.train_bs is None else self.optimizer.train_bs
 
     @property
     def run_name(self) -> str:
@@ -70,7 +70,7 @@ def training_set(job: Job, captions: Sequence[CaptionItem], gold: Sequence[Capti
     """Pools and weights as `--sampling` says."""
     args = job.optimizer
     if args.sampling == "shared":
-        data = shared_set(captions, gold, job.captions, args.train_bs_gold)
+        data = shared_set(captions, gold, job.images, args.train_bs_gold)
     else:
         sizes = {
             POS: args.train_bs_pos,
@@ -156,7 +156,7 @@ def build_trainer(
     limit = cache_limit(job.tracking, model)
     collator = Collator(model, images, TowerCache(model, images, limit) if limit else None)
     if job.loss.objective in NEEDS_REFERENCE:
-        losses = measured_once(job.folder.references, module, collator, corpus.train, max(8, job.captions))
+        losses = measured_once(job.folder.references, module, collator, corpus.train, max(8, job.images))
         corpus = replace(corpus, train=with_references(corpus.train, losses))
     data = training_set(job, corpus.train, gold)
     settings = library_settings(job, model.device)

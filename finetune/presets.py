@@ -61,14 +61,14 @@ PRESETS: Mapping[str, LossWeights] = {
 
 @dataclass(frozen=True)
 class StepDefaults:
-    """Learning rate and captions a step where none is given."""
+    """Learning rate and images a step where none is given."""
 
     lr: float
-    captions: int
+    images: int
 
 
-PUBLISHED_STEPS = StepDefaults(lr=1e-5, captions=1)
-MINI_STEPS = StepDefaults(lr=3e-4, captions=64)  # a model of 4 M parameters: larger steps, and few of them
+PUBLISHED_STEPS = StepDefaults(lr=1e-5, images=1)
+MINI_STEPS = StepDefaults(lr=3e-4, images=32)  # a model of 4 M parameters: larger steps, and few of them
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,16 @@ The wanted loss is sum over kinds k of w_k * mean over the N_k samples of kind k
 are unbiased for it (`finetune/README.md` derives this):
 
 * `paper`: b_k samples of each kind, drawn apart: a span weighs s_i / b_k.
-* `shared`: B whole captions of C: a span of kind k weighs s_i C / (B N_k).
+* `shared`: B whole images of M, with every caption known of them: a span of kind k weighs s_i M / (B N_k).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import accumulate
 
 import torch
 
@@ -24,18 +25,36 @@ from finetune.presets import GOLD, KINDS, NEG, LossWeights
 
 @dataclass(frozen=True)
 class Pool:
-    """Items that are drawn without repetition until all were seen, then anew; `per_batch` of them a step."""
+    """Units that are drawn without repetition until all were seen, then anew; `per_batch` of them a step.
 
-    items: tuple[CaptionItem, ...]
+    A unit is what is drawn whole: one sample, or all captions of an image.
+    """
+
+    units: tuple[tuple[CaptionItem, ...], ...]
     per_batch: int
+
+    @property
+    def items(self) -> list[CaptionItem]:
+        """The items of all units, unit after unit."""
+        return [item for unit in self.units for item in unit]
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """Position of each unit's first item in `items`, and their number."""
+        return (0, *accumulate(map(len, self.units)))
 
     def drawn(self, batch: int, seed: int) -> list[int]:
         """Positions of the items of one batch: a function of the batch's number and the seed alone."""
         first = batch * self.per_batch
-        return [self._at(place, seed) for place in range(first, first + self.per_batch)]
+        units = [self._at(place, seed) for place in range(first, first + self.per_batch)]
+        return [position for unit in units for position in range(self.starts[unit], self.starts[unit + 1])]
 
     def _at(self, place: int, seed: int) -> int:
-        return _permutation(len(self.items), seed, place // len(self.items))[place % len(self.items)]
+        return _permutation(len(self.units), seed, place // len(self.units))[place % len(self.units)]
+
+    def mapped(self, change: Callable[[Span], Span]) -> Pool:
+        """The same with every span replaced."""
+        return replace(self, units=tuple(tuple(map_spans(unit, change)) for unit in self.units))
 
 
 @lru_cache(maxsize=16)
@@ -77,6 +96,11 @@ class BatchOrder:
         self.batch_size = sum(pool.per_batch for pool in data.pools)
         self.drop_last = False
 
+    @property
+    def rows_per_batch(self) -> float:
+        """Items in a batch, on average."""
+        return sum(pool.per_batch * pool.starts[-1] / len(pool.units) for pool in self.data.pools)
+
     def __len__(self) -> int:
         return self.batches
 
@@ -88,19 +112,27 @@ class BatchOrder:
         chosen, offset = [], 0
         for i, pool in enumerate(self.data.pools):
             chosen += [offset + place for place in pool.drawn(number, self.seed * 16 + i)]
-            offset += len(pool.items)
+            offset += pool.starts[-1]
         return chosen
 
 
 def shared_set(
     captions: Sequence[CaptionItem], gold: Sequence[CaptionItem], batch: int, gold_batch: int
 ) -> TrainingSet:
-    """Whole captions, `batch` of them a step. Raises ArgumentError for a batch below one."""
+    """Whole images, `batch` of them a step. Raises ArgumentError for a batch below one."""
     _check_sizes({"--train_bs": batch})
-    counts = count_spans(captions)
-    shares = {kind: len(captions) / (batch * number) for kind, number in counts.items()}
-    pools = [Pool(tuple(map_spans(captions, lambda s: replace(s, weight=shares[s.kind]))), batch)]
-    return TrainingSet((*pools, *_gold_pool(gold, gold_batch)), len(captions) / batch)
+    images = by_image(captions)
+    shares = {kind: len(images) / (batch * number) for kind, number in count_spans(captions).items()}
+    pool = Pool(images, batch).mapped(lambda span: replace(span, weight=shares[span.kind]))
+    return TrainingSet((pool, *_gold_pool(gold, gold_batch)), len(images) / batch)
+
+
+def by_image(captions: Iterable[CaptionItem]) -> tuple[tuple[CaptionItem, ...], ...]:
+    """Items of one image together, images in order of first appearance."""
+    groups: dict[str, list[CaptionItem]] = {}
+    for item in captions:
+        groups.setdefault(item.image, []).append(item)
+    return tuple(map(tuple, groups.values()))
 
 
 def paper_set(captions: Sequence[CaptionItem], gold: Sequence[CaptionItem], sizes: Mapping[str, int]) -> TrainingSet:
@@ -113,8 +145,7 @@ def paper_set(captions: Sequence[CaptionItem], gold: Sequence[CaptionItem], size
     _check_sizes({f"--train_bs_{kind}": sizes[kind] for kind in kinds})
     pools = []
     for kind in kinds:
-        items = one_by_one(only_kinds(captions, (kind,)))
-        pools.append(Pool(tuple(_weighted(items, 1 / sizes[kind])), sizes[kind]))
+        pools.append(_pool(one_by_one(only_kinds(captions, (kind,))), sizes[kind]))
     lead = NEG if counts[NEG] else max(kinds, key=lambda kind: counts[kind])
     return TrainingSet((*pools, *_gold_pool(gold, sizes[GOLD])), counts[lead] / sizes[lead])
 
@@ -123,11 +154,12 @@ def _gold_pool(gold: Sequence[CaptionItem], size: int) -> tuple[Pool, ...]:
     if not gold:
         return ()
     _check_sizes({"--train_bs_gold": size})
-    return (Pool(tuple(_weighted(gold, 1 / size)), size),)
+    return (_pool(gold, size),)
 
 
-def _weighted(items: Sequence[CaptionItem], share: float) -> list[CaptionItem]:
-    return map_spans(items, lambda span: replace(span, weight=share))
+def _pool(items: Iterable[CaptionItem], size: int) -> Pool:
+    """Items drawn one by one, each weighing its share of a step."""
+    return Pool(tuple((item,) for item in items), size).mapped(lambda span: replace(span, weight=1 / size))
 
 
 def _check_sizes(sizes: Mapping[str, int]) -> None:
@@ -142,4 +174,4 @@ def with_sample_weights(data: TrainingSet, weights: LossWeights, thresholds: Thr
     def scaled(span: Span) -> Span:
         return replace(span, weight=span.weight * weights.sample_weight(span.kind, span.score, thresholds))
 
-    return replace(data, pools=tuple(replace(p, items=tuple(map_spans(p.items, scaled))) for p in data.pools))
+    return replace(data, pools=tuple(pool.mapped(scaled) for pool in data.pools))

@@ -97,7 +97,7 @@ def settings_of(groups: Sequence[Any], job: Job, inputs: Inputs) -> dict[str, An
         **asdict(loss),
         **asdict(optimizer),
         "train_lr": job.lr,
-        "train_bs": job.captions,
+        "train_bs": job.images,
         **{f"threshold_{k}": v for k, v in asdict(job.thresholds).items()},
         "seed": job.seed,
         "valid_data_split": data.valid_data_split,
@@ -125,14 +125,14 @@ def cost_line(trainer: SpanTrainer, corpus: Corpus) -> str:
     order, model = trainer.order, trainer.module.caption_model
     with torch.no_grad():
         image_tokens = trainer.module.features(trainer.data_collator([corpus.train[0]])).shape[1]
-    rows = order.batch_size
     items = order.data.items
+    rows = order.rows_per_batch
     text = sum(len(item.ids) + len(item.prompt.before) + len(item.prompt.after) for item in items) / len(items)
     decoder = sum(p.numel() for p in model.lm.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     flops = 4 * decoder * rows * (image_tokens + text) * len(order)
     return (
-        f"{trainer.args.max_steps} steps, {len(order)} batches of {rows} rows with {image_tokens} image and about "
+        f"{trainer.args.max_steps} steps, {len(order)} batches of about {rows:.0f} rows with {image_tokens} image and about "
         f"{text:.0f} text tokens each; {trained:,} trained parameters; "
         f"about {flops / 1e12:,.1f} TFLOP"
     )
@@ -171,7 +171,7 @@ def train(groups: Sequence[Any], job: Job, inputs: Inputs) -> None:
         thresholds=asdict(job.thresholds),
         input_counts=corpus.counts,
         learning_rate=job.lr,
-        captions_a_step=job.captions,
+        images_a_step=job.images,
         steps=trainer.args.max_steps,
         log=trainer.state.log_history,
     )

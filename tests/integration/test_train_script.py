@@ -104,7 +104,7 @@ def test_without_paths_everything_is_the_mini_worlds(
     save = str(tmp_path / "run")
     main(["--llava_vit_path", str(world.model / "tower"), "--ckpt_save_path", save, "--report_to", "none"])
     notes = read_json(tmp_path / "run" / "trained.safetensors.manifest.json")
-    assert (notes["learning_rate"], notes["captions_a_step"]) == (MINI_STEPS.lr, MINI_STEPS.captions)
+    assert (notes["learning_rate"], notes["images_a_step"]) == (MINI_STEPS.lr, MINI_STEPS.images)
     assert notes["thresholds"] == noted["thresholds"]
     assert "using the bundled" in capsys.readouterr().err
 

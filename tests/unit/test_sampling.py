@@ -16,8 +16,8 @@ from finetune.sampling import BatchOrder, TrainingSet, paper_set, shared_set, wi
 SIZES = {POS: 1, NEG: 1, SENT: 1, GOLD: 1}
 
 
-def captions(kinds: list[str]) -> list[CaptionItem]:
-    """One caption for each string of letters p, n, s; a span's score is its running number."""
+def captions(kinds: list[str], an_image: int = 1) -> list[CaptionItem]:
+    """One caption for each string of letters p, n, s, `an_image` of them of one image; scores are running numbers."""
     letters = {"p": POS, "n": NEG, "s": SENT}
     found, number = [], 0
     for i, word in enumerate(kinds):
@@ -25,7 +25,9 @@ def captions(kinds: list[str]) -> list[CaptionItem]:
         for place, letter in enumerate(word):
             spans.append(Span(letters[letter], place, place + 1, float(number)))
             number += 1
-        found.append(CaptionItem(f"{i}", f"{i}.jpg", PromptIds((1,), ()), tuple(range(len(word))), tuple(spans)))
+        found.append(
+            CaptionItem(f"{i}", f"{i // an_image}.jpg", PromptIds((1,), ()), tuple(range(len(word))), tuple(spans))
+        )
     return found
 
 
@@ -33,7 +35,7 @@ def expectation(data: TrainingSet, kind: str, seed: int = 0) -> float:
     """Mean over whole epochs of the weighted sum of the spans' scores: each score stands for a loss."""
     rounds = 1
     for pool in data.pools:
-        rounds *= len(pool.items)
+        rounds *= len(pool.units)
     order = BatchOrder(data, rounds, seed)
     items = data.items
     sums = [sum(s.weight * s.score for i in batch for s in items[i].spans if s.kind == kind) for batch in order]
@@ -45,21 +47,28 @@ WORLD = ["ppn", "s", "pns", "n", "np"]
 
 @pytest.mark.parametrize("kind", [POS, NEG, SENT])
 @pytest.mark.parametrize("batch", [1, 2, 3])
-def test_shared_and_paper_sampling_have_the_same_expectation(kind: str, batch: int) -> None:
+@pytest.mark.parametrize("an_image", [1, 2])
+def test_shared_and_paper_sampling_have_the_same_expectation(kind: str, batch: int, an_image: int) -> None:
     """Both are the mean over the kind's samples, which is computed here without either."""
-    scores = [s.score for item in captions(WORLD) for s in item.spans if s.kind == kind]
+    world = captions(WORLD, an_image)
+    scores = [s.score for item in world for s in item.spans if s.kind == kind]
     mean = sum(scores) / len(scores)
-    assert expectation(shared_set(captions(WORLD), [], batch, 1), kind) == pytest.approx(mean)
+    assert expectation(shared_set(world, [], batch, 1), kind) == pytest.approx(mean)
     sizes = {POS: batch, NEG: 1, SENT: 2, GOLD: 1}
-    assert expectation(paper_set(captions(WORLD), [], sizes), kind) == pytest.approx(mean)
+    assert expectation(paper_set(world, [], sizes), kind) == pytest.approx(mean)
 
 
-@given(st.lists(st.text("pns", min_size=1, max_size=4), min_size=1, max_size=6), st.integers(1, 4), st.integers(0, 99))
+@given(
+    st.lists(st.text("pns", min_size=1, max_size=4), min_size=1, max_size=6),
+    st.integers(1, 3),
+    st.integers(1, 4),
+    st.integers(0, 99),
+)
 @settings(max_examples=40)
-def test_weights_of_a_kind_sum_to_one_a_step_on_average(words: list[str], batch: int, seed: int) -> None:
-    """However spans are spread over captions."""
-    data = shared_set(captions(words), [], batch, 1)
-    order = BatchOrder(data, len(words), seed)
+def test_weights_of_a_kind_sum_to_one_a_step_on_average(words: list[str], an_image: int, batch: int, seed: int) -> None:
+    """However spans are spread over captions, and captions over images."""
+    data = shared_set(captions(words, an_image), [], batch, 1)
+    order = BatchOrder(data, len(data.pools[0].units), seed)
     for kind in data.counts():
         weights = [s.weight for b in order for i in b for s in data.items[i].spans if s.kind == kind]
         assert sum(weights) / len(order) == pytest.approx(1.0)
@@ -86,6 +95,13 @@ def test_every_caption_is_seen_once_an_epoch() -> None:
     drawn = [i for b in BatchOrder(data, 7, 3) for i in b]
     assert sorted(drawn[:7]) == sorted(drawn[7:]) == list(range(7))
     assert data.batches(1) == 4 and data.batches(2) == 7
+
+
+def test_shared_steps_hold_all_captions_of_an_image() -> None:
+    """That is what can be shared: the image is encoded, and its prefix run, once."""
+    data = shared_set(captions(["p", "n", "s", "pn", "p"], an_image=2), [], 1, 1)
+    drawn = [tuple(data.items[i].image for i in batch) for batch in BatchOrder(data, 3, 0)]
+    assert sorted(drawn) == [("0.jpg", "0.jpg"), ("1.jpg", "1.jpg"), ("2.jpg",)]
 
 
 def test_paper_epoch_passes_once_over_the_negatives() -> None:

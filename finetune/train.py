@@ -132,8 +132,8 @@ def cost_line(trainer: SpanTrainer, corpus: Corpus) -> str:
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     flops = 4 * decoder * rows * (image_tokens + text) * len(order)
     return (
-        f"{trainer.args.max_steps} steps, {len(order)} batches of about {rows:.0f} rows with {image_tokens} image and about "
-        f"{text:.0f} text tokens each; {trained:,} trained parameters; "
+        f"{trainer.args.max_steps} steps, {len(order)} batches of about {rows:.0f} rows with {image_tokens} image "
+        f"and about {text:.0f} text tokens each; {trained:,} trained parameters; "
         f"about {flops / 1e12:,.1f} TFLOP"
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.args import flag
-from finetune.presets import WeightOverrides
+from finetune.presets import AVERAGES, WeightOverrides
 from finetune.schedules import SHAPES
 
 
@@ -29,6 +29,9 @@ class LossArguments:
     preset: str = flag("paper", "paper: weights as the paper states them; release: as its published code has them")
     objective: str = flag("efuf", "of the negative spans: efuf (ascent), npo, unlikelihood")
     beta: float = flag(0.1, "of npo")
+    average: str = flag(
+        "samples", "samples: a set's loss is the mean of its samples' means; tokens: of all their tokens", AVERAGES
+    )
     neg_w_start: float | None = flag(None, "weight of the negatives at the start")
     neg_w_end: float | None = flag(None, "and at the last step")
     neg_w_start_step_pos: float | None = flag(None, "share of the steps after which it begins to change")
@@ -58,7 +61,9 @@ class OptimizerArguments:
     max_steps: int = flag(-1, "optimizer steps instead of epochs")
     sampling: str = flag("shared", "shared: whole images; paper: samples of each kind drawn apart", ("shared", "paper"))
     train_bs: int | None = flag(
-        None, "images a step (sampling shared), with all their captions; default 1, for the mini model its own"
+        None,
+        "images a step (sampling shared), with all their captions; default 1, for the mini model its own; 0, or "
+        "nothing, with --tokens_per_batch: as many as fit into one pack",
     )
     train_bs_pos: int = flag(1, "positive samples a step (sampling paper)")
     train_bs_neg: int = flag(1, "negative samples a step (sampling paper)")
@@ -83,7 +88,20 @@ class TrackingArguments:
     logging_steps: int = flag(10, "steps between two logs")
     eval_steps: int | None = flag(None, "steps between two validations; default: a quarter of the run")
     save_steps: int = flag(500, "steps between two checkpoints")
-    num_workers: int = flag(0, "processes that open images")
-    image_cache_mb: int | None = flag(
-        None, "megabytes for outputs of the frozen vision tower; 0: none; default 512 on the CPU, 0 on a GPU"
+
+
+@dataclass
+class EngineArguments:
+    """How a step is computed; but for --tokens_per_batch without --train_bs, not what it means."""
+
+    tokens_per_batch: int | None = flag(None, "tokens that go through the decoder at once; bounds the memory")
+    strict: bool = flag(False, "fail, rather than skip, if a caption alone exceeds --tokens_per_batch")
+    gradient_checkpointing: bool = flag(False, "compute the decoder's activations twice instead of keeping them")
+    compile: bool | None = flag(None, "compile the decoder's layers; default: on a GPU, where packs have one length")
+    cache_image_features: str | None = flag(
+        None, "folder for outputs of the frozen vision tower, filled before training"
     )
+    image_cache_mb: int | None = flag(
+        None, "megabytes of memory for the same; 0: none; default 512 on the CPU, 0 on a GPU"
+    )
+    num_workers: int = flag(0, "processes that open images; on a GPU 8 keep up with a 7B model")

@@ -4,37 +4,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from common.args import suggestion
 from common.errors import ArgumentError
-from common.images import ImageFolder
 from common.progress import announce
 from common.thresholds import Thresholds
-from finetune.arguments import LossArguments, OptimizerArguments, TrackingArguments
+from finetune.arguments import EngineArguments, LossArguments, OptimizerArguments, TrackingArguments
+from finetune.averaging import averaged_over_tokens
 from finetune.batches import Collator
 from finetune.data import CaptionItem
+from finetune.engine import fill_cache, switch_on, tower_cache
 from finetune.forward import SpanLosses
 from finetune.loss import NEEDS_REFERENCE, objective
+from finetune.packs import PackPlan
 from finetune.presets import GOLD, NEG, POS, SENT, LossWeights, StepDefaults
 from finetune.reference import measured_once, with_references
 from finetune.run_folder import RunFolder
-from finetune.sampling import BatchOrder, TrainingSet, paper_set, shared_set, with_sample_weights
-from finetune.tower_cache import TowerCache
+from finetune.sampling import Steps, StepSource, paper_set, shared_set, with_sample_weights
+from finetune.token_steps import TokenSet, token_set
 from finetune.trainer import SpanTrainer
-from finetune.training_data import Corpus
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
 
     from common.models.base import CaptionModel
+    from finetune.prepare import TrainingData
 
 VALIDATIONS = 4  # in a run, where nothing else is asked for
-ROWS_AT_ONCE = 8  # on the CPU; measured on the mini model: 1.45 s a step of 64 rows against 1.95 s all at once
-CACHE_MB = 512  # on the CPU, where encoding images one by one costs little
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,13 @@ class Job:
     loss: LossArguments
     optimizer: OptimizerArguments
     tracking: TrackingArguments
+    engine: EngineArguments
     weights: LossWeights
     thresholds: Thresholds
     defaults: StepDefaults
     folder: RunFolder
     seed: int
+    valid_split: float
 
     @property
     def lr(self) -> float:
@@ -56,9 +58,23 @@ class Job:
         return self.defaults.lr if self.optimizer.train_lr is None else self.optimizer.train_lr
 
     @property
+    def token_steps(self) -> bool:
+        """Whether a step is one pack of as many images as fit."""
+        args = self.optimizer
+        return args.sampling == "shared" and self.engine.tokens_per_batch is not None and not args.train_bs
+
+    @property
     def images(self) -> int:
-        """Images a step, with shared sampling."""
+        """Images a step, with shared sampling; 0: as many as fit into a pack."""
+        if self.token_steps:
+            return 0
         return self.defaults.images if self.optimizer.train_bs is None else self.optimizer.train_bs
+
+    @property
+    def samples(self) -> dict[str, int]:
+        """Samples of each kind a step, with paper sampling."""
+        args = self.optimizer
+        return {POS: args.train_bs_pos, NEG: args.train_bs_neg, SENT: args.train_bs_sent, GOLD: args.train_bs_gold}
 
     @property
     def run_name(self) -> str:
@@ -66,23 +82,21 @@ class Job:
         return self.tracking.run_name or self.folder.path.name
 
 
-def training_set(job: Job, captions: Sequence[CaptionItem], gold: Sequence[CaptionItem]) -> TrainingSet:
-    """Pools and weights as `--sampling` says."""
-    args = job.optimizer
-    if args.sampling == "shared":
-        data = shared_set(captions, gold, job.images, args.train_bs_gold)
+def training_set(job: Job, captions: Sequence[CaptionItem], gold: Sequence[CaptionItem], plan: PackPlan) -> StepSource:
+    """What is drawn for a step, and the weights, as `--sampling` says."""
+    gold_batch = job.optimizer.train_bs_gold
+    if job.token_steps:
+        data: StepSource = token_set(captions, gold, plan, gold_batch)
+    elif job.optimizer.sampling == "shared":
+        data = shared_set(captions, gold, job.images, gold_batch)
     else:
-        sizes = {
-            POS: args.train_bs_pos,
-            NEG: args.train_bs_neg,
-            SENT: args.train_bs_sent,
-            GOLD: args.train_bs_gold,
-        }
-        data = paper_set(captions, gold, sizes)
+        data = paper_set(captions, gold, job.samples)
+    if job.loss.average == "tokens":
+        data = averaged_over_tokens(data)
     return with_sample_weights(data, job.weights, job.thresholds)
 
 
-def number_of_steps(job: Job, data: TrainingSet, processes: int) -> int:
+def number_of_steps(job: Job, data: StepSource, processes: int) -> int:
     """Optimizer steps of the run. Raises ArgumentError for an accumulation or a number of epochs that makes none."""
     accumulation = job.optimizer.gradient_accumulation_steps
     if accumulation < 1:
@@ -91,7 +105,7 @@ def number_of_steps(job: Job, data: TrainingSet, processes: int) -> int:
         return job.optimizer.max_steps
     if not job.optimizer.train_epoch > 0:
         raise ArgumentError(f"--train_epoch is {job.optimizer.train_epoch:g}; give a number above 0, or --max_steps")
-    return math.ceil(data.batches(job.optimizer.train_epoch) / (accumulation * processes))
+    return math.ceil(data.batches(job.optimizer.train_epoch, job.seed) / (accumulation * processes))
 
 
 def library_settings(job: Job, device: torch.device) -> TrainingArguments:
@@ -132,50 +146,45 @@ def library_settings(job: Job, device: torch.device) -> TrainingArguments:
         save_strategy="steps",
         save_steps=tracking.save_steps,
         report_to=tracking.report_to,
-        dataloader_num_workers=tracking.num_workers,
+        dataloader_num_workers=job.engine.num_workers,
+        ddp_broadcast_buffers=False,
         remove_unused_columns=False,
     )
     settings._n_gpu = min(settings.n_gpu, 1)  # several GPUs are used by launching several processes
     return settings
 
 
-def build_trainer(
-    job: Job, model: CaptionModel, images: ImageFolder, corpus: Corpus, gold: Sequence[CaptionItem]
-) -> SpanTrainer:
+def build_trainer(job: Job, model: CaptionModel, data: TrainingData) -> SpanTrainer:
     """Choose what is trained, lay out the steps, and measure the reference where the objective needs one."""
+    trained = choose_trained(job, model)
+    switch_on(job.engine, model, data.plan)
+    module = SpanLosses(model, objective(job.loss.objective, job.loss.beta))
+    collator = Collator(model, data.images, data.plan, tower_cache(job.engine, model, data.images))
+    settings = library_settings(job, model.device)
+    fill_cache(collator.cache, [*data.corpus.train, *data.corpus.valid, *data.gold])
+    captions: Sequence[CaptionItem] = data.corpus.train
+    if job.loss.objective in NEEDS_REFERENCE:
+        captions = with_references(captions, measured_once(job.folder.references, module, collator, captions))
+    source = training_set(job, captions, data.gold, data.plan)
+    if isinstance(source, TokenSet):
+        announce(f"packs of {data.plan.budget} tokens are {source.fill(job.seed):.0%} full")
+    settings.max_steps = number_of_steps(job, source, settings.world_size)
+    settings.eval_steps = job.tracking.eval_steps or max(1, settings.max_steps // VALIDATIONS)
+    batches = settings.max_steps * job.optimizer.gradient_accumulation_steps * settings.world_size
+    steps = Steps(source, batches, job.seed)
+    return SpanTrainer(module, settings, steps, collator, data.corpus.valid, job.weights, job.folder, list(trained))
+
+
+def choose_trained(job: Job, model: CaptionModel) -> dict[str, Any]:
+    """Name -> parameter of what `--trainable` says, as masters of the right dtype."""
     args = job.optimizer
     torch.manual_seed(job.seed)
-    master = torch.bfloat16 if args.paper_numerics else torch.float32
-    trained = model.set_trainable(args.trainable, master)
+    trained = model.set_trainable(args.trainable, torch.bfloat16 if args.paper_numerics else torch.float32)
     if args.paper_numerics:
         announce(
             f"pure bfloat16: a step of {job.lr:g} rounds to nothing for {_stuck(trained, job.lr):.1%} of the weights"
         )
-    rows_at_once = ROWS_AT_ONCE if model.device.type == "cpu" else None
-    module = SpanLosses(model, objective(job.loss.objective, job.loss.beta), rows_at_once)
-    limit = cache_limit(job.tracking, model)
-    collator = Collator(model, images, TowerCache(model, images, limit) if limit else None)
-    if job.loss.objective in NEEDS_REFERENCE:
-        losses = measured_once(job.folder.references, module, collator, corpus.train, max(8, job.images))
-        corpus = replace(corpus, train=with_references(corpus.train, losses))
-    data = training_set(job, corpus.train, gold)
-    settings = library_settings(job, model.device)
-    settings.max_steps = number_of_steps(job, data, settings.world_size)
-    settings.eval_steps = job.tracking.eval_steps or max(1, settings.max_steps // VALIDATIONS)
-    batches = settings.max_steps * args.gradient_accumulation_steps * settings.world_size
-    order = BatchOrder(data, batches, job.seed)
-    return SpanTrainer(module, settings, order, collator, corpus.valid, job.weights, job.folder, list(trained))
-
-
-def cache_limit(tracking: TrackingArguments, model: CaptionModel) -> int:
-    """Bytes for the frozen tower's outputs; 0 where they cannot be kept.
-
-    That is: the tower is trained, the model has no separate one, or images are opened by other processes.
-    """
-    if tracking.num_workers > 0 or not model.sees_apart or any(p.requires_grad for p in model.vision.parameters()):
-        return 0
-    default = CACHE_MB if model.device.type == "cpu" else 0
-    return (default if tracking.image_cache_mb is None else tracking.image_cache_mb) << 20
+    return trained
 
 
 def _stuck(trained: dict[str, Any], lr: float) -> float:

@@ -16,30 +16,32 @@ from finetune.forward import SpanLosses
 from finetune.loss import span_means
 from finetune.presets import NEG
 
+AT_ONCE = 64  # items that packs are made of
+
 
 @torch.no_grad()
-def measure(module: SpanLosses, collator: Collator, items: Sequence[CaptionItem], batch: int) -> dict[str, list[float]]:
+def measure(module: SpanLosses, collator: Collator, items: Sequence[CaptionItem]) -> dict[str, list[float]]:
     """Key of each item with a negative span -> mean token loss of each of its spans, in order."""
     wanted = [item for item in items if any(span.kind == NEG for span in item.spans)]
     found: dict[str, list[float]] = {}
-    groups = batches(wanted, batch)
+    groups = batches(wanted, AT_ONCE)
     for group in bar(groups, "reference losses", len(groups), unit="batch"):
-        made = collator(group)
-        losses = module.token_losses(made)
-        means = span_means(*made.spans.to(losses.device).gather(losses)).tolist()
-        for item in group:
-            found[item.key], means = means[: len(item.spans)], means[len(item.spans) :]
+        for pack in collator(group).packs:
+            losses = module.token_losses(pack)
+            means = span_means(*pack.spans.to(losses.device).gather(losses)).tolist()
+            for item in pack.items:
+                found[item.key], means = means[: len(item.spans)], means[len(item.spans) :]
     return found
 
 
 def measured_once(
-    path: Path, module: SpanLosses, collator: Collator, items: Sequence[CaptionItem], batch: int
+    path: Path, module: SpanLosses, collator: Collator, items: Sequence[CaptionItem]
 ) -> dict[str, list[float]]:
     """As :func:`measure`, kept in a file, so that a continued run compares with the same numbers."""
     if path.exists():
         kept: dict[str, list[float]] = read_json(path)
         return kept
-    found = measure(module, collator, items, batch)
+    found = measure(module, collator, items)
     write_json(path, found)
     return found
 

@@ -1,25 +1,27 @@
 """Which items make up a step, and the weight that each span gets from it.
 
-The wanted loss is sum over kinds k of w_k * mean over the N_k samples of kind k of s_i L_i. Both ways of drawing a step
+The wanted loss is sum over kinds k of w_k * mean over the N_k samples of kind k of s_i L_i. All ways of drawing a step
 are unbiased for it (`finetune/README.md` derives this):
 
 * `paper`: b_k samples of each kind, drawn apart: a span weighs s_i / b_k.
 * `shared`: B whole images of M, with every caption known of them: a span of kind k weighs s_i M / (B N_k).
+* `shared` by tokens (`finetune/token_steps.py`): a step is a pack of the P of an epoch: a span weighs s_i P / N_k.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
-from itertools import accumulate
+from functools import lru_cache
+from typing import Protocol
 
 import torch
 
 from common.errors import ArgumentError
 from common.thresholds import Thresholds
 from finetune.data import CaptionItem, Span, count_spans, map_spans, one_by_one, only_kinds
+from finetune.packs import merged
 from finetune.presets import GOLD, KINDS, NEG, LossWeights
 
 
@@ -38,19 +40,13 @@ class Pool:
         """The items of all units, unit after unit."""
         return [item for unit in self.units for item in unit]
 
-    @cached_property
-    def starts(self) -> tuple[int, ...]:
-        """Position of each unit's first item in `items`, and their number."""
-        return (0, *accumulate(map(len, self.units)))
-
-    def drawn(self, batch: int, seed: int) -> list[int]:
-        """Positions of the items of one batch: a function of the batch's number and the seed alone."""
+    def drawn(self, batch: int, seed: int) -> list[CaptionItem]:
+        """The items of one batch: a function of the batch's number and the seed alone."""
         first = batch * self.per_batch
-        units = [self._at(place, seed) for place in range(first, first + self.per_batch)]
-        return [position for unit in units for position in range(self.starts[unit], self.starts[unit + 1])]
+        return [item for place in range(first, first + self.per_batch) for item in self._at(place, seed)]
 
-    def _at(self, place: int, seed: int) -> int:
-        return _permutation(len(self.units), seed, place // len(self.units))[place % len(self.units)]
+    def _at(self, place: int, seed: int) -> tuple[CaptionItem, ...]:
+        return self.units[permutation(len(self.units), seed, place // len(self.units))[place % len(self.units)]]
 
     def mapped(self, change: Callable[[Span], Span]) -> Pool:
         """The same with every span replaced."""
@@ -58,15 +54,37 @@ class Pool:
 
 
 @lru_cache(maxsize=16)
-def _permutation(size: int, seed: int, epoch: int) -> tuple[int, ...]:
+def permutation(size: int, seed: int, epoch: int) -> tuple[int, ...]:
     """The order of one epoch of a pool."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     return tuple(torch.randperm(size, generator=generator).tolist())
 
 
+def pool_seed(seed: int, number: int) -> int:
+    """The seed of a pool, by its number: pools are shuffled apart."""
+    return seed * 16 + number
+
+
+class StepSource(Protocol):
+    """All items of a run, and which of them make up a batch."""
+
+    @property
+    def items(self) -> list[CaptionItem]:
+        """All items, each once."""
+
+    def batches(self, epochs: float, seed: int) -> int:
+        """Batches in so many epochs."""
+
+    def drawn(self, number: int, seed: int) -> list[CaptionItem]:
+        """The items of one batch, their spans weighed: a function of its number and the seed alone."""
+
+    def mapped(self, change: Callable[[Span], Span]) -> StepSource:
+        """The same with every span replaced."""
+
+
 @dataclass(frozen=True)
 class TrainingSet:
-    """All items of a run and how they are drawn. `batches` is the length of one epoch, possibly broken."""
+    """Items in pools, a fixed number of units of each a step. `batches_per_epoch` is possibly broken."""
 
     pools: tuple[Pool, ...]
     batches_per_epoch: float
@@ -76,44 +94,37 @@ class TrainingSet:
         """All items, pool after pool."""
         return [item for pool in self.pools for item in pool.items]
 
-    def batches(self, epochs: float) -> int:
+    def batches(self, epochs: float, seed: int = 0) -> int:  # noqa: ARG002
         """Batches in so many epochs, the last one filled up from the next."""
         return math.ceil(self.batches_per_epoch * epochs)
 
-    def counts(self) -> Mapping[str, int]:
-        """Number of spans of each kind."""
-        return count_spans(self.items)
+    def drawn(self, number: int, seed: int) -> list[CaptionItem]:
+        """Items of one batch; samples of one caption that meet in it share its branch."""
+        return merged(item for i, pool in enumerate(self.pools) for item in pool.drawn(number, pool_seed(seed, i)))
+
+    def mapped(self, change: Callable[[Span], Span]) -> TrainingSet:
+        """The same with every span replaced."""
+        return replace(self, pools=tuple(pool.mapped(change) for pool in self.pools))
 
 
-class BatchOrder:
-    """A batch sampler over `TrainingSet.items`: the whole run as one sequence of batches, by number.
+@dataclass(frozen=True)
+class Steps:
+    """The whole run as a data set whose entries are batches, by number.
 
-    Because the order is a function of the number, a run that is continued at batch n needs no state.
+    Because a batch is a function of its number, a run that is continued at batch n needs no state.
     """
 
-    def __init__(self, data: TrainingSet, batches: int, seed: int) -> None:
-        self.data, self.batches, self.seed = data, batches, seed
-        self.batch_size = sum(pool.per_batch for pool in data.pools)
-        self.drop_last = False
-
-    @property
-    def rows_per_batch(self) -> float:
-        """Items in a batch, on average."""
-        return sum(pool.per_batch * pool.starts[-1] / len(pool.units) for pool in self.data.pools)
+    source: StepSource
+    batches: int
+    seed: int
 
     def __len__(self) -> int:
         return self.batches
 
-    def __iter__(self) -> Iterator[list[int]]:
-        return (self.batch(number) for number in range(self.batches))
-
-    def batch(self, number: int) -> list[int]:
-        """Positions of the items of one batch."""
-        chosen, offset = [], 0
-        for i, pool in enumerate(self.data.pools):
-            chosen += [offset + place for place in pool.drawn(number, self.seed * 16 + i)]
-            offset += pool.starts[-1]
-        return chosen
+    def __getitem__(self, number: int) -> list[CaptionItem]:
+        if not 0 <= number < self.batches:
+            raise IndexError(f"batch {number} of {self.batches}")
+        return self.source.drawn(number, self.seed)
 
 
 def shared_set(
@@ -124,7 +135,7 @@ def shared_set(
     images = by_image(captions)
     shares = {kind: len(images) / (batch * number) for kind, number in count_spans(captions).items()}
     pool = Pool(images, batch).mapped(lambda span: replace(span, weight=shares[span.kind]))
-    return TrainingSet((pool, *_gold_pool(gold, gold_batch)), len(images) / batch)
+    return TrainingSet((pool, *gold_pool(gold, gold_batch)), len(images) / batch)
 
 
 def by_image(captions: Iterable[CaptionItem]) -> tuple[tuple[CaptionItem, ...], ...]:
@@ -132,7 +143,7 @@ def by_image(captions: Iterable[CaptionItem]) -> tuple[tuple[CaptionItem, ...], 
     groups: dict[str, list[CaptionItem]] = {}
     for item in captions:
         groups.setdefault(item.image, []).append(item)
-    return tuple(map(tuple, groups.values()))
+    return tuple(tuple(merged(group)) for group in groups.values())
 
 
 def paper_set(captions: Sequence[CaptionItem], gold: Sequence[CaptionItem], sizes: Mapping[str, int]) -> TrainingSet:
@@ -143,14 +154,13 @@ def paper_set(captions: Sequence[CaptionItem], gold: Sequence[CaptionItem], size
     counts = count_spans(captions)
     kinds = [kind for kind in KINDS if counts[kind]]
     _check_sizes({f"--train_bs_{kind}": sizes[kind] for kind in kinds})
-    pools = []
-    for kind in kinds:
-        pools.append(_pool(one_by_one(only_kinds(captions, (kind,))), sizes[kind]))
+    pools = [_pool(one_by_one(only_kinds(captions, (kind,))), sizes[kind]) for kind in kinds]
     lead = NEG if counts[NEG] else max(kinds, key=lambda kind: counts[kind])
-    return TrainingSet((*pools, *_gold_pool(gold, sizes[GOLD])), counts[lead] / sizes[lead])
+    return TrainingSet((*pools, *gold_pool(gold, sizes[GOLD])), counts[lead] / sizes[lead])
 
 
-def _gold_pool(gold: Sequence[CaptionItem], size: int) -> tuple[Pool, ...]:
+def gold_pool(gold: Sequence[CaptionItem], size: int) -> tuple[Pool, ...]:
+    """The pool of instruction data, if there is any. Raises ArgumentError for a size below one."""
     if not gold:
         return ()
     _check_sizes({"--train_bs_gold": size})
@@ -168,10 +178,8 @@ def _check_sizes(sizes: Mapping[str, int]) -> None:
             raise ArgumentError(f"{flag} is {size}; give a number from 1")
 
 
-def with_sample_weights(data: TrainingSet, weights: LossWeights, thresholds: Thresholds) -> TrainingSet:
+def with_sample_weights(data: StepSource, weights: LossWeights, thresholds: Thresholds) -> StepSource:
     """Every span's weight times its sample weight (its score, where the preset says so)."""
-
-    def scaled(span: Span) -> Span:
-        return replace(span, weight=span.weight * weights.sample_weight(span.kind, span.score, thresholds))
-
-    return replace(data, pools=tuple(pool.mapped(scaled) for pool in data.pools))
+    return data.mapped(
+        lambda span: replace(span, weight=span.weight * weights.sample_weight(span.kind, span.score, thresholds))
+    )

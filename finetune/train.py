@@ -22,19 +22,24 @@ from typing import TYPE_CHECKING, Any
 from common.args import ModelArguments, RunArguments, ThresholdArguments, parse
 from common.cli import run
 from common.errors import ArgumentError
-from common.images import ImageFolder
 from common.manifest import file_hash, manifest, model_hash, write_manifest
 from common.mini_world import MiniWorld, default_path, is_mini_model
 from common.paths import CHECKPOINTS, MINI_LLAVA, display
 from common.progress import announce
 from common.resume_guard import begin_or_continue
 from common.thresholds import resolve
-from finetune.arguments import LossArguments, OptimizerArguments, TrackingArguments, TrainDataArguments
-from finetune.gold import GoldSample, encode_gold, read_gold
+from finetune.arguments import (
+    EngineArguments,
+    LossArguments,
+    OptimizerArguments,
+    TrackingArguments,
+    TrainDataArguments,
+)
+from finetune.gold import GoldSample, read_gold
 from finetune.presets import GOLD, MINI_STEPS, PUBLISHED_STEPS, loss_weights
 from finetune.run_folder import RunFolder
 from finetune.tracking import prepare_tracking
-from finetune.training_data import Corpus, Samples, build_corpus, read_samples
+from finetune.training_data import Samples, read_samples
 
 if TYPE_CHECKING:
     from finetune.build import Job
@@ -47,8 +52,12 @@ GROUPS = (
     LossArguments,
     OptimizerArguments,
     TrackingArguments,
+    EngineArguments,
     RunArguments,
 )
+
+
+SAMPLED_STEPS = 16  # that the cost is estimated from
 
 
 @dataclass(frozen=True)
@@ -91,7 +100,7 @@ def read_inputs(model: ModelArguments, data: TrainDataArguments, gold_counts: bo
 
 def settings_of(groups: Sequence[Any], job: Job, inputs: Inputs) -> dict[str, Any]:
     """What a continued run must have in common with the one that began: all that changes the result."""
-    _model, data, _thresholds, loss, optimizer, tracking, _run = groups
+    model, data, _thresholds, loss, optimizer, _tracking, engine, _run = groups
     return {
         "trainable": optimizer.trainable,
         **asdict(loss),
@@ -104,8 +113,17 @@ def settings_of(groups: Sequence[Any], job: Job, inputs: Inputs) -> dict[str, An
         "model_hash": model_hash(inputs.model) if inputs.model and Path(inputs.model).exists() else None,
         "samples_sha256": file_hash([inputs.pos_neg, inputs.sentences]),
         "gold_records": len(inputs.gold),
-        "image_cache": tracking.image_cache_mb != 0 and tracking.num_workers == 0,
+        "tokens_per_batch": engine.tokens_per_batch,
+        "strict": engine.strict,
+        "gradient_checkpointing": engine.gradient_checkpointing,
+        "compile": engine.compile,
+        "load_in_4bit": getattr(model, "load_in_4bit", False),
+        "image_cache": "folder" if engine.cache_image_features else _keeps_in_memory(engine),
     }
+
+
+def _keeps_in_memory(engine: EngineArguments) -> bool:
+    return engine.image_cache_mb != 0 and engine.num_workers == 0
 
 
 def already_finished(groups: Sequence[Any], job: Job, inputs: Inputs) -> bool:
@@ -118,23 +136,18 @@ def already_finished(groups: Sequence[Any], job: Job, inputs: Inputs) -> bool:
     return True
 
 
-def cost_line(trainer: SpanTrainer, corpus: Corpus) -> str:
+def cost_line(trainer: SpanTrainer) -> str:
     """Steps, tokens and floating-point operations of the run, said before it starts."""
-    import torch
-
-    order, model = trainer.order, trainer.module.caption_model
-    with torch.no_grad():
-        image_tokens = trainer.module.features(trainer.data_collator([corpus.train[0]])).shape[1]
-    items = order.data.items
-    rows = order.rows_per_batch
-    text = sum(len(item.ids) + len(item.prompt.before) + len(item.prompt.after) for item in items) / len(items)
+    steps, plan, model = trainer.steps, trainer.collator.plan, trainer.module.caption_model
+    looked_at = [plan.cut(steps[number]) for number in range(min(SAMPLED_STEPS, len(steps)))]
+    tokens = sum(plan.tokens(pack) for packs in looked_at for pack in packs) / len(looked_at)
+    packs = sum(map(len, looked_at)) / len(looked_at)
     decoder = sum(p.numel() for p in model.lm.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    flops = 4 * decoder * rows * (image_tokens + text) * len(order)
     return (
-        f"{trainer.args.max_steps} steps, {len(order)} batches of about {rows:.0f} rows with {image_tokens} image "
-        f"and about {text:.0f} text tokens each; {trained:,} trained parameters; "
-        f"about {flops / 1e12:,.1f} TFLOP"
+        f"{trainer.args.max_steps} steps, {len(steps)} batches of about {tokens:,.0f} tokens in {packs:.1f} packs of "
+        f"up to {plan.budget or 'any number of'} tokens ({plan.image_tokens} an image); {trained:,} trained parameters;"
+        f" about {4 * decoder * tokens * len(steps) / 1e12:,.1f} TFLOP"
     )
 
 
@@ -142,22 +155,20 @@ def train(groups: Sequence[Any], job: Job, inputs: Inputs) -> None:
     """Build the trainer and run it to its end, or only say what it would do. The main process prints the folder."""
     from common.models import load_from_args
     from finetune.build import build_trainer
+    from finetune.prepare import prepare
 
-    model_args, data, *_, run_args = groups
-    images = ImageFolder(inputs.images)
+    model_args, *_, run_args = groups
     model = load_from_args(model_args)
-    corpus = build_corpus(
-        inputs.samples, images, model, job.thresholds, job.weights.active(), (data.valid_data_split, job.seed)
-    )
-    announce("\n".join(corpus.lines()))
+    data = prepare(job, inputs, model)
+    announce("\n".join(data.lines()))
     if not run_args.dry_run:
         # Only now, when the data are known to be good, may an earlier run be given up.
         if run_args.restart:
             begin_or_continue(job.folder.path, settings_of(groups, job, inputs), restart=True)
         job.folder.begin(run_args.restart)
-        job.folder.keep_split(job.seed, corpus.train_images, corpus.valid_images)
-    trainer = build_trainer(job, model, images, corpus, encode_gold(list(inputs.gold), model))
-    announce(cost_line(trainer, corpus))
+        job.folder.keep_split(job.seed, data.corpus.train_images, data.corpus.valid_images)
+    trainer = build_trainer(job, model, data)
+    announce(cost_line(trainer))
     if run_args.dry_run:
         return
     prepare_tracking(job.tracking.report_to, job.tracking.wandb_user, job.folder.path)
@@ -167,12 +178,16 @@ def train(groups: Sequence[Any], job: Job, inputs: Inputs) -> None:
     notes = manifest(
         groups,
         model=inputs.model,
-        lost_images=images.lost,
+        lost_images=data.images.lost,
         thresholds=asdict(job.thresholds),
-        input_counts=corpus.counts,
+        input_counts=data.counts,
         learning_rate=job.lr,
         images_a_step=job.images,
+        image_tokens=data.plan.image_tokens,
+        tokens_a_pack=data.plan.budget,
         steps=trainer.args.max_steps,
+        waiting_for_data=trainer.clock.share(),
+        steps_done_again_for_memory=trainer.packed.retries,
         log=trainer.state.log_history,
     )
     write_manifest(job.folder.path / "trained.safetensors", notes)
@@ -182,7 +197,7 @@ def train(groups: Sequence[Any], job: Job, inputs: Inputs) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse, build, run. Raises UserErrors for everything that the user can mend."""
     groups = parse(GROUPS, "Fine-grained unlearning on mined spans", argv)
-    model, data, threshold_args, loss, optimizer, tracking, run_args = groups
+    model, data, threshold_args, loss, optimizer, tracking, engine, run_args = groups
     if (run_args.start_pos, run_args.end_pos) != (0, -1):
         raise ArgumentError(
             "--start_pos and --end_pos cut lists of images; training takes --max_steps or --train_epoch"
@@ -198,11 +213,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         loss=loss,
         optimizer=optimizer,
         tracking=tracking,
+        engine=engine,
         weights=weights,
         thresholds=resolve(threshold_args, inputs.pos_neg, mini and data.pos_neg_data_path is None),
         defaults=MINI_STEPS if mini else PUBLISHED_STEPS,
         folder=folder,
         seed=run_args.seed,
+        valid_split=data.valid_data_split,
     )
     if optimizer.paper_numerics:
         model.dtype = "bfloat16"

@@ -1,6 +1,7 @@
 """The training loop: transformers' Trainer with the loss of spans, weights by step, and checkpoints without pickle.
 
-Resume, accumulation, clipping, distribution (through accelerate), logging and callbacks are the library's.
+Resume, accumulation, clipping, distribution (through accelerate), logging and callbacks are the library's. Nothing in a
+step makes the host wait for a GPU; it does so where a line is logged.
 """
 
 from __future__ import annotations
@@ -14,16 +15,22 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import ProgressCallback, Trainer, TrainingArguments
 
-from common.errors import UserError
-from finetune.batches import AsMapping, Collator, SpanBatch
+from common.errors import ArgumentError, UserError
+from common.progress import batches
+from finetune.batches import AsMapping, Collator, Pack, StepBatch
 from finetune.data import CaptionItem
+from finetune.finite_guard import FiniteGuard, Step
 from finetune.forward import SpanLosses
 from finetune.log_lines import LogLines
 from finetune.loss import PartLosses
+from finetune.packed_step import PackedStep
 from finetune.presets import KINDS, LossWeights
 from finetune.run_folder import RunFolder
-from finetune.sampling import BatchOrder
+from finetune.sampling import Steps
 from finetune.train_state import load_generators, load_state, save_state
+from finetune.wait_clock import WaitClock
+
+VALIDATED = 16  # validation items that packs are made of
 
 
 class DivergedError(UserError):
@@ -35,8 +42,8 @@ class SpanTrainer(Trainer):
 
     Args:
         module: the model with its span losses.
-        settings: of the library; one "epoch" is the whole run (see :class:`finetune.sampling.BatchOrder`).
-        order: of the batches.
+        settings: of the library; one "epoch" is the whole run (see :class:`finetune.sampling.Steps`).
+        steps: the batches of the run.
         collator: items -> batch.
         valid: validation items, possibly none.
         weights: of the parts of the loss.
@@ -48,49 +55,91 @@ class SpanTrainer(Trainer):
         self,
         module: SpanLosses,
         settings: TrainingArguments,
-        order: BatchOrder,
+        steps: Steps,
         collator: Collator,
         valid: Sequence[CaptionItem],
         weights: LossWeights,
         folder: RunFolder,
         names: Sequence[str],
     ) -> None:
-        self.order, self.weights, self.folder, self.names = order, weights, folder, list(names)
+        self.steps, self.weights, self.folder, self.names = steps, weights, folder, list(names)
         self.valid = list(valid)
         self.module = module
+        self.collator = collator
         self.seen = torch.zeros(2, len(KINDS))  # since the last log: sum of mean token losses, number of spans
+        self.clock = WaitClock()
+        self.keys: list[str] = []  # of the items of the step that is being made
         super().__init__(
-            model=module,
-            args=settings,
-            data_collator=collator,
-            train_dataset=order.data.items,
-            eval_dataset=self.valid,
+            model=module, args=settings, data_collator=collator, train_dataset=steps, eval_dataset=self.valid
         )
+        self.packed = PackedStep(module, collator, self.accelerator.backward)
+        # Shards have no fused optimizer that could leave out an update, and a CPU queues nothing.
+        self.guard = FiniteGuard(self.args.device, 0 if self.sharded or self.args.device.type == "cpu" else 1)
         self.remove_callback(ProgressCallback)
         self.add_callback(LogLines)
 
     # Batches
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Batches of the whole run, in their order."""
-        return self._loader(self.order.data.items, batch_sampler=self.order)
-
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:  # noqa: ARG002
-        """Validation items, in order."""
-        return self._loader(self.valid, batch_size=max(8, self.order.batch_size), shuffle=False)
-
-    def _loader(self, items: Any, **how: Any) -> DataLoader[Any]:
+        """Batches of the whole run, in their order; each process takes its share of them."""
+        workers = self.args.dataloader_num_workers
         loader: DataLoader[Any] = DataLoader(
-            items,
-            collate_fn=AsMapping(self.data_collator),
-            num_workers=self.args.dataloader_num_workers,
+            self.steps,  # type: ignore[arg-type]
+            collate_fn=AsMapping(self.collator),
+            num_workers=workers,
+            multiprocessing_context="fork" if workers else None,  # the model is inherited, not copied
             pin_memory=self.args.dataloader_pin_memory and torch.cuda.is_available(),
-            **how,
         )
         prepared: DataLoader[Any] = self.accelerator.prepare(loader)
         return prepared
 
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """The library's, with the time that it takes."""
+        with self.clock.waiting():
+            return super().get_batch_samples(*args, **kwargs)
+
     # Loss
+
+    def training_step(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        num_items_in_batch: Tensor | int | None = None,  # noqa: ARG002
+    ) -> Tensor:
+        """Gradient of one batch, pack by pack. Returns the sum of the packs' losses.
+
+        Raises DivergedError if a loss is known not to be finite, OutOfMemoryError if halved packs do not fit either.
+        """
+        batch: StepBatch = inputs["batch"]
+        model.train()
+        self.keys += [item.key for item in batch.items]
+        if self.sharded:
+            self._require_one_pack(batch)
+            result = self.packed.add(batch, lambda pack: self._pack_loss(model, pack))
+        else:
+            with self.accelerator.no_sync(model):
+                result = self.packed.add(batch, lambda pack: self._pack_loss(model, pack))
+        self.guard.note(result.loss)
+        self.seen = self.seen.to(result.table.device) + result.table
+        if self.accelerator.sync_gradients:
+            self._end_step()
+        return result.loss
+
+    @property
+    def sharded(self) -> bool:
+        """Whether the weights are spread over processes, so that every pass is a joint one."""
+        return bool(self.is_fsdp_enabled or self.is_deepspeed_enabled)
+
+    def _require_one_pack(self, batch: StepBatch) -> None:
+        if len(batch.packs) > 1:
+            raise ArgumentError(
+                f"a step has {len(batch.packs)} packs; with FSDP or DeepSpeed give "
+                "--tokens_per_batch without --train_bs"
+            )
+
+    def _pack_loss(self, model: torch.nn.Module, pack: Pack) -> tuple[Tensor, PartLosses]:
+        loss, parts = self.compute_loss(model, {"batch": pack}, return_outputs=True)
+        return loss / self.current_gradient_accumulation_steps, parts
 
     def compute_loss(
         self,
@@ -99,30 +148,40 @@ class SpanTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,  # noqa: ARG002
     ) -> Any:
-        """The weighted loss of one batch. Raises DivergedError, with the batch's items, if it is not finite."""
-        batch: SpanBatch = inputs["batch"]
-        parts: PartLosses = model(batch)
+        """The weighted loss of one pack."""
+        parts: PartLosses = model(inputs["batch"])
         loss = parts.total(self.weights.at(self.state.global_step, self.state.max_steps))
-        if not torch.isfinite(loss):
-            self._stop(batch, loss)
-        self.seen = self.seen.to(loss.device) + parts.table(KINDS)
         return (loss, parts) if return_outputs else loss
 
-    def _stop(self, batch: SpanBatch, loss: Tensor) -> None:
-        step = self.state.global_step
+    def _end_step(self) -> None:
+        """Before the update: average over the processes, and see to it that no bad gradient is applied."""
+        self.packed.average(1 if self.sharded else self.args.world_size)
+        keys, self.keys = tuple(self.keys), []
+        now = self.state.global_step
+        self._stop_if(self.guard.protect(self.optimizer, now, self.state.epoch or 0.0, keys, self.lr_scheduler))
+
+    def _stop_if(self, failed: Step | None) -> None:
+        """Save the state before a step whose loss was not finite, and raise DivergedError."""
+        if failed is None:
+            return
+        self.state.global_step, self.state.epoch = failed.number, failed.epoch
+        self.lr_scheduler.load_state_dict(failed.schedule)
         self._save_checkpoint(self.model, None)
         raise DivergedError(
-            f"the loss is {loss.item()} at step {step + 1} (images {', '.join(batch.keys)}); the state before it is "
-            f"in {self.folder.checkpoint(step).name}; lower --train_lr or --neg_w_start, or take a bounded --objective"
+            f"the loss is not finite at step {failed.number + 1} (images {', '.join(failed.keys)}); the state before "
+            f"it is in {self.folder.checkpoint(failed.number).name}; lower --train_lr or --neg_w_start, or take "
+            "a bounded --objective"
         )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """One call a logging step: the library's values, and the mean loss and the weight of each part."""
         if "loss" in logs:
+            self._stop_if(self.guard.failed())
             means = self._means(self.seen)
             now = self.weights.at(max(0, self.state.global_step - 1), self.state.max_steps)
             logs.update({f"loss_{kind}": mean for kind, mean in means.items()})
             logs.update({f"weight_{kind}": now[kind] for kind in means})
+            logs["waiting"] = self.clock.share_since_last()
             self.seen = torch.zeros(2, len(KINDS))
         super().log(logs, start_time)
 
@@ -135,6 +194,7 @@ class SpanTrainer(Trainer):
         """Mean token loss of each kind over the validation items, logged; empty without any."""
         if not self.valid:
             return {}
+        self._stop_if(self.guard.failed())
         metrics = {f"{metric_key_prefix}_{k}": v for k, v in self._validation_losses().items()}
         self.log(metrics)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -144,8 +204,10 @@ class SpanTrainer(Trainer):
     def _validation_losses(self) -> dict[str, float]:
         table = torch.zeros(2, len(KINDS), device=self.args.device)
         self.model.eval()
-        for inputs in self.get_eval_dataloader():
-            table += self.module(inputs["batch"]).table(KINDS)
+        ours = batches(self.valid, VALIDATED)[self.args.process_index :: self.args.world_size]
+        for items in ours:
+            for pack in self.collator(items).packs:
+                table += self.module(pack).table(KINDS)
         return self._means(table)
 
     # Checkpoints
@@ -155,6 +217,7 @@ class SpanTrainer(Trainer):
         self.module.caption_model.save_trained(Path(output_dir or self.folder.path), self.names)
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        self._stop_if(self.guard.failed())
         if self.is_deepspeed_enabled or self.is_fsdp_enabled:
             super()._save_checkpoint(model, trial)
         elif self.args.should_save:
@@ -185,6 +248,7 @@ class SpanTrainer(Trainer):
         """Train from the last checkpoint, or from the beginning, to the end, and leave the result in the folder."""
         last = self.folder.pointer()
         self.train(resume_from_checkpoint=str(self.folder.checkpoint(last.step)) if last else None)
+        self._stop_if(self.guard.failed())
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             self._save(str(self.folder.path))

@@ -69,9 +69,8 @@ class Corpus:
         spans, rows = self.counts["training_samples"], self.counts["training_captions"]
         kinds = ", ".join(f"{n} {NAMES[k]}" for k, n in count_spans(self.train).items())
         return [
-            f"training: {len(self.train_images)} images, {rows} captions, {spans} samples ({kinds}), "
-            f"{self.counts['training_tokens']} text tokens; one pass a caption instead of one a sample saves "
-            f"{1 - rows / spans:.0%} of the passes",
+            f"training: {len(self.train_images)} images, {rows} captions, {spans} samples ({kinds}; "
+            f"{spans / rows:.1f} a caption), {self.counts['training_tokens']} text tokens",
             f"validation: {len(self.valid_images)} images, {self.counts['validation_samples']} samples; left out: "
             f"{self.counts['between_thresholds']} spans between the thresholds, {self.counts['conflicts']} in "
             f"conflict, {self.counts['sentences_below']} sentences below theirs, {self.counts['without_tokens']} "

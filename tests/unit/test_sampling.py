@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from common.errors import ArgumentError
 from common.models.base import PromptIds
 from common.thresholds import Thresholds
-from finetune.data import CaptionItem, Span
+from finetune.data import CaptionItem, Span, count_spans
 from finetune.presets import GOLD, NEG, POS, SENT, loss_weights
-from finetune.sampling import BatchOrder, TrainingSet, paper_set, shared_set, with_sample_weights
+from finetune.sampling import Steps, TrainingSet, paper_set, shared_set, with_sample_weights
 
 SIZES = {POS: 1, NEG: 1, SENT: 1, GOLD: 1}
 
@@ -26,7 +26,13 @@ def captions(kinds: list[str], an_image: int = 1) -> list[CaptionItem]:
             spans.append(Span(letters[letter], place, place + 1, float(number)))
             number += 1
         found.append(
-            CaptionItem(f"{i}", f"{i // an_image}.jpg", PromptIds((1,), ()), tuple(range(len(word))), tuple(spans))
+            CaptionItem(
+                f"{i}",
+                f"{i // an_image}.jpg",
+                PromptIds((1,), ()),
+                tuple(i * 10 + n for n in range(len(word))),
+                tuple(spans),
+            )
         )
     return found
 
@@ -36,10 +42,12 @@ def expectation(data: TrainingSet, kind: str, seed: int = 0) -> float:
     rounds = 1
     for pool in data.pools:
         rounds *= len(pool.units)
-    order = BatchOrder(data, rounds, seed)
-    items = data.items
-    sums = [sum(s.weight * s.score for i in batch for s in items[i].spans if s.kind == kind) for batch in order]
-    return sum(sums) / rounds
+    return sum(s.weight * s.score for s in drawn_spans(data, rounds, seed) if s.kind == kind) / rounds
+
+
+def drawn_spans(data: TrainingSet, batches: int, seed: int) -> list[Span]:
+    """Of all items of so many batches."""
+    return [span for batch in Steps(data, batches, seed) for item in batch for span in item.spans]
 
 
 WORLD = ["ppn", "s", "pns", "n", "np"]
@@ -68,39 +76,48 @@ def test_shared_and_paper_sampling_have_the_same_expectation(kind: str, batch: i
 def test_weights_of_a_kind_sum_to_one_a_step_on_average(words: list[str], an_image: int, batch: int, seed: int) -> None:
     """However spans are spread over captions, and captions over images."""
     data = shared_set(captions(words, an_image), [], batch, 1)
-    order = BatchOrder(data, len(data.pools[0].units), seed)
-    for kind in data.counts():
-        weights = [s.weight for b in order for i in b for s in data.items[i].spans if s.kind == kind]
-        assert sum(weights) / len(order) == pytest.approx(1.0)
+    images = len(data.pools[0].units)
+    spans = drawn_spans(data, images, seed)
+    for kind in count_spans(data.items):
+        assert sum(s.weight for s in spans if s.kind == kind) / images == pytest.approx(1.0)
 
 
 def test_t11_order_is_a_function_of_the_seed() -> None:
     """The same seed gives the same run, another seed another."""
     data = shared_set(captions(WORLD * 4), [], 2, 1)
-    first, again, other = (list(BatchOrder(data, 30, seed)) for seed in (7, 7, 8))
+    first, again, other = (list(Steps(data, 30, seed)) for seed in (7, 7, 8))
     assert first == again != other
-    assert BatchOrder(data, 30, 7).batch(20) == first[20]
+    assert Steps(data, 30, 7)[20] == first[20]
 
 
 def test_t12_sets_smaller_than_a_batch_still_make_full_batches() -> None:
     """The published loader ended at once, without a step."""
     data = paper_set(captions(["p", "n", "s"]), [], {POS: 4, NEG: 2, SENT: 3, GOLD: 1})
-    batches = list(BatchOrder(data, data.batches(1), 0))
-    assert [len(b) for b in batches] == [9]
+    (batch,) = Steps(data, data.batches(1), 0)
+    kinds = [span.kind for item in batch for span in item.spans]
+    assert [kinds.count(kind) for kind in (POS, NEG, SENT)] == [4, 2, 3]
+
+
+def test_samples_of_one_caption_that_are_drawn_together_share_its_branch() -> None:
+    """Paper sampling: contexts are prefixes of one another; nothing is lost, and weights stay."""
+    data = paper_set(captions(["pns"]), [], {POS: 1, NEG: 1, SENT: 1, GOLD: 1})
+    (item,) = Steps(data, 1, 0)[0]
+    assert sorted((s.kind, s.start, s.weight) for s in item.spans) == [(NEG, 1, 1.0), (POS, 0, 1.0), (SENT, 2, 1.0)]
+    assert len(item.ids) == 3
 
 
 def test_every_caption_is_seen_once_an_epoch() -> None:
     """Also when the batch does not divide their number: the next batch goes on."""
     data = shared_set(captions(["p"] * 7), [], 2, 1)
-    drawn = [i for b in BatchOrder(data, 7, 3) for i in b]
-    assert sorted(drawn[:7]) == sorted(drawn[7:]) == list(range(7))
+    drawn = [item.key for batch in Steps(data, 7, 3) for item in batch]
+    assert sorted(drawn[:7]) == sorted(drawn[7:]) == [str(i) for i in range(7)]
     assert data.batches(1) == 4 and data.batches(2) == 7
 
 
 def test_shared_steps_hold_all_captions_of_an_image() -> None:
     """That is what can be shared: the image is encoded, and its prefix run, once."""
     data = shared_set(captions(["p", "n", "s", "pn", "p"], an_image=2), [], 1, 1)
-    drawn = [tuple(data.items[i].image for i in batch) for batch in BatchOrder(data, 3, 0)]
+    drawn = [tuple(item.image for item in batch) for batch in Steps(data, 3, 0)]
     assert sorted(drawn) == [("0.jpg", "0.jpg"), ("1.jpg", "1.jpg"), ("2.jpg",)]
 
 
@@ -113,8 +130,7 @@ def test_instruction_data_joins_every_step() -> None:
     """A pool of its own, in both ways of sampling."""
     gold = [CaptionItem("gold/0", "g.jpg", PromptIds((1,), ()), (3, 2), (Span(GOLD, 0, 2, 40.0),))]
     for data in (shared_set(captions(WORLD), gold, 1, 2), paper_set(captions(WORLD), gold, {**SIZES, GOLD: 2})):
-        kinds = [s.kind for i in BatchOrder(data, 1, 0).batch(0) for s in data.items[i].spans]
-        assert kinds.count(GOLD) == 2
+        assert [s.kind for s in drawn_spans(data, 1, 0)].count(GOLD) == 2
         assert data.items[-1].spans[0].weight == 0.5
 
 

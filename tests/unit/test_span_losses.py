@@ -18,6 +18,7 @@ from finetune.data import CaptionItem, encode_items, map_spans, one_by_one
 from finetune.forward import SpanLosses
 from finetune.grouping import filter_samples, group
 from finetune.loss import objective
+from finetune.packs import PackPlan
 from finetune.presets import KINDS, NEG, POS, SENT
 from finetune.reference import measure, measured_once, with_references
 from finetune.tower_cache import TowerCache
@@ -43,8 +44,9 @@ def module(world: World) -> SpanLosses:
 
 @pytest.fixture
 def collator(module: SpanLosses, world: World) -> Collator:
-    """Over the world's images."""
-    return Collator(module.caption_model, ImageFolder(world.images))
+    """Over the world's images, everything in one pack."""
+    plan = PackPlan(image_tokens=4, shares=module.caption_model.packs)
+    return Collator(module.caption_model, ImageFolder(world.images), plan)
 
 
 @pytest.fixture
@@ -58,11 +60,11 @@ def items(module: SpanLosses, world: World) -> list[CaptionItem]:
 
 
 def _loss_and_gradient(module: SpanLosses, collator: Collator, groups: list[list[CaptionItem]]) -> tuple[float, Tensor]:
-    """Sum over the groups, each a forward pass of its own."""
+    """Sum over the packs of the groups, each a forward pass of its own."""
     module.zero_grad()
     total = 0.0
-    for group_ in groups:
-        loss = module(collator(group_)).total(WEIGHTS)
+    for pack in [pack for items in groups for pack in collator(items).packs]:
+        loss = module(pack).total(WEIGHTS)
         loss.backward()
         total += loss.item()
     return total, torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
@@ -92,7 +94,8 @@ def test_losses_are_those_of_the_models_plain_path(
     image = ImageFolder(world.images).open(sentence.image)
     plain = model.sample_losses([image], [model.format_prompt(TRAIN)], [sentence.sentence], [True])
     assert model.encode_target(sentence.sentence, True) == list(items[0].ids)
-    parts = module(collator(items[:1]))
+    (pack,) = collator(items[:1]).packs
+    parts = module(pack)
     assert parts.means[SENT].item() == pytest.approx(plain.item(), rel=1e-5)
 
 
@@ -103,9 +106,9 @@ def test_t2_end_symbols_in_a_batch_are_one_a_sentence(items: list[CaptionItem], 
 
 def test_an_image_is_encoded_once_however_many_rows_it_has(collator: Collator, items: list[CaptionItem]) -> None:
     """Three rows of one image and one of another: two images."""
-    batch = collator([*one_by_one(items[:1]), items[1]])
-    assert batch.pixels.shape[0] == 2
-    assert batch.image_of.tolist() == [0, 0, 0, 1]
+    for plan in (collator.plan, replace(collator.plan, shares=False)):
+        (pack,) = replace(collator, plan=plan)([*one_by_one(items[:1]), items[1]]).packs
+        assert pack.pixels.shape[0] == 2 and len(pack.items) == 4
 
 
 def test_no_gradient_reaches_the_frozen_parts(module: SpanLosses, collator: Collator, items: list[CaptionItem]) -> None:
@@ -118,7 +121,7 @@ def test_npo_starts_with_the_gradient_of_ascent(
     module: SpanLosses, collator: Collator, items: list[CaptionItem]
 ) -> None:
     """With the reference measured on the untrained model, log-ratios are 0 and the force is 1."""
-    referred = with_references(items, measure(module, collator, items, batch=3))
+    referred = with_references(items, measure(module, collator, items))
     _, ascent = _loss_and_gradient(module, collator, [referred])
     module.unlearn = objective("npo", 0.1)
     _, npo = _loss_and_gradient(module, collator, [referred])
@@ -129,11 +132,11 @@ def test_reference_losses_are_measured_once(
     module: SpanLosses, collator: Collator, items: list[CaptionItem], tmp_path: Path
 ) -> None:
     """A continued run compares with the model before training, not with the one that it continues."""
-    first = measured_once(tmp_path / "r.json", module, collator, items, 2)
+    first = measured_once(tmp_path / "r.json", module, collator, items)
     with torch.no_grad():
         next(p for p in module.parameters() if p.requires_grad).add_(1.0)
-    assert measured_once(tmp_path / "r.json", module, collator, items, 2) == first
-    assert measure(module, collator, items, 2) != first
+    assert measured_once(tmp_path / "r.json", module, collator, items) == first
+    assert measure(module, collator, items) != first
 
 
 def test_span_index_lists_rows_in_order(items: list[CaptionItem]) -> None:
@@ -146,29 +149,14 @@ def test_span_index_lists_rows_in_order(items: list[CaptionItem]) -> None:
 def test_kept_tower_outputs_change_no_loss(module: SpanLosses, collator: Collator, items: list[CaptionItem]) -> None:
     """And an image is opened once; beyond the limit it is encoded again, to the same bits."""
     cache = TowerCache(module.caption_model, collator.images, limit=1 << 20)
-    cached = Collator(module.caption_model, collator.images, cache)
+    cached = replace(collator, cache=cache)
     plain, gradient = _loss_and_gradient(module, collator, [items])
     before = collator.images.opened
     kept = [_loss_and_gradient(module, cached, [items]) for _ in range(2)]
     assert collator.images.opened - before == len(cache.kept) == 4
     assert kept[0][0] == pytest.approx(plain, rel=1e-5)
     torch.testing.assert_close(kept[0][1], gradient, rtol=1e-4, atol=1e-5 * gradient.abs().max().item())
-    full = Collator(module.caption_model, collator.images, TowerCache(module.caption_model, collator.images, limit=0))
+    full = replace(collator, cache=TowerCache(module.caption_model, collator.images, limit=0))
     again = _loss_and_gradient(module, full, [items])
     assert full.cache is not None and full.cache.kept == {}
     assert kept[0][0] == kept[1][0] == again[0] and torch.equal(kept[1][1], again[1])
-
-
-@pytest.mark.parametrize("rows", [1, 2, 3, 100])
-def test_rows_in_groups_by_length_give_the_same_losses(
-    module: SpanLosses, collator: Collator, items: list[CaptionItem], rows: int
-) -> None:
-    """Rows of unequal length, in no order; loss and gradient, rtol 1e-5."""
-    mixed = [*one_by_one(items[:2]), items[3], *one_by_one(items[2:3])]
-    whole, expected = _loss_and_gradient(module, collator, [mixed])
-    plain = module.token_losses(collator(mixed))
-    module.rows_at_once = rows
-    grouped, gradient = _loss_and_gradient(module, collator, [mixed])
-    assert grouped == pytest.approx(whole, rel=1e-5)
-    torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item())
-    torch.testing.assert_close(module.token_losses(collator(mixed)), plain, rtol=1e-5, atol=1e-5)

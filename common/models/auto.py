@@ -81,6 +81,7 @@ class Auto(CaptionModel):
     name = "auto"
     template = ""
     sees_apart = False
+    packs = False  # the decoder need not be a Llama, nor its positions one number a token
 
     processor: Any
     image_tokens: int | None = None  # of the first image that was seen

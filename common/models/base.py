@@ -17,6 +17,8 @@ from torch.utils.hooks import RemovableHandle
 
 from common.errors import DataError
 from common.models.decoding import Decoding, cut_at_stop, seeded
+from common.models.packed_decoder import PackedDecoder, PackedSettings
+from common.models.packing import PackLayout
 from common.models.preprocess import Preprocessing
 from common.models.selection import LoraSettings, lay_masters, select
 from common.models.sequence import (
@@ -34,7 +36,7 @@ from common.models.text_side import TextSide
 from common.models.tokenizers import TextTokenizer
 from common.models.trained import LoadReport, load_trained, save_trained
 
-__all__ = ["CaptionIds", "CaptionModel", "Decoding", "LoadReport", "PromptIds"]
+__all__ = ["CaptionIds", "CaptionModel", "Decoding", "LoadReport", "PackedSettings", "PromptIds"]
 
 
 class CaptionModel(TextSide, nn.Module):
@@ -51,6 +53,7 @@ class CaptionModel(TextSide, nn.Module):
 
     max_positions: ClassVar[int | None] = None  # of prompt, image and target together; a longer target is cut
     sees_apart: ClassVar[bool] = True  # whether `see` and `connect` can be called one after the other
+    packs: ClassVar[bool] = True  # whether `packed_losses` works: the decoder is a Llama
     connector_parts: tuple[str, ...] = ("connector.",)
     decoder_parts: tuple[str, ...] = ("lm.",)
 
@@ -81,6 +84,8 @@ class CaptionModel(TextSide, nn.Module):
         self.frozen_dtype: torch.dtype | None = None
         self.cast_hooks: list[RemovableHandle] = []
         self.lora: LoraSettings | None = None
+        self._decoder: PackedDecoder | None = None
+        self.packed = PackedSettings()
         self.source_hash: str | None = None
         self.requires_grad_(False)
         self.eval()
@@ -154,6 +159,23 @@ class CaptionModel(TextSide, nn.Module):
         logits = self.lm.get_output_embeddings()(hidden[row, starts[row] + step])
         flat = token_losses(logits, ids[real])
         return flat.new_zeros(ids.shape).masked_scatter(real, flat)
+
+    def packed_losses(self, features: Tensor, layout: PackLayout) -> Tensor:
+        """As :meth:`target_losses`, for all branches of a pack in one sequence: [rows, longest target] float32.
+
+        `features`: [m, k, d] of the images that the layout names; the layout is on their device.
+        """
+        return self._packed_decoder().losses(features, layout)
+
+    def set_packed(self, settings: PackedSettings) -> None:
+        """Choose how :meth:`packed_losses` is computed; its results stay the same."""
+        self.packed = settings
+        self._decoder = None
+
+    def _packed_decoder(self) -> PackedDecoder:
+        if self._decoder is None or self._decoder.hidden_ids != self.hidden_ids:
+            self._decoder = PackedDecoder(self.lm, self.hidden_ids, self.packed)
+        return self._decoder
 
     def sample_losses(
         self, images: Sequence[Any], texts: Sequence[str], targets: Sequence[str], add_eos: Sequence[bool]

@@ -15,6 +15,7 @@ from finetune.schedules import Schedule, constant
 
 POS, NEG, SENT, GOLD = "pos", "neg", "sent", "gold"
 KINDS = (POS, NEG, SENT, GOLD)
+AVERAGES = ("samples", "tokens")
 GOLD_SCORE = 40.0  # what the published code puts in the place of a CLIP score for instruction data
 
 

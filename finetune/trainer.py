@@ -166,6 +166,8 @@ class SpanTrainer(Trainer):
             return
         self.state.global_step, self.state.epoch = failed.number, failed.epoch
         self.lr_scheduler.load_state_dict(failed.schedule)
+        for group, rate in zip(self.optimizer.param_groups, self.lr_scheduler.get_last_lr(), strict=True):
+            group["lr"] = rate
         self._save_checkpoint(self.model, None)
         raise DivergedError(
             f"the loss is not finite at step {failed.number + 1} (images {', '.join(failed.keys)}); the state before "

@@ -49,8 +49,10 @@ class World:
         return [word for name, value in flags.items() for word in (f"--{name}", str(value))]
 
 
-def make_world(root: Path, captions: int = 10) -> World:
-    """Write a world; every caption has a positive, a negative and a span between the thresholds."""
+def make_world(root: Path, captions: int = 10, an_image: int = 1) -> World:
+    """Write a world of `an_image` captions an image, all different; every caption has a positive, a negative and a span
+    between the thresholds.
+    """
     root.mkdir(parents=True, exist_ok=True)
     write_tokenizer(root / "tokenizer.model")
     write_llava(root / "llava", root / "tokenizer.model")
@@ -58,9 +60,10 @@ def make_world(root: Path, captions: int = 10) -> World:
     noise, words = np.random.default_rng(0), random.Random(0)
     spans, sentences = [], []
     for number in range(captions):
-        name = f"{number:012d}.png"
-        pixels = noise.integers(0, 256, (30 + number, 40, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(root / "images" / name)
+        name = f"{number // an_image:012d}.png"
+        if number % an_image == 0:
+            pixels = noise.integers(0, 256, (30 + number, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / "images" / name)
         parts = [f" there is {words.choice(OBJECTS)}{mark}" for mark in (",", ",", ".")]
         parts[0] = parts[0].lstrip()
         text = "".join(parts)

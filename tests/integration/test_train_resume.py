@@ -85,12 +85,15 @@ def _wait_for(path: Path, seconds: float = 90) -> None:
         {"sampling": "paper"},
         {"objective": "npo", "train_epoch": 2, "max_steps": -1},
         {"preset": "release", "gold_w": 0, "gradient_accumulation_steps": 2, "lr_scheduler_type": "linear"},
+        {"tokens_per_batch": 250, "train_bs": 0, "max_steps": -1, "train_epoch": 3},
+        {"tokens_per_batch": 130, "train_bs": 4, "num_workers": 1},
     ],
+    ids=["paper", "npo", "accumulation", "token_steps", "several_packs"],
 )
 def test_t10_continued_in_the_middle_of_an_epoch_bit_for_bit(
     world: World, tmp_path: Path, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every way of sampling, a reference, a schedule and accumulation: killed at step 3, checkpoint at 2."""
+    """Every way of sampling, a reference, a schedule, accumulation, packs: killed at step 3, checkpoint at 2."""
     from finetune.trainer import SpanTrainer
 
     main(world.train_flags(tmp_path / "whole", **more))
@@ -119,17 +122,50 @@ def test_t11_seed_fixes_the_run_and_the_split(world: World, tmp_path: Path) -> N
     assert read_json(tmp_path / "c" / "split.json")["valid"] != split["valid"]
 
 
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+ACCELERATE += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+
+
 @pytest.mark.slow
-def test_two_processes_make_the_steps_of_one(world: World, tmp_path: Path) -> None:
-    """One caption each is a batch of two: same losses at every step."""
-    flags = world.train_flags(tmp_path / "two", train_bs=1, max_steps=4)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+@pytest.mark.parametrize(
+    ("launch", "more"),
+    [(TORCHRUN, {}), (ACCELERATE, {}), (TORCHRUN, {"tokens_per_batch": 180})],
+    ids=["torchrun", "accelerate", "several_packs"],
+)
+def test_two_processes_make_the_steps_of_one(tmp_path: Path, launch: list[str], more: dict[str, Any]) -> None:
+    """Two images each are a batch of four: same losses at every step, however many captions and packs they have."""
+    world = make_world(tmp_path / "world", captions=21, an_image=2)
+    flags = world.train_flags(tmp_path / "two", train_bs=2, max_steps=4, **more)
     quiet: dict[str, Any] = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.run([*launch, "-m", "finetune.train", *flags], check=True, timeout=120, **quiet)
-    main(world.train_flags(tmp_path / "one", train_bs=2, max_steps=4))
+    main(world.train_flags(tmp_path / "one", train_bs=4, max_steps=4, **more))
     two, one = ([e for e in log(tmp_path / name) if "loss" in e] for name in ("two", "one"))
+    assert len(two) == len(one) == 4
     for name in ("loss", "loss_pos", "loss_neg", "loss_sent"):
         assert [e[name] for e in two] == pytest.approx([e[name] for e in one], rel=1e-5)
+
+
+@pytest.mark.parametrize("more", [{"tokens_per_batch": 130}, {"tokens_per_batch": 180}, {"tokens_per_batch": 5000}])
+def test_the_size_of_packs_changes_no_step(world: World, tmp_path: Path, more: dict[str, Any]) -> None:
+    """With --train_bs it bounds the memory; the steps stay what they are."""
+    for name, given in (("plain", {}), ("packs", more)):
+        main(world.train_flags(tmp_path / name, train_bs=4, max_steps=4, **given))
+    plain, packs = ([e for e in log(tmp_path / name) if "loss" in e] for name in ("plain", "packs"))
+    for name in ("loss", "grad_norm", "loss_neg"):
+        assert [e[name] for e in packs] == pytest.approx([e[name] for e in plain], rel=2e-5)
+
+
+def test_features_on_disk_change_no_bit(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whether read from the folder, by this process or another, or made anew."""
+    folder = {"cache_image_features": tmp_path / "features"}
+    main(world.train_flags(tmp_path / "memory"))
+    main(world.train_flags(tmp_path / "filled", **folder))
+    assert "0 of 10 are in" in capsys.readouterr().err
+    main(world.train_flags(tmp_path / "read", **folder, image_cache_mb=0))
+    assert "10 of 10 are in" in capsys.readouterr().err
+    main(world.train_flags(tmp_path / "workers", **folder, num_workers=1))
+    assert len({weights(tmp_path / name) for name in ("memory", "filled", "read", "workers")}) == 1
 
 
 def test_accumulated_batches_make_the_step_of_one(world: World, tmp_path: Path) -> None:

@@ -139,9 +139,14 @@ class CaptionModel(TextSide, nn.Module):
         return self.connect(seen)
 
     def connect(self, seen: Tensor) -> Tensor:
-        """Run the connector in its own dtype (float32 masters) and return in that of the decoder's activations."""
-        out: Tensor = self.connector(seen.to(next(self.connector.parameters()).dtype))
-        return out.to(self.compute_dtype)
+        """Run the connector and return in the dtype of the decoder's activations.
+
+        Its products are in its own dtype (float32 masters), or with `PackedSettings.fast_connector` in the decoder's.
+        """
+        dtype = self.compute_dtype
+        with torch.autocast(self.device.type, dtype, enabled=self.packed.fast_connector and dtype != torch.float32):
+            out: Tensor = self.connector(seen.to(next(self.connector.parameters()).dtype))
+        return out.to(dtype)
 
     def target_losses(self, features: Tensor, prompts: Sequence[PromptIds], targets: Sequence[Sequence[int]]) -> Tensor:
         """Cross-entropy of each target token after its prompt: [n, longest target] float32, 0 past each end.
@@ -165,14 +170,15 @@ class CaptionModel(TextSide, nn.Module):
 
         `features`: [m, k, d] of the images that the layout names; the layout is on their device.
         """
-        return self._packed_decoder().losses(features, layout)
+        return self.packed_decoder().losses(features, layout)
 
     def set_packed(self, settings: PackedSettings) -> None:
         """Choose how :meth:`packed_losses` is computed; its results stay the same."""
         self.packed = settings
         self._decoder = None
 
-    def _packed_decoder(self) -> PackedDecoder:
+    def packed_decoder(self) -> PackedDecoder:
+        """What runs the packs."""
         if self._decoder is None or self._decoder.hidden_ids != self.hidden_ids:
             self._decoder = PackedDecoder(self.lm, self.hidden_ids, self.packed)
         return self._decoder

@@ -31,7 +31,7 @@ from common.models.packing import PackLayout
 
 @dataclass(frozen=True)
 class PackedSettings:
-    """How packs are computed; nothing of it changes a result beyond rounding.
+    """How packs are computed. Nothing of it changes a result beyond rounding.
 
     Attributes:
         compile: compile the layers one by one; for packs of one static length.
@@ -39,6 +39,8 @@ class PackedSettings:
             is frozen; the parameters become views of the fused matrices.
         recompute: of how many layers, one after the other, all but one compute their activations again in the backward
             pass. 0: none does; 1: all do; 2: every second does.
+        fast_connector: matrix products of a connector with float32 masters in the dtype of the decoder, where that is
+            16 bits wide. (TF32, which is a setting of the whole process, would spoil the rotary angles.)
         prune: only predicting positions in the last layer.
         dense: dense masks also where FlexAttention runs.
     """
@@ -46,6 +48,7 @@ class PackedSettings:
     compile: bool = False
     fuse: bool = False
     recompute: int = 0
+    fast_connector: bool = False
     prune: bool = True
     dense: bool = False
 
@@ -61,15 +64,12 @@ class View(NamedTuple):
 
 def layer_forward(layer: Any, fused: Fused, hidden: Tensor, view: View) -> Tensor:
     """A Llama layer: [1, t, d] -> [1, t, d], or [1, q, d] where only the positions `view.queries` are asked for."""
-    from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
-
     attention = layer.self_attn
     inputs = layer.input_layernorm(hidden)
     asking = inputs if view.queries is None else inputs.index_select(1, view.queries)
     residual = hidden if view.queries is None else hidden.index_select(1, view.queries)
     query, key, value = (_heads(x, attention.head_dim) for x in _projected(attention, fused.qkv, inputs, asking))
-    query = apply_rotary_pos_emb(query, query, *view.query_rope)[0]
-    key = apply_rotary_pos_emb(key, key, *view.key_rope)[0]
+    query, key = _rotated(query, *view.query_rope), _rotated(key, *view.key_rope)
     attend = dense_attention if isinstance(view.mask, Tensor) else flex_attention
     attended = attend(query, key, value, attention.scaling, view.mask).transpose(1, 2).flatten(2)
     hidden = residual + attention.o_proj(attended)
@@ -79,6 +79,12 @@ def layer_forward(layer: Any, fused: Fused, hidden: Tensor, view: View) -> Tenso
 def _heads(x: Tensor, size: int) -> Tensor:
     """[1, t, h * c] -> [1, h, t, c]."""
     return x.unflatten(-1, (-1, size)).transpose(1, 2)
+
+
+def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary positions: [1, h, t, c], and [1, t, c] twice."""
+    first, second = x.chunk(2, dim=-1)
+    return x * cos[:, None] + torch.cat((-second, first), dim=-1) * sin[:, None]
 
 
 def _projected(attention: Any, qkv: Tensor | None, inputs: Tensor, asking: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -138,7 +144,7 @@ class PackedDecoder:
     def hidden_states(self, embeds: Tensor, layout: PackLayout) -> Tensor:
         """Embeddings [t, d] -> normalised hidden states [q, d] of the queries."""
         trunk, prune = self.lm.model, self.settings.prune
-        every, last = self._views(embeds, layout)
+        every, last = self.views(embeds, layout)
         hidden = embeds[None]
         layers = trunk.layers
         for place, layer in enumerate(layers):
@@ -149,7 +155,7 @@ class PackedDecoder:
         normed: Tensor = trunk.norm(hidden)[0]
         return normed
 
-    def _views(self, embeds: Tensor, layout: PackLayout) -> tuple[View, View]:
+    def views(self, embeds: Tensor, layout: PackLayout) -> tuple[View, View]:
         """What all layers are told, and what the last is."""
         until = hide(layout.until, layout.ids, self.hidden_ids)
         make = block_mask if uses_flex(embeds.device, embeds.dtype) and not self.settings.dense else dense_mask

@@ -209,10 +209,10 @@ class _Writer:
 
 
 def static_size(count: int) -> int:
-    """The next of 128, 192, 256, 384, 512, 768, 1024 ...: few sizes, so that few shapes are compiled."""
+    """The next of 128, 256, 384, 512, 768, 1024, 1536 ...: few sizes, so that few shapes are compiled."""
     size = 128
     while size < count:
-        if size * 3 // 2 >= count:
+        if size > 128 and size * 3 // 2 >= count:
             return size * 3 // 2
         size *= 2
     return size

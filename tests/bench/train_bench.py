@@ -1,0 +1,295 @@
+"""The training benchmark's parts, in order, and its record, which is written after each of them."""
+
+from __future__ import annotations
+
+import gc
+import os
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import cycle, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from common.errors import ArgumentError
+from common.manifest import git_commit, versions
+from common.models import load_model
+from common.models.base import CaptionModel, PackedSettings
+from common.models.resolve import resolve_device
+from common.paths import display
+from common.progress import announce
+from common.storage import write_json
+from finetune.batches import StepBatch
+from finetune.data import CaptionItem
+from tests.bench.train_items import SHAPES, CaptionShape, batches, captions_of, write_images
+from tests.bench.train_steps import (
+    EngineStep,
+    Timing,
+    ceiling,
+    collator,
+    model_tflop,
+    published_step,
+    synchronise,
+    timed,
+)
+from tests.bench.train_table import table
+
+if TYPE_CHECKING:
+    from tests.bench.bench_train import TrainBenchArguments
+
+WORKERS = 8
+FED_STEPS = 12
+ABLATIONS = {
+    "every matrix by itself": {"fuse": False},
+    "last layer in full": {"prune": False},
+    "connector in float32": {"fast_connector": False},
+    "layers not compiled": {"compile": False},
+}
+
+
+@dataclass
+class TrainBench:
+    """Measures, prints and writes.
+
+    Args:
+        path: of the record.
+    """
+
+    args: TrainBenchArguments
+    path: Path
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    ratios: dict[str, float] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.device = resolve_device(self.args.device)
+        self.gpu = self.device.type == "cuda"
+        if self.args.size == "7b" and not self.gpu:
+            raise ArgumentError("--size 7b needs a GPU with 40 GiB; --size mini runs anywhere")
+        self.shape = SHAPES[self.args.size]
+        self.captions: list[CaptionShape] = captions_of(*map(Path, self.args.stats)) if self.args.stats else []
+        self.card = torch.cuda.get_device_name(self.device) if self.gpu else "cpu"
+        self.settings = PackedSettings(compile=self.gpu, fuse=True, fast_connector=True)
+
+    def measure(self) -> None:
+        """All parts. One that fails is reported, and the others are measured all the same."""
+        with tempfile.TemporaryDirectory() as folder:
+            self.folder = Path(folder)
+            write_images(self.folder)
+            self.model = self.new_model()
+            self.vocabulary = self.model.lm.get_input_embeddings().weight.shape[0]
+            with torch.no_grad():
+                self.image_tokens = self.model.image_features(self.pixels(1)).shape[1]
+            self.part("ceiling", self.measure_ceiling)
+            for attention in ("eager", "sdpa"):
+                self.part(f"published shape, {attention}", lambda a=attention: self.measure_published(a))
+            counts = [int(count) for count in self.args.captions_per_image.split(",")]
+            for count in counts:
+                self.part(f"{count} captions an image", lambda c=count: self.measure_engine(c))
+            self.part("fed from files", lambda: self.measure_feeding(counts[0]))
+            self.part("mask", self.measure_mask)
+            if self.args.ablate:
+                for name, change in ABLATIONS.items():
+                    self.part(name, lambda n=name, c=change: self.measure_ablation(n, c))
+            if self.args.memory:
+                self.part("memory", lambda: self.measure_memory("one image at a time"))
+            if self.args.load_in_4bit:
+                self.part("memory in 4 bits", self.measure_memory_in_4bit)
+        print(table(self.rows, self.ratios))
+        announce(f"written to {display(self.path)}")
+
+    def part(self, name: str, work: Callable[[], None]) -> None:
+        """Run one part, free what it took, write the record."""
+        start = time.perf_counter()
+        try:
+            work()
+        except Exception:
+            self.failed.append(name)
+            traceback.print_exc()
+        gc.collect()
+        if self.gpu:
+            torch.cuda.empty_cache()
+        announce(f"{name}: {time.perf_counter() - start:.0f} s")
+        self.write()
+
+    def write(self) -> None:
+        """The record so far. The commit comes from EFUF_COMMIT where there is no git."""
+        record = {
+            "card": self.card,
+            "versions": versions(),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "commit": os.environ.get("EFUF_COMMIT") or git_commit(),
+            "size": self.args.size,
+            "rows": self.rows,
+            "ratios": self.ratios,
+            "failed": self.failed,
+        }
+        write_json(self.path, record)
+
+    # Parts
+
+    def measure_ceiling(self) -> None:
+        """TFLOP/s of a square matrix product in the dtype of the model."""
+        found = ceiling(self.device, 8192 if self.gpu else 1024, self.model.compute_dtype)
+        self.rows.append({"what": "matrix product", "tflops": found})
+
+    def measure_published(self, attention: str) -> None:
+        """Three rows."""
+        self.model.lm.set_attn_implementation(attention)
+        step = published_step(self.model, self.shape, self.pixels(3))
+        self.add(f"published shape, {attention}", timed(step, self.device, self.args.steps), 3 * self.shape.row, 3)
+
+    def measure_engine(self, count: int) -> None:
+        """One pack."""
+        row = self.engine_row(f"engine, {count} captions an image", count, self.settings)
+        published = self.found("published shape, eager")
+        self.ratios[f"captions_per_image_{count}"] = row["samples_per_s"] / published["samples_per_s"]
+        self.ratios[f"ceiling_share_{count}"] = row["ceiling_share"]
+        shares = [value for key, value in self.ratios.items() if key.startswith("ceiling_share_")]
+        self.ratios["ceiling_share"] = max(shares)
+
+    def measure_ablation(self, name: str, change: dict[str, bool]) -> None:
+        """One caption an image without one of the savings."""
+        if getattr(self.settings, next(iter(change))) != next(iter(change.values())):
+            self.engine_row(f"1 caption, {name}", 1, replace(self.settings, **change))
+
+    def measure_memory(self, what: str) -> None:
+        """One image with one caption, all layers computed twice."""
+        settings = PackedSettings(recompute=1, fast_connector=True)
+        row = self.engine_row(f"{what}, computed twice", 1, settings, images=1)
+        self.ratios[f"{what}_gib"] = row["peak_gib"]
+
+    def measure_memory_in_4bit(self) -> None:
+        """The same with 4-bit weights. Last, as the model is another one then."""
+        from common.models.four_bit import quantise
+
+        quantise(self.model, self.device)
+        self.measure_memory("one image in 4 bits")
+
+    def measure_feeding(self, count: int) -> None:
+        """Share of the time that the loop waits for batches that workers open from JPEG files."""
+        self.model.set_packed(self.settings)
+        loader = iter(self.loader(count))
+        waited = [0.0]
+
+        def counted() -> Iterator[StepBatch]:
+            while True:
+                start = time.perf_counter()
+                batch = next(loader)
+                waited[0] += time.perf_counter() - start
+                yield batch
+
+        step = EngineStep(self.model, counted())
+        for _ in range(3):
+            step()
+        synchronise(self.device)
+        waited[0], start = 0.0, time.perf_counter()
+        for _ in range(FED_STEPS):
+            step()
+        synchronise(self.device)
+        total = time.perf_counter() - start
+        self.ratios["waiting_share"] = waited[0] / total
+        self.ratios["fed_over_prepared"] = total / FED_STEPS / self.found(f"engine, {count} captions")["seconds"]
+
+    def measure_mask(self) -> None:
+        """Milliseconds of what is made once for all layers: masks, rotations."""
+        count = int(self.args.captions_per_image.split(",")[0])
+        pack = next(self.prepared(count, self.images(count))).packs[0].to(self.device)
+        decoder = self.model.packed_decoder()
+        embeds = decoder.embed(
+            torch.zeros(len(pack.pixels), self.image_tokens, self.hidden()).to(pack.pixels), pack.layout
+        )
+        embeds = embeds.to(self.model.compute_dtype)
+        timing = timed(lambda: decoder.views(embeds, pack.layout), self.device, 20)
+        self.ratios["mask_ms"] = timing.seconds * 1e3
+
+    # What they share
+
+    def engine_row(self, what: str, count: int, settings: PackedSettings, images: int | None = None) -> dict[str, Any]:
+        """Measure the engine and add its row."""
+        self.model.set_packed(settings)
+        prepared = self.prepared(count, images or self.images(count))
+        first = next(prepared)
+        step = EngineStep(self.model, prepared)
+        timing = timed(step, self.device, self.args.steps)
+        tokens = sum(pack.tokens for pack in first.packs)
+        return self.add(what, timing, tokens, sum(len(item.spans) for item in first.items))
+
+    def prepared(self, count: int, images: int) -> Iterator[StepBatch]:
+        """Batches made beforehand, in turn."""
+        source = self.items(count, images)
+        first = next(source)
+        collate = collator(self.model, self.folder, first, self.image_tokens)
+        made = [collate(items) for items in [first, *islice(source, 3)]]
+        return cycle([batch.pin_memory() if self.gpu else batch for batch in made])
+
+    def loader(self, count: int) -> Any:
+        """Batches opened by worker processes, in page-locked memory."""
+        source = self.items(count, self.images(count))
+        some = list(islice(source, FED_STEPS + 4))
+        collate = collator(self.model, self.folder, some[0], self.image_tokens)
+        return torch.utils.data.DataLoader(
+            some,  # type: ignore[arg-type]
+            batch_size=None,
+            collate_fn=collate,
+            num_workers=WORKERS if self.gpu else 2,
+            pin_memory=self.gpu,
+        )
+
+    def items(self, count: int, images: int) -> Iterator[list[CaptionItem]]:
+        """Batches of items."""
+        return batches(self.shape, self.captions, images, count, self.vocabulary)
+
+    def images(self, count: int) -> int:
+        """Images of a pack: as asked for, or about as many as fill it; an even number, so that captions pair up."""
+        if self.args.images != "auto":
+            return int(self.args.images)
+        own = self.image_tokens + self.shape.after + count * self.shape.caption
+        room = (self.args.tokens_per_batch or self.shape.pack) - self.shape.before
+        return max(2, round(room / own / 2) * 2)
+
+    def add(self, what: str, timing: Timing, tokens: int, samples: int) -> dict[str, Any]:
+        """A row from a step's time, tokens and samples."""
+        tflops = model_tflop(self.model, tokens) / timing.seconds
+        row = {
+            "what": what,
+            "tokens": tokens,
+            "samples": samples,
+            "seconds": timing.seconds,
+            "samples_per_s": samples / timing.seconds,
+            "tflops": tflops,
+            "ceiling_share": tflops / self.found("matrix product")["tflops"],
+            "peak_gib": timing.peak,
+            "warm_up_s": timing.warm_up,
+        }
+        self.rows.append(row)
+        return row
+
+    def found(self, start: str) -> dict[str, Any]:
+        """The first row whose name starts so."""
+        return next(row for row in self.rows if row["what"].startswith(start))
+
+    def hidden(self) -> int:
+        """Hidden size of the decoder."""
+        size: int = self.model.lm.config.hidden_size
+        return size
+
+    def pixels(self, count: int) -> Any:
+        """So many images of the folder, on the device."""
+        from PIL import Image
+
+        images = [Image.open(self.folder / f"{i}.jpg") for i in range(count)]
+        return self.model.preprocess(images).to(self.device)
+
+    def new_model(self) -> CaptionModel:
+        """The bundled model, or one of LLaVA-1.5's shape with random weights."""
+        if self.args.size == "mini":
+            return load_model("llava", device=self.device)
+        from tests.bench.random_models import random_model
+
+        return random_model("llava", self.device, torch.bfloat16, "7b")

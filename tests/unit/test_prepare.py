@@ -1,97 +1,89 @@
-"""`dataset/prepare.py`: what is missing is named, and nothing is missing when nothing is."""
+"""The report before training, counted by hand, and the bounds of packs."""
 
 from __future__ import annotations
 
-import json
+from typing import Any
 
 import pytest
 
-from common.errors import ArgumentError, DataError
-from dataset import prepare
-from dataset.expected_files import KINDS, LAYOUTS, Expected
+from common.errors import ArgumentError
+from common.images import ImageFolder
+from finetune.arguments import EngineArguments
+from finetune.data import CaptionItem, Span
+from finetune.engine import CPU_TOKENS, pack_plan
+from finetune.packs import PackPlan
+from finetune.prepare import TrainingData, longer_than_a_pack, token_counts, too_long_line
+from finetune.presets import NEG, POS, SENT
+from finetune.training_data import Corpus
+from tests.unit.test_packs import PROMPT
 
-FEW = (
-    Expected("images/train2014", "images", "somewhere", images=2),
-    Expected("images/val2014", "more images", "elsewhere", images=2, optional=True),
-    Expected("annotations/instances_train2014.json", "objects", "somewhere"),
+PLAN = PackPlan(image_tokens=10, shares=True)
+A = CaptionItem(
+    "1/0", "1", PROMPT, (20, 21, 22, 2), (Span(POS, 0, 2, 33.0), Span(NEG, 2, 3, 20.0), Span(SENT, 0, 4, 30.0))
 )
+B = CaptionItem("1/1", "1", PROMPT, (20, 25), (Span(POS, 1, 2, 33.0),))
+C = CaptionItem("2/0", "2", PROMPT, (30,), (Span(NEG, 0, 1, 20.0),))
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Call the script on a small layout; returns what it printed, or raises."""
-    monkeypatch.setitem(LAYOUTS, "coco", FEW)
-    monkeypatch.setitem(LAYOUTS, "published", (LAYOUTS["published"][0], LAYOUTS["published"][1], FEW[0]))
-
-    def call(kind: str) -> str:
-        monkeypatch.setattr("sys.argv", ["prepare.py", "--kind", kind, "--root", str(tmp_path)])
-        try:
-            prepare.main()
-        finally:
-            call.printed = capsys.readouterr().out
-        return call.printed
-
-    return call
+def test_tokens_with_and_without_sharing() -> None:
+    """A prompt with its image takes 3 + 10 + 1 tokens; a sample feeds its context and all but its last token."""
+    rows = [14 + 1, 14 + 2, 14 + 3, 14 + 1, 14 + 0]
+    groups = [14 + 3 + 1, 14 + 0]
+    assert token_counts([A, B, C], PLAN) == {"tokens_one_by_one": sum(rows), "tokens_shared": sum(groups)}
 
 
-def fill(root, names=("COCO_train2014_000000000001.jpg", "COCO_train2014_000000000002.jpg")):
-    """The needed part of the small layout."""
-    (root / "images" / "train2014").mkdir(parents=True)
-    (root / "annotations").mkdir()
-    for name in names:
-        (root / "images" / "train2014" / name).write_bytes(b"x")
-    (root / "annotations" / "instances_train2014.json").write_text("{}")
+def test_lines_name_what_is_trained_on_saved_and_left_out(tmp_path: Any) -> None:
+    """Images, captions, spans a caption, tokens, share saved, captions that are too long."""
+    counts = dict.fromkeys(
+        ("validation_samples", "between_thresholds", "sentences_below", "without_tokens", "lost_images"), 0
+    )
+    counts |= {"training_captions": 3, "training_samples": 5, "training_tokens": 7, "conflicts": 4}
+    corpus = Corpus([A, B, C], [], ["1", "2"], [], counts)
+    text = "\n".join(TrainingData(ImageFolder(tmp_path), corpus, [], PLAN, [A]).lines())
+    assert "2 images, 3 captions, 5 samples" in text and "1.7 a caption" in text and "7 text tokens" in text
+    assert "77 with one pass a sample, 32 with one pass an image: 58% saved" in text
+    assert "4 in conflict" in text and "1 captions alone exceed" in text
 
 
-def test_complete_data_passes_and_optional_parts_are_only_told(tmp_path, run):
-    fill(tmp_path)
-    lines = run("coco").splitlines()
-    assert lines[0].split()[0] == "ok"
-    assert [line.split()[0] for line in lines if "val2014" in line] == ["optional"]
-    assert not [line for line in lines if line.startswith("MISSING")]
+def test_captions_that_do_not_fit_are_named() -> None:
+    """Alone, not with those beside them: A needs 17 tokens, A and B together 18."""
+    plan = PackPlan(10, True, budget=16)
+    assert longer_than_a_pack([A, B, C], plan) == [A]
+    assert longer_than_a_pack([A, B, C], PackPlan(10, True, budget=17)) == []
+    assert "exceed --tokens_per_batch 16" in too_long_line([A], plan) and "of 1 (1/0), takes 17" in too_long_line(
+        [A], plan
+    )
 
 
-def test_what_is_missing_is_named_with_its_source(tmp_path, run):
-    fill(tmp_path, names=["COCO_train2014_000000000001.jpg", "notes.txt"])
-    (tmp_path / "annotations" / "instances_train2014.json").write_text("")  # an empty file is no file
-    with pytest.raises(DataError, match=r"2 of 3 parts of 'coco' are missing or incomplete in .*"):
-        run("coco")
-    assert "1 of 2 images" in run.printed
-    assert "MISSING  annotations/instances_train2014.json" in run.printed
-    assert "get it from somewhere" in run.printed
+class Model:
+    """What a plan looks at."""
+
+    packs = True
+
+    def __init__(self, device: str) -> None:
+        import torch
+
+        self.device = torch.device(device)
 
 
-def test_published_files_must_parse_and_their_images_be_there(tmp_path, run):
-    fill(tmp_path)
-    span = {"image": "COCO_train2014_000000000001.jpg", "sentence": "A dog.", "position": 2, "score": 20.0}
-    sentence = {"image": "COCO_train2014_000000000002.jpg", "sentence": "A dog.", "mean": 30.0, "min": 29.0}
-    (tmp_path / "pos_neg.json").write_text(json.dumps([span]))
-    (tmp_path / "sentences.json").write_text(json.dumps([sentence]))
-    assert "1 entries, 0 of their images not there" in run("published")
-    (tmp_path / "sentences.json").write_text(json.dumps([sentence | {"image": "COCO_train2014_000000000009.jpg"}]))
-    with pytest.raises(DataError, match="1 of 5 parts"):
-        run("published")
-    assert "the first is COCO_train2014_000000000009.jpg" in run.printed
-    (tmp_path / "pos_neg.json").write_text(json.dumps([span | {"position": 99}]))
-    with pytest.raises(DataError, match="2 of 5 parts"):
-        run("published")
-    assert "position 99 is outside the sentence" in run.printed
+@pytest.mark.parametrize(
+    ("device", "given", "images", "budget", "static"),
+    [
+        ("cpu", None, 4, CPU_TOKENS, False),
+        ("cpu", 99, 4, 99, False),
+        ("cuda", 300, 4, 300, True),
+        ("cuda", None, 1, 128, True),
+        ("cuda", None, 20, 384, True),
+    ],
+)
+def test_size_of_packs(device: str, given: int | None, images: int, budget: int, static: bool) -> None:
+    """As asked for; else small on the CPU, and on a GPU a step's worth in whole blocks (16 tokens an image here)."""
+    plan = pack_plan(EngineArguments(tokens_per_batch=given), Model(device), [A, B, C], 10, images)  # type: ignore[arg-type]
+    assert (plan.budget, plan.static) == (budget, static)
+    assert plan.length(plan.units([C])) == (budget if static else 14)
 
 
-def test_every_kind_of_an_empty_folder_misses_all_that_is_needed(tmp_path, monkeypatch, capsys):
-    for kind in KINDS:
-        monkeypatch.setattr("sys.argv", ["prepare.py", "--kind", kind, "--root", str(tmp_path)])
-        needed = [part for part in LAYOUTS[kind] if not part.optional]
-        with pytest.raises(DataError, match=f"^{len(needed)} of {len(LAYOUTS[kind])} parts of '{kind}'"):
-            prepare.main()
-        printed = capsys.readouterr().out
-        assert all(part.path in printed and part.source in printed for part in needed)
-
-
-def test_a_wrong_root_or_kind_is_named(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["prepare.py", "--root", "nowhere"])
-    with pytest.raises(DataError, match=r"no folder nowhere \(from --root\)"):
-        prepare.main()
-    monkeypatch.setattr("sys.argv", ["prepare.py", "--kind", "cocoa"])
-    with pytest.raises(ArgumentError, match="cocoa"):
-        prepare.main()
+def test_a_budget_below_one_is_named() -> None:
+    """With the flag."""
+    with pytest.raises(ArgumentError, match="--tokens_per_batch is 0"):
+        pack_plan(EngineArguments(tokens_per_batch=0), Model("cpu"), [A], 10, 1)  # type: ignore[arg-type]

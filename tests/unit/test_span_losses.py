@@ -14,7 +14,7 @@ from common.models import load_model
 from common.prompts import TRAIN
 from common.thresholds import Thresholds
 from finetune.batches import Collator, span_index
-from finetune.data import CaptionItem, encode_items, map_spans, one_by_one
+from finetune.data import CaptionItem, Span, encode_items, map_spans, one_by_one
 from finetune.forward import SpanLosses
 from finetune.grouping import filter_samples, group
 from finetune.loss import objective
@@ -83,6 +83,50 @@ def test_spans_of_one_pass_equal_spans_run_separately(
         assert shared == pytest.approx(separate, rel=1e-5)
         torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item())
         assert gradient.abs().max() > 1e-3
+
+
+def _hard(items: list[CaptionItem]) -> list[CaptionItem]:
+    """Spans at the first and at the last token, branches of one token, an image without negatives, several an image."""
+    first, second, third, fourth = items
+    ids = first.ids
+    edges = (
+        Span(POS, 0, 1, 30.0, 0.7),
+        Span(NEG, len(ids) - 1, len(ids), 20.0, 1.1),
+        Span(SENT, 0, len(ids), 30.0, 0.4),
+    )
+    positive = tuple(span for span in second.spans if span.kind != NEG)
+    single = replace(third, key="single", ids=third.ids[3:4], spans=(Span(NEG, 0, 1, 20.0, 0.9),))
+    last = replace(first, key="last", ids=ids[2:9], spans=(Span(POS, 6, 7, 30.0, 0.3), Span(NEG, 1, 4, 20.0, 0.6)))
+    return [replace(first, spans=edges), replace(second, spans=positive), third, single, last, fourth]
+
+
+@pytest.mark.parametrize("name", ["efuf", "unlikelihood", "npo"])
+@pytest.mark.parametrize("budget", [None, 120, 200])
+def test_packs_equal_one_row_a_sample(
+    module: SpanLosses, collator: Collator, items: list[CaptionItem], name: str, budget: int | None
+) -> None:
+    """Loss and connector gradient of whole images in packs, against the plain path with a row for each sample."""
+    module.unlearn = objective(name, 0.5)
+    hard = _hard(items)
+    packed = replace(collator, plan=PackPlan(4, shares=True, budget=budget))
+    assert (len(packed(hard).packs) == 1) == (budget is None)
+    loss, gradient = _loss_and_gradient(module, packed, [hard])
+    rows = replace(collator, plan=PackPlan(4, shares=False))
+    plain, expected = _loss_and_gradient(module, rows, [[single] for single in one_by_one(hard)])
+    assert loss == pytest.approx(plain, rel=1e-5)
+    torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item())
+
+
+def test_rows_of_a_model_that_does_not_pack_are_cut_by_the_same_budget(
+    module: SpanLosses, collator: Collator, items: list[CaptionItem]
+) -> None:
+    """One row a caption; loss and gradient stay."""
+    whole, expected = _loss_and_gradient(module, replace(collator, plan=PackPlan(4, shares=False)), [items])
+    cut = replace(collator, plan=PackPlan(4, shares=False, budget=250))
+    assert len(cut(items).packs) == 2
+    loss, gradient = _loss_and_gradient(module, cut, [items])
+    assert loss == pytest.approx(whole, rel=1e-5)
+    torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item())
 
 
 def test_losses_are_those_of_the_models_plain_path(

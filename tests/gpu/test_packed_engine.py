@@ -1,0 +1,115 @@
+"""The engine on a GPU: FlexAttention, compiled and fused layers, in bfloat16, against the plain path in float32."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from common.models.base import CaptionModel, PackedSettings
+from common.models.packing import PackedImage, PackLayout, lay_out
+from common.models.sequence import PromptIds
+from tests.unit.models.packs import rows_of
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+LENGTH = 2048
+COMPILED = PackedSettings(compile=True, fuse=True, fast_connector=True)
+
+
+def make(dtype: torch.dtype) -> CaptionModel:
+    """A LLaVA of 4 layers of 512, with the same random weights in any dtype, its connector trained in float32."""
+    from tests.bench import random_models
+
+    random_models.SCALES["middle"] = random_models.Scale(512, 1376, 4, 8, 256, 3, 64, 2, 112, 28)
+    model = random_models.random_model("llava", torch.device("cpu"), torch.float32, "middle")
+    model = model.to(torch.bfloat16).to("cuda", dtype)
+    model.set_trainable("connector")
+    return model
+
+
+def packs(count: int, seed: int) -> list[PackedImage]:
+    """So many images with one to four captions of 1 to 90 tokens."""
+    draw = random.Random(seed)
+
+    def ids(n: int) -> tuple[int, ...]:
+        return tuple(draw.randrange(3, 32000) for _ in range(n))
+
+    prompts = [PromptIds((1, *ids(34)), ids(10)), PromptIds((1, *ids(20)), ids(3))]
+    return [
+        PackedImage(i, draw.choice(prompts), tuple(ids(draw.choice((1, 2, 40, 90))) for _ in range(draw.randint(1, 4))))
+        for i in range(count)
+    ]
+
+
+def gradient(model: CaptionModel, losses: Tensor) -> Tensor:
+    """Of the mean over all target tokens, as one vector."""
+    model.zero_grad()
+    (losses.sum() / (losses != 0).sum()).backward()
+    return torch.cat([p.grad.flatten().double() for p in model.connector.parameters() if p.grad is not None])
+
+
+def plain(model: CaptionModel, pixels: Tensor, images: list[PackedImage]) -> Tensor:
+    feature, prompts, targets = rows_of(images)
+    return model.target_losses(model.image_features(pixels)[feature], prompts, targets)
+
+
+def error(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        COMPILED,
+        PackedSettings(recompute=1),
+        PackedSettings(compile=True, recompute=2, prune=False),
+        PackedSettings(dense=True),
+    ],
+    ids=["compiled", "computed_twice", "selective", "dense"],
+)
+def test_the_connectors_gradient_in_bfloat16(how: PackedSettings) -> None:
+    reference, model = make(torch.float32), make(torch.bfloat16)
+    model.set_packed(how)
+    for seed in (0, 1):  # the second pack is of the same length, and must not take anything from the first
+        images = packs(6, seed)
+        pixels = torch.randn(6, 3, 112, 112, generator=torch.Generator().manual_seed(seed)).cuda()
+        layout: PackLayout = lay_out(images, 64, LENGTH).to(torch.device("cuda"))
+        losses = model.packed_losses(model.image_features(pixels), layout)
+        expected = plain(reference, pixels, images)
+        torch.testing.assert_close(losses, expected, rtol=0.03, atol=0.03)
+        found, wanted = gradient(model, losses), gradient(reference, expected)
+        rows = gradient(model, plain(model, pixels, images))
+        print(f"{how}: gradient off by {error(found, wanted):.1e}, plain bfloat16 rows by {error(rows, wanted):.1e}")
+        assert error(found, wanted) < 1e-2
+
+
+def test_float32_on_the_gpu() -> None:
+    model = make(torch.float32)
+    model.set_packed(PackedSettings(compile=True, fuse=True))
+    images, pixels = packs(4, 3), torch.randn(4, 3, 112, 112).cuda()
+    losses = model.packed_losses(model.image_features(pixels), lay_out(images, 64, LENGTH).to(torch.device("cuda")))
+    expected = plain(model, pixels, images)
+    torch.testing.assert_close(losses, expected, rtol=1e-3, atol=1e-3)
+    assert error(gradient(model, losses), gradient(model, expected)) < 1e-3
+
+
+def test_nothing_in_a_step_waits_for_the_gpu() -> None:
+    model = make(torch.bfloat16)
+    model.set_packed(COMPILED)
+
+    def step(seed: int) -> Any:
+        layout = lay_out(packs(5, seed), 64, LENGTH).pin_memory().to(torch.device("cuda"))
+        pixels = torch.zeros(5, 3, 112, 112).pin_memory().to("cuda", non_blocking=True)
+        losses = model.packed_losses(model.image_features(pixels), layout)
+        losses.sum().backward()
+
+    step(0)
+    step(1)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step(1)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -1,0 +1,109 @@
+"""How packs are laid out, counted on small examples by hand, and what sees what."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.models.packed_attention import BLOCK, block_mask, dense_mask, hide
+from common.models.packing import NO_WORD, PackedImage, lay_out, pack_length, static_size
+from common.models.sequence import PromptIds
+from tests.unit.models.packs import packed_images
+
+PROMPT = PromptIds((1, 20), (30,))
+TWO = [PackedImage(4, PROMPT, ((5, 6, 2), (8,))), PackedImage(2, PROMPT, ((9, 2),))]
+
+
+def test_a_pack_written_out() -> None:
+    layout = lay_out(TWO, image_tokens=2)
+    #          before  image 1          after  5  6  image 2           after  9
+    assert layout.ids.tolist() == [1, 20, NO_WORD, NO_WORD, 30, 5, 6, NO_WORD, NO_WORD, 30, 9]
+    assert layout.positions.tolist() == [0, 1, 2, 3, 4, 5, 6, 2, 3, 4, 5]
+    assert layout.until.tolist() == [11, 11, 7, 7, 7, 7, 7, 11, 11, 11, 11]
+    assert layout.image_at.tolist() == [2, 3, 7, 8] and layout.feature.tolist() == [4, 2]
+    assert layout.queries.tolist() == [4, 5, 6, 9, 10]
+    assert layout.asked.tolist() == [0, 1, 2, 0, 3, 4]
+    assert layout.targets.tolist() == [5, 6, 2, 8, 9, 2]
+    assert layout.slot.tolist() == [0, 1, 2, 3, 6, 7] and (layout.rows, layout.longest) == (3, 3)
+    assert layout.tokens == layout.length == pack_length(2, TWO) == 11
+
+
+def test_text_before_the_image_is_shared_only_where_it_is_equal() -> None:
+    other = PackedImage(0, PromptIds((1, 21), (30,)), ((5, 2),))
+    images = [TWO[0], other, TWO[1]]
+    layout = lay_out(images, 2)
+    assert layout.tokens == 2 + 5 + 4 + 2 + 4 == pack_length(2, images)
+    assert layout.feature.tolist() == [4, 2, 0]  # images of one root stand together
+    assert layout.slot.tolist() == [0, 1, 2, 3, 9, 10, 6, 7]  # rows keep the order that they were given in
+
+
+@pytest.mark.parametrize(("images", "length"), [([], None), ([PackedImage(0, PROMPT, ((),))], None), (TWO, 10)])
+def test_impossible_packs_are_refused(images: list[PackedImage], length: int | None) -> None:
+    with pytest.raises(ValueError, match="pack"):
+        lay_out(images, 2, length)
+
+
+def sees(images: list[PackedImage], m: int) -> list[list[bool]]:
+    """Who sees whom, from the level that each token belongs to: (root), (root, image) or (root, image, branch)."""
+    levels: list[tuple[object, ...]] = []
+    roots = list(dict.fromkeys(image.prompt.before for image in images))
+    for root in roots:
+        levels += [(root,)] * len(root)
+        for i, image in enumerate(images):
+            if image.prompt.before == root:
+                levels += [(root, i)] * (m + len(image.prompt.after))
+                levels += [(root, i, b) for b, branch in enumerate(image.branches) for _ in branch[1:]]
+    return [
+        [j <= i and levels[i][: len(levels[j])] == levels[j] for j in range(len(levels))] for i in range(len(levels))
+    ]
+
+
+@given(packed_images, st.integers(1, 3), st.integers(0, 5))
+@settings(max_examples=60, deadline=None)
+def test_a_token_sees_its_own_root_image_and_branch(images: list[PackedImage], m: int, padding: int) -> None:
+    layout = lay_out(images, m, pack_length(m, images) + padding)
+    mask = dense_mask(layout.until, torch.arange(layout.length))[0, 0]
+    t = layout.tokens
+    assert mask[:t, :t].tolist() == sees(images, m)
+    assert torch.equal(mask[t:, t:], torch.eye(padding, dtype=torch.bool)) and not mask[:t, t:].any()
+    assert not mask[t:, :t].any()
+
+
+@given(packed_images, st.integers(1, 150), st.booleans(), st.frozensets(st.sampled_from([3, 7, 50]), max_size=2))
+@settings(max_examples=15, deadline=None)
+def test_the_block_mask_is_the_dense_one(
+    images: list[PackedImage], m: int, padded: bool, hidden: frozenset[int]
+) -> None:
+    """Blocks left out hold nothing that is seen; blocks taken whole nothing that is not."""
+    layout = lay_out(images, m, -(-pack_length(m, images) // BLOCK) * BLOCK if padded else None)
+    until = hide(layout.until, layout.ids, hidden)
+    for queries in (torch.arange(layout.length), layout.queries):
+        dense, blocks = dense_mask(until, queries)[0, 0], block_mask(until, queries)
+        taken = blocks.to_dense()[0, 0].bool()
+        full = torch.zeros_like(taken)
+        for row, count in enumerate(blocks.full_kv_num_blocks[0, 0].tolist()):
+            full[row, blocks.full_kv_indices[0, 0, row, :count].long()] = True
+        wide = [
+            x.repeat_interleave(BLOCK, 0).repeat_interleave(BLOCK, 1)[: len(queries), : len(until)]
+            for x in (taken, full)
+        ]
+        assert not (dense & ~wide[0]).any() and not (wide[1] & ~dense).any()
+        at, key = torch.meshgrid(torch.arange(len(queries)), torch.arange(len(until)), indexing="ij")
+        assert torch.equal(blocks.mask_mod(at, at, at, key), dense)
+
+
+def test_few_sizes_of_queries() -> None:
+    sizes = [static_size(count) for count in range(1, 9000)]
+    assert all(count <= size <= max(128, 2 * count) for count, size in enumerate(sizes, 1))
+    assert len(set(sizes)) < 16 and all(size % BLOCK == 0 for size in sizes)
+    assert all(small <= large for small, large in pairwise(sizes))
+
+
+def test_a_static_length_repeats_the_last_query() -> None:
+    layout = lay_out(TWO, 2, 128)
+    assert layout.length == 128 and layout.queries.tolist() == [4, 5, 6, 9, *[10] * 124]
+    assert layout.tokens == 11 and (layout.ids[11:] == NO_WORD).all()

@@ -1,0 +1,137 @@
+"""A pack's losses and gradients equal those of one row a caption: all families, random packs, float32 on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from common.models.base import PackedSettings
+from common.models.packing import PackedImage, lay_out
+from common.models.sequence import PromptIds
+from tests.unit.models.conftest import FAMILIES, Tiny
+from tests.unit.models.packs import HIDDEN, assert_equal, pack_losses, packed_images, row_losses, seen_by
+
+SETTINGS = st.builds(
+    PackedSettings, fuse=st.booleans(), recompute=st.sampled_from([0, 1, 2]), prune=st.booleans(), dense=st.booleans()
+)
+# One-token targets, a span at the first token and at the last, two prompts, one image twice.
+PACK = [
+    PackedImage(1, PromptIds((1, 40), (50,)), ((4,), (5, 6, 7, 2), (9, 9))),
+    PackedImage(0, PromptIds((1, 41), (50, 51)), ((3, 4, 2),)),
+    PackedImage(1, PromptIds((1, 40), ()), ((8,),)),
+]
+
+Loaded = Callable[..., tuple[Any, torch.Tensor]]
+
+
+@pytest.fixture(scope="session")
+def loaded(tiny: Callable[[str], Tiny], images: list[Image.Image]) -> Loaded:
+    """A family's model and what its connector gets of the three images, loaded once for each selection."""
+
+    @cache
+    def get(name: str, selection: str = "connector") -> tuple[Any, torch.Tensor]:
+        model = tiny(name).load()
+        chosen = model.trainable_parameters(selection)
+        for key, parameter in chosen.items():
+            if "lora_B" in key:  # adapters start as the identity, where half of their gradients are zero
+                torch.nn.init.normal_(parameter, std=0.1)
+        return model, seen_by(model, images)
+
+    return get
+
+
+def trained(model: Any) -> dict[str, Any]:
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@given(pack=packed_images, how=SETTINGS, hides=st.booleans(), padded=st.booleans())
+@settings(max_examples=12, deadline=None)
+def test_random_packs_equal_their_rows(
+    name: str, loaded: Loaded, pack: list[PackedImage], how: PackedSettings, hides: bool, padded: bool
+) -> None:
+    model, seen = loaded(name)
+    model.hidden_ids = frozenset({HIDDEN} if hides else ())
+    model.set_packed(how)
+    assert_equal(model, seen, pack, trained(model), 256 if padded else None)
+
+
+@pytest.mark.parametrize("selection", ["connector+decoder", "connector+lm_head", "lora", "connector+lora"])
+@pytest.mark.parametrize("name", ["llava", "owl"])
+def test_gradients_of_every_selection(name: str, selection: str, loaded: Loaded) -> None:
+    model, seen = loaded(name, selection)
+    for how in (PackedSettings(fuse=True), PackedSettings(recompute=1), PackedSettings(prune=False)):
+        model.set_packed(how)
+        assert_equal(model, seen, PACK, trained(model))
+
+
+@pytest.mark.parametrize("fault", ["branch", "image", "position"])
+def test_a_pack_that_lets_parts_see_each_other_is_noticed(
+    fault: str, loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, seen = loaded("llava")
+    model.set_packed(PackedSettings())
+
+    def faulty(*args: Any) -> Any:
+        layout = lay_out(*args)
+        until, positions = layout.until.clone(), layout.positions.clone()
+        m = model.connect(seen).shape[1]
+        start = {"branch": 2 + m + 1, "image": 2}.get(fault)  # the first fed token of a branch; the first image token
+        if start is None:
+            positions[-1] += 1
+        else:
+            until[start] = layout.length
+        return replace(layout, until=until, positions=positions)
+
+    assert_equal(model, seen, PACK, trained(model))
+    monkeypatch.setattr("tests.unit.models.packs.lay_out", faulty)
+    with pytest.raises(AssertionError):
+        assert_equal(model, seen, PACK, trained(model))
+
+
+def test_fused_weights_are_the_parameters(loaded: Loaded, tiny: Callable[[str], Tiny]) -> None:
+    model, seen = tiny("llava").load(), loaded("llava")[1]
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    layout = lay_out(PACK, model.connect(seen).shape[1])
+    model.set_packed(PackedSettings(fuse=True))
+    first = pack_losses(model, seen, layout)
+    after = model.state_dict()
+    assert before.keys() == after.keys() and all(torch.equal(after[name], before[name]) for name in before)
+    q, k = (getattr(model.lm.model.layers[0].self_attn, f"{part}_proj").weight for part in "qk")
+    assert q.untyped_storage().data_ptr() == k.untyped_storage().data_ptr()
+    q.data = q.data * 1.5  # replaced, as loading does
+    changed = pack_losses(model, seen, layout)
+    torch.testing.assert_close(changed, row_losses(model, seen, PACK), rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(changed, first)
+
+
+def test_without_gradients_the_losses_are_the_same(loaded: Loaded) -> None:
+    model, seen = loaded("llava")
+    model.set_packed(PackedSettings(recompute=1))
+    layout = lay_out(PACK, model.connect(seen).shape[1])
+    with torch.no_grad():
+        quiet = pack_losses(model, seen, layout)
+    torch.testing.assert_close(quiet, pack_losses(model, seen, layout).detach())
+
+
+def test_compiled_layers_are_shared_and_exact(loaded: Loaded) -> None:
+    """Two versions whatever the number of layers: all but the last, and the last."""
+    from torch._dynamo.testing import CompileCounter
+
+    from common.models.packed_decoder import layer_forward
+
+    model, seen = loaded("llava")
+    model.set_packed(PackedSettings())
+    counter = CompileCounter()
+    model.packed_decoder().run_layer = torch.compile(layer_forward, dynamic=False, backend=counter, fullgraph=True)
+    for pack in (PACK, PACK[::-1]):  # another tree of the same size
+        assert_equal(model, seen, pack, trained(model), length=128)
+    assert counter.frame_count == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -333,3 +334,22 @@ def test_t18_importing_parses_nothing_and_help_is_fast() -> None:
         start = time.monotonic()
         subprocess.run([sys.executable, script, "--help"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         assert time.monotonic() - start < 3
+
+
+def readme_commands() -> list[str]:
+    """Arguments of every call of the script in the README of its room."""
+    text = (ROOT / "finetune" / "README.md").read_text(encoding="utf-8")
+    blocks = "\n".join(text.split("```")[1::2]).replace("\\\n", " ")
+    return re.findall(r"finetune[./]train(?:\.py)? +(--[^#\n]+)", blocks)
+
+
+@pytest.mark.parametrize("command", readme_commands())
+def test_commands_of_the_readme_run(world: World, tmp_path: Path, command: str) -> None:
+    """On the tiny world: paths are its own, everything else is as written; launchers are tried in test_train_resume."""
+    words = command.split()
+    flags = world.train_flags(tmp_path / "run", max_steps=1)
+    for name, value in zip(words, [*words[1:], "--"], strict=True):
+        if name.startswith("--") and not name.endswith("_path"):
+            flags += [name] if value.startswith("--") else [name, value]
+    main(flags)
+    assert (tmp_path / "run" / "trained.safetensors").exists() != ("--dry_run" in words)

@@ -31,11 +31,15 @@ def make(dtype: torch.dtype) -> CaptionModel:
 
 
 def packs(count: int, seed: int) -> list[PackedImage]:
-    """So many images with one to four captions of 1 to 90 tokens."""
+    """So many images with one to four captions of 1 to 90 tokens, of few words, as texts are.
+
+    With words drawn from the whole vocabulary the gradients of tokens cancel, and what is left is mostly rounding: 1.4 %
+    in bfloat16 even for one row a caption.
+    """
     draw = random.Random(seed)
 
     def ids(n: int) -> tuple[int, ...]:
-        return tuple(draw.randrange(3, 32000) for _ in range(n))
+        return tuple(draw.randrange(3, 103) for _ in range(n))
 
     prompts = [PromptIds((1, *ids(34)), ids(10)), PromptIds((1, *ids(20)), ids(3))]
     return [
@@ -51,9 +55,16 @@ def gradient(model: CaptionModel, losses: Tensor) -> Tensor:
     return torch.cat([p.grad.flatten().double() for p in model.connector.parameters() if p.grad is not None])
 
 
-def plain(model: CaptionModel, pixels: Tensor, images: list[PackedImage]) -> Tensor:
+def plain(model: CaptionModel, seen: Tensor, images: list[PackedImage]) -> Tensor:
     feature, prompts, targets = rows_of(images)
-    return model.target_losses(model.image_features(pixels)[feature], prompts, targets)
+    return model.target_losses(model.connect(seen)[feature], prompts, targets)
+
+
+def tower_output(model: CaptionModel, count: int, seed: int) -> Tensor:
+    """What the connector gets of random pixels, rounded: the tower's own rounding is not what is tested."""
+    pixels = torch.randn(count, 3, 112, 112, generator=torch.Generator().manual_seed(seed)).cuda()
+    with torch.no_grad():
+        return model.see(pixels.to(model.compute_dtype)).bfloat16()
 
 
 def error(found: Tensor, expected: Tensor) -> float:
@@ -75,13 +86,13 @@ def test_the_connectors_gradient_in_bfloat16(how: PackedSettings) -> None:
     model.set_packed(how)
     for seed in (0, 1):  # the second pack is of the same length, and must not take anything from the first
         images = packs(6, seed)
-        pixels = torch.randn(6, 3, 112, 112, generator=torch.Generator().manual_seed(seed)).cuda()
+        seen = tower_output(reference, len(images), seed)
         layout: PackLayout = lay_out(images, 64, LENGTH).to(torch.device("cuda"))
-        losses = model.packed_losses(model.image_features(pixels), layout)
-        expected = plain(reference, pixels, images)
+        losses = model.packed_losses(model.connect(seen), layout)
+        expected = plain(reference, seen, images)
         torch.testing.assert_close(losses, expected, rtol=0.03, atol=0.03)
         found, wanted = gradient(model, losses), gradient(reference, expected)
-        rows = gradient(model, plain(model, pixels, images))
+        rows = gradient(model, plain(model, seen, images))
         print(f"{how}: gradient off by {error(found, wanted):.1e}, plain bfloat16 rows by {error(rows, wanted):.1e}")
         assert error(found, wanted) < 1e-2
 
@@ -89,9 +100,9 @@ def test_the_connectors_gradient_in_bfloat16(how: PackedSettings) -> None:
 def test_float32_on_the_gpu() -> None:
     model = make(torch.float32)
     model.set_packed(PackedSettings(compile=True, fuse=True))
-    images, pixels = packs(4, 3), torch.randn(4, 3, 112, 112).cuda()
-    losses = model.packed_losses(model.image_features(pixels), lay_out(images, 64, LENGTH).to(torch.device("cuda")))
-    expected = plain(model, pixels, images)
+    images, seen = packs(4, 3), tower_output(model, 4, 3)
+    losses = model.packed_losses(model.connect(seen), lay_out(images, 64, LENGTH).to(torch.device("cuda")))
+    expected = plain(model, seen, images)
     torch.testing.assert_close(losses, expected, rtol=1e-3, atol=1e-3)
     assert error(gradient(model, losses), gradient(model, expected)) < 1e-3
 

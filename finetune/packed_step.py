@@ -8,31 +8,55 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import reduce
+from operator import add
 
 import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
 from common.progress import announce
-from finetune.batches import Collator, StepBatch
+from finetune.batches import Collator, Pack, StepBatch
 from finetune.loss import PartLosses
 from finetune.presets import KINDS
 
 # (pack) -> loss with its graph, and its parts
-PackLoss = Callable[[Any], tuple[Tensor, PartLosses]]
+PackLoss = Callable[[Pack], tuple[Tensor, PartLosses]]
 
 
 class OutOfMemoryError(UserError):
     """A step did not fit into the GPU's memory, not even in packs of half the size."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class StepResult:
-    """Sum of the losses of all packs, and of the tables of :meth:`finetune.loss.PartLosses.table`."""
+    """What packs gave together; the numbers of spans stay on the host, so that nothing is copied to a GPU for them.
+
+    Attributes:
+        loss: sum over the packs.
+        sums: of the mean token losses of each of `KINDS`.
+        counts: number of spans of each.
+    """
 
     loss: Tensor
-    table: Tensor
+    sums: Tensor
+    counts: tuple[int, ...]
+
+    def table(self, device: torch.device) -> Tensor:
+        """Sums and counts as [2, kinds] on a device, in float64."""
+        counts = torch.tensor(self.counts, dtype=torch.float64, device=device)
+        return torch.stack([self.sums.to(device, torch.float64), counts])
+
+    def __add__(self, other: StepResult) -> StepResult:
+        counts = tuple(a + b for a, b in zip(self.counts, other.counts, strict=True))
+        return StepResult(self.loss + other.loss, self.sums + other.sums, counts)
+
+
+def result_of(loss: Tensor, parts: PartLosses) -> StepResult:
+    """The result of one pack."""
+    zero = torch.zeros_like(loss.detach())
+    sums = torch.stack([parts.means.get(kind, zero) for kind in KINDS])
+    return StepResult(loss.detach(), sums, tuple(parts.counts.get(kind, 0) for kind in KINDS))
 
 
 @dataclass
@@ -84,13 +108,12 @@ class PackedStep:
             ) from None
 
     def _run(self, batch: StepBatch, loss_of: PackLoss) -> StepResult:
-        losses, tables = [], []
-        for pack in batch.packs:
-            loss, parts = loss_of(pack)
-            self.backward(loss)
-            losses.append(loss.detach())
-            tables.append(parts.table(KINDS))
-        return StepResult(torch.stack(losses).sum(), torch.stack(tables).sum(0))
+        return reduce(add, [self._run_pack(pack, loss_of) for pack in batch.packs])
+
+    def _run_pack(self, pack: Pack, loss_of: PackLoss) -> StepResult:
+        loss, parts = loss_of(pack)
+        self.backward(loss)
+        return result_of(loss, parts)
 
     def average(self, processes: int) -> None:
         """Average the gradients over the processes, and begin a new step."""

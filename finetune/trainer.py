@@ -7,6 +7,8 @@ step makes the host wait for a GPU; it does so where a line is logged.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from finetune.finite_guard import FiniteGuard, Step
 from finetune.forward import SpanLosses
 from finetune.log_lines import LogLines
 from finetune.loss import PartLosses
-from finetune.packed_step import PackedStep
+from finetune.packed_step import PackedStep, StepResult, result_of
 from finetune.presets import KINDS, LossWeights
 from finetune.run_folder import RunFolder
 from finetune.sampling import Steps
@@ -66,7 +68,7 @@ class SpanTrainer(Trainer):
         self.valid = list(valid)
         self.module = module
         self.collator = collator
-        self.seen = torch.zeros(2, len(KINDS))  # since the last log: sum of mean token losses, number of spans
+        self.seen: list[StepResult] = []  # since the last log
         self.clock = WaitClock()
         self.keys: list[str] = []  # of the items of the step that is being made
         super().__init__(
@@ -120,7 +122,7 @@ class SpanTrainer(Trainer):
             with self.accelerator.no_sync(model):
                 result = self.packed.add(batch, lambda pack: self._pack_loss(model, pack))
         self.guard.note(result.loss)
-        self.seen = self.seen.to(result.table.device) + result.table
+        self.seen.append(result)
         if self.accelerator.sync_gradients:
             self._end_step()
         return result.loss
@@ -180,16 +182,19 @@ class SpanTrainer(Trainer):
         if "loss" in logs:
             self._stop_if(self.guard.failed())
             means = self._means(self.seen)
+            self.seen.clear()
             now = self.weights.at(max(0, self.state.global_step - 1), self.state.max_steps)
             logs.update({f"loss_{kind}": mean for kind, mean in means.items()})
             logs.update({f"weight_{kind}": now[kind] for kind in means})
             logs["waiting"] = self.clock.share_since_last()
-            self.seen = torch.zeros(2, len(KINDS))
         super().log(logs, start_time)
 
-    def _means(self, table: Tensor) -> dict[str, float]:
-        """Mean token loss of each kind that was met, over all processes, from sums and counts [2, kinds]."""
-        sums, counts = self.accelerator.reduce(table.to(self.args.device), reduction="sum").tolist()
+    def _means(self, results: Sequence[StepResult]) -> dict[str, float]:
+        """Mean token loss of each kind that was met, over all processes."""
+        table = torch.zeros(2, len(KINDS), dtype=torch.float64, device=self.args.device)
+        if results:
+            table += reduce(add, results).table(self.args.device)
+        sums, counts = self.accelerator.reduce(table, reduction="sum").tolist()
         return {kind: s / n for kind, s, n in zip(KINDS, sums, counts, strict=True) if n}
 
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
@@ -204,13 +209,14 @@ class SpanTrainer(Trainer):
 
     @torch.no_grad()
     def _validation_losses(self) -> dict[str, float]:
-        table = torch.zeros(2, len(KINDS), device=self.args.device)
         self.model.eval()
+        results = []
         ours = batches(self.valid, VALIDATED)[self.args.process_index :: self.args.world_size]
         for items in ours:
             for pack in self.collator(items).packs:
-                table += self.module(pack).table(KINDS)
-        return self._means(table)
+                parts: PartLosses = self.module(pack)
+                results.append(result_of(parts.total(dict.fromkeys(KINDS, 1.0)), parts))
+        return self._means(results)
 
     # Checkpoints
 

@@ -146,6 +146,19 @@ def test_two_processes_make_the_steps_of_one(tmp_path: Path, launch: list[str], 
         assert [e[name] for e in two] == pytest.approx([e[name] for e in one], rel=1e-5)
 
 
+@pytest.mark.slow
+def test_two_processes_with_a_pack_each_accumulate_two_packs(world: World, tmp_path: Path) -> None:
+    """Token steps: the order of the packs is that of one process."""
+    tokens = {"tokens_per_batch": 250, "train_bs": 0, "max_steps": 3}
+    flags = world.train_flags(tmp_path / "two", **tokens)
+    quiet: dict[str, Any] = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run([*TORCHRUN, "-m", "finetune.train", *flags], check=True, timeout=120, **quiet)
+    main(world.train_flags(tmp_path / "one", **tokens, gradient_accumulation_steps=2))
+    two, one = ([e for e in log(tmp_path / name) if "loss" in e] for name in ("two", "one"))
+    for name in ("loss", "grad_norm", "loss_neg"):
+        assert [e[name] for e in two] == pytest.approx([e[name] for e in one], rel=1e-5)
+
+
 @pytest.mark.parametrize("more", [{"tokens_per_batch": 130}, {"tokens_per_batch": 180}, {"tokens_per_batch": 5000}])
 def test_the_size_of_packs_changes_no_step(world: World, tmp_path: Path, more: dict[str, Any]) -> None:
     """With --train_bs it bounds the memory; the steps stay what they are."""

@@ -70,6 +70,7 @@ class ModelArguments:
         "of the frozen weights; auto: bfloat16 on a GPU, float32 on the CPU",
         ("auto", "float32", "bfloat16", "float16"),
     )
+    load_in_4bit: bool = flag(False, "keep the frozen decoder in 4 bits (nf4); needs bitsandbytes")
     trust_remote_code: bool = flag(False, "run model code that comes with an auto checkpoint")
 
     def chosen(self, name: str) -> str | None:

@@ -23,6 +23,7 @@ def load_model(
     ckpt: Path | str | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
+    load_in_4bit: bool = False,
     **paths: Any,
 ) -> CaptionModel:
     """Load a model by family name.
@@ -32,9 +33,11 @@ def load_model(
         path: its checkpoint folder (for minigpt the projection file); None for `llava`: the bundled mini-llava.
         ckpt: trained tensors laid over it: a folder of ours, or a published step_*.pth; None or "": none.
         device, dtype: of all weights (dtype None: float32).
+        load_in_4bit: keep the decoder's linear layers in 4 bits; they compute in `dtype`, and stay frozen.
         paths: further files and facts, named as the flags without the model's name: vit_path, llama_path, ...
 
-    Raises ArgumentError for an unknown name or keyword, CheckpointError for files that do not fit.
+    Raises ArgumentError for an unknown name or keyword, or where 4 bits do not work; CheckpointError for files that do
+    not fit.
     """
     import torch
 
@@ -44,7 +47,14 @@ def load_model(
 
         path = MINI_LLAVA
     settings = checked_paths(name, paths)
-    model = family.load(None if path is None else Path(path), torch.device(device), dtype or torch.float32, **settings)
+    first = torch.device("cpu" if load_in_4bit else device)  # the decoder at full size need not fit the device
+    if load_in_4bit:
+        from common.models.four_bit import quantise, require_bitsandbytes
+
+        require_bitsandbytes()  # before minutes of loading
+    model = family.load(None if path is None else Path(path), first, dtype or torch.float32, **settings)
+    if load_in_4bit:
+        quantise(model, torch.device(device))
     if ckpt:
         model.load_trained(ckpt)
     elif ckpt is not None:
@@ -70,5 +80,6 @@ def load_from_args(args: ModelArguments) -> CaptionModel:
         ckpt=args.chosen("ckpt_load_path"),
         device=device,
         dtype=resolve_dtype(args.dtype, device),
+        load_in_4bit=args.load_in_4bit,
         **settings_from_args(args),
     )

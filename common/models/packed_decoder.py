@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 
+from common.models.four_bit import is_quantised
 from common.models.fused_weights import Fused, fused_weights
 from common.models.head_losses import head_losses
 from common.models.packed_attention import (
@@ -34,7 +35,7 @@ class PackedSettings:
     """How packs are computed. Nothing of it changes a result beyond rounding.
 
     Attributes:
-        compile: compile the layers one by one; for packs of one static length.
+        compile: compile the layers one by one; for packs of one static length. Layers of 4-bit weights are not.
         fuse: one matrix product for queries, keys and values, and one for both halves of the MLP, where the decoder
             is frozen; the parameters become views of the fused matrices.
         recompute: of how many layers, one after the other, all but one compute their activations again in the backward
@@ -123,7 +124,7 @@ class PackedDecoder:
 
     def __post_init__(self) -> None:
         self.run_layer = layer_forward
-        if self.settings.compile:
+        if self.settings.compile and not is_quantised(self.lm):
             allow_shapes()
             self.run_layer = torch.compile(layer_forward, dynamic=False)
 

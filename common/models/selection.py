@@ -44,6 +44,8 @@ def select(model: CaptionModel, selection: str) -> dict[str, nn.Parameter]:
     }
     if not chosen:
         raise ArgumentError(f"the selection {selection} holds no parameter of {model.name}")
+    if not all(parameter.is_floating_point() for parameter in chosen.values()):
+        raise ArgumentError(f"--trainable {selection}: 4-bit weights cannot be trained; take connector, lora or both")
     return chosen
 
 

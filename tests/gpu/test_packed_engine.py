@@ -33,8 +33,8 @@ def make(dtype: torch.dtype) -> CaptionModel:
 def packs(count: int, seed: int) -> list[PackedImage]:
     """So many images with one to four captions of 1 to 90 tokens, of few words, as texts are.
 
-    With words drawn from the whole vocabulary the gradients of tokens cancel, and what is left is mostly rounding: 1.4 %
-    in bfloat16 even for one row a caption.
+    With words drawn from the whole vocabulary the gradients of tokens cancel, and what is left is mostly rounding:
+    1.4 % in bfloat16 even for one row a caption.
     """
     draw = random.Random(seed)
 

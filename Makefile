@@ -34,4 +34,4 @@ lint: install
 	$(BIN)/mypy
 
 bench: install
-	$(RUN) $(BIN)/python tests/bench/bench_models.py --scale $(if $(filter 7b,$(SIZE)),7b,tiny)
+	$(RUN) $(BIN)/python -m tests.bench.bench_train --size $(SIZE)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from common.errors import ArgumentError, first_line
+from common.errors import ArgumentError, MissingDependencyError, first_line
 
 if TYPE_CHECKING:
     from common.models.base import CaptionModel
@@ -21,11 +21,11 @@ LAYERS = "lm.model.layers."  # the head and the embeddings are not quantised
 
 
 def require_bitsandbytes() -> Any:
-    """The module. Raises ArgumentError if it is missing or does not load."""
+    """The module. Raises MissingDependencyError if it is missing or does not load."""
     try:
         import bitsandbytes
     except (ImportError, RuntimeError, OSError) as error:
-        raise ArgumentError(
+        raise MissingDependencyError(
             f"--load_in_4bit needs bitsandbytes ({first_line(error)}); pip install 'efuf[quant]'"
         ) from None
     return bitsandbytes
@@ -34,8 +34,8 @@ def require_bitsandbytes() -> Any:
 def quantise(model: CaptionModel, device: torch.device) -> None:
     """Replace the linear layers of the decoder's blocks, and put the model on `device`.
 
-    Raises ArgumentError without bitsandbytes, for a decoder that is trained or has adapters already, in a dtype that
-    4-bit layers do not compute in, or if a layer cannot be quantised there.
+    Raises MissingDependencyError without bitsandbytes; ArgumentError for a decoder that is trained or has adapters
+    already, in a dtype that 4-bit layers do not compute in, or if a layer cannot be quantised there.
     """
     bnb = require_bitsandbytes()
     dtype = model.compute_dtype

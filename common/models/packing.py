@@ -209,10 +209,6 @@ class _Writer:
 
 
 def static_size(count: int) -> int:
-    """The next of 128, 256, 384, 512, 768, 1024, 1536 ...: few sizes, so that few shapes are compiled."""
-    size = 128
-    while size < count:
-        if size > 128 and size * 3 // 2 >= count:
-            return size * 3 // 2
-        size *= 2
-    return size
+    """The next multiple of 128, and of a quarter of the power of 2 below it: few sizes, as each is compiled apart."""
+    step = max(128, 1 << max(0, (count - 1).bit_length() - 3))
+    return -(-count // step) * step

@@ -28,9 +28,9 @@ class TrainBenchArguments:
 
     size: str = flag("mini", "mini: the bundled model; 7b: LLaVA-1.5's shape", ("mini", "7b"))
     captions_per_image: str = flag("1,5,12", "which, separated by commas")
-    images: str = flag("auto", "images in a step; auto: as many as make a pack of --tokens_per_batch")
+    images: str = flag("auto", "images in a step; auto: as many as fit into --tokens_per_batch")
     steps: int = flag(5, "timed steps of each row; the median is taken")
-    tokens_per_batch: int | None = flag(None, "tokens of a pack, about; default 8192, for the mini model 1024")
+    tokens_per_batch: int | None = flag(None, "most tokens of a pack; default 16896, for the mini model 1024")
     load_in_4bit: bool = flag(False, "also measure memory with 4-bit weights; needs bitsandbytes")
     stats: list[str] = flag([], "pos_neg.json and sentences.json, whose lengths and spans are used")  # noqa: RUF009
     memory: bool = flag(True, "measure the memory of one image at a time")

@@ -12,7 +12,6 @@ from torch import Tensor
 from common.models.base import CaptionModel, PackedSettings
 from common.models.packing import PackedImage, PackLayout, lay_out
 from common.models.sequence import PromptIds
-from tests.unit.models.packs import rows_of
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 LENGTH = 2048
@@ -56,8 +55,9 @@ def gradient(model: CaptionModel, losses: Tensor) -> Tensor:
 
 
 def plain(model: CaptionModel, seen: Tensor, images: list[PackedImage]) -> Tensor:
-    feature, prompts, targets = rows_of(images)
-    return model.target_losses(model.connect(seen)[feature], prompts, targets)
+    rows = [(image.feature, image.prompt, branch) for image in images for branch in image.branches]
+    feature, prompts, targets = zip(*rows, strict=True)
+    return model.target_losses(model.connect(seen)[list(feature)], prompts, targets)
 
 
 def tower_output(model: CaptionModel, count: int, seed: int) -> Tensor:

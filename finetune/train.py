@@ -117,7 +117,7 @@ def settings_of(groups: Sequence[Any], job: Job, inputs: Inputs) -> dict[str, An
         "strict": engine.strict,
         "gradient_checkpointing": engine.gradient_checkpointing,
         "compile": engine.compile,
-        "load_in_4bit": getattr(model, "load_in_4bit", False),
+        "load_in_4bit": model.load_in_4bit,
         "image_cache": "folder" if engine.cache_image_features else _keeps_in_memory(engine),
     }
 

@@ -10,7 +10,7 @@ from common.errors import ArgumentError
 from common.images import ImageFolder
 from finetune.arguments import EngineArguments
 from finetune.data import CaptionItem, Span
-from finetune.engine import CPU_TOKENS, pack_plan
+from finetune.engine import CPU_TOKENS, pack_plan, switch_on
 from finetune.packs import PackPlan
 from finetune.prepare import TrainingData, longer_than_a_pack, token_counts, too_long_line
 from finetune.presets import NEG, POS, SENT
@@ -59,6 +59,8 @@ class Model:
     """What a plan looks at."""
 
     packs = True
+    name = "llava"
+    set_packed: Any
 
     def __init__(self, device: str) -> None:
         import torch
@@ -81,6 +83,34 @@ def test_size_of_packs(device: str, given: int | None, images: int, budget: int,
     plan = pack_plan(EngineArguments(tokens_per_batch=given), Model(device), [A, B, C], 10, images)  # type: ignore[arg-type]
     assert (plan.budget, plan.static) == (budget, static)
     assert plan.length(plan.units([C])) == (budget if static else 14)
+
+
+@pytest.mark.parametrize("flag", ["gradient_checkpointing", "compile"])
+def test_what_a_model_without_packs_cannot_do_is_refused(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Named with the flag; without it one line says that captions are run one by one."""
+    model = Model("cpu")
+    model.name = "auto"
+    rows = PackPlan(10, shares=False)
+    switch_on(EngineArguments(), model, rows)  # type: ignore[arg-type]
+    assert "auto does not pack" in capsys.readouterr().err
+    with pytest.raises(ArgumentError, match=f"--{flag} is not for auto"):
+        switch_on(EngineArguments(**{flag: True}), model, rows)  # type: ignore[arg-type]
+
+
+def test_what_the_decoder_is_told() -> None:
+    """Compiled and fused where packs have one length, unless said otherwise; checkpointing as asked."""
+    model = Model("cpu")
+    told = []
+    model.set_packed = told.append
+    for args in (EngineArguments(), EngineArguments(compile=False, gradient_checkpointing=True)):
+        for static in (False, True):
+            switch_on(args, model, PackPlan(10, True, 64, static))  # type: ignore[arg-type]
+    assert [(s.compile, s.fuse, s.recompute) for s in told] == [
+        (False, False, 0),
+        (True, True, 0),
+        (False, False, 1),
+        (False, True, 1),
+    ]
 
 
 def test_a_budget_below_one_is_named() -> None:

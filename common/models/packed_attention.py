@@ -62,8 +62,9 @@ def block_mask(until: Tensor, queries: Tensor) -> BlockMask:
         at = queries[query]
         return (key <= at) & (at < until[key])
 
+    lengths = (len(queries), len(until))
     return BlockMask.from_kv_blocks(
-        *_ordered(some & ~full), *_ordered(full), BLOCK, sees, seq_lengths=(len(queries), len(until))
+        *_ordered(some & ~full), *_ordered(full), BLOCK_SIZE=BLOCK, mask_mod=sees, seq_lengths=lengths
     )
 
 

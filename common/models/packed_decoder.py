@@ -6,6 +6,7 @@ token is predicted; so does the head. Layers may be compiled, fused and computed
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -77,6 +78,13 @@ def layer_forward(layer: Any, fused: Fused, hidden: Tensor, view: View) -> Tenso
     return hidden + _mlp(layer.mlp, fused.gate_up, layer.post_attention_layernorm(hidden))
 
 
+@functools.cache
+def _compiled_layer() -> Any:
+    """One for the whole process, so that what has been compiled is found again."""
+    allow_shapes()
+    return torch.compile(layer_forward, dynamic=False)
+
+
 def _heads(x: Tensor, size: int) -> Tensor:
     """[1, t, h * c] -> [1, h, t, c]."""
     return x.unflatten(-1, (-1, size)).transpose(1, 2)
@@ -125,8 +133,7 @@ class PackedDecoder:
     def __post_init__(self) -> None:
         self.run_layer = layer_forward
         if self.settings.compile and not is_quantised(self.lm):
-            allow_shapes()
-            self.run_layer = torch.compile(layer_forward, dynamic=False)
+            self.run_layer = _compiled_layer()
 
     def losses(self, features: Tensor, layout: PackLayout) -> Tensor:
         """[m, k, d] features, a layout on their device -> float32 losses [rows, longest target], 0 past each end."""

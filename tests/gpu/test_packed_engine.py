@@ -107,6 +107,22 @@ def test_float32_on_the_gpu() -> None:
     assert error(gradient(model, losses), gradient(model, expected)) < 1e-3
 
 
+def test_adapters_in_compiled_layers() -> None:
+    pytest.importorskip("peft")
+    model = make(torch.bfloat16)
+    chosen = model.set_trainable("connector+lora")
+    for name, parameter in chosen.items():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.02)
+    images, seen = packs(4, 5), tower_output(model, 4, 5)
+    expected = plain(model, seen, images)
+    wanted = gradient(model, expected)
+    model.set_packed(PackedSettings(compile=True, fuse=True))
+    losses = model.packed_losses(model.connect(seen), lay_out(images, 64, LENGTH).to(torch.device("cuda")))
+    torch.testing.assert_close(losses, expected, rtol=0.03, atol=0.03)
+    assert error(gradient(model, losses), wanted) < 2e-2
+
+
 def test_nothing_in_a_step_waits_for_the_gpu() -> None:
     model = make(torch.bfloat16)
     model.set_packed(COMPILED)

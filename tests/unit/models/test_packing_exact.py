@@ -73,6 +73,33 @@ def test_gradients_of_every_selection(name: str, selection: str, loaded: Loaded)
         assert_equal(model, seen, PACK, trained(model))
 
 
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_the_head_runs_a_few_rows_at_a_time(rows: int, loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.models.head_losses.CHUNK", rows)
+    model, seen = loaded("llava")
+    model.set_packed(PackedSettings())
+    assert_equal(model, seen, PACK, trained(model))
+
+
+def test_layers_computed_again_keep_less(loaded: Loaded) -> None:
+    """What is kept for the backward pass falls with the layers that are computed again."""
+    model, seen = loaded("llava")
+    layout = lay_out(PACK, model.connect(seen).shape[1], 128)
+    kept = []
+    for recompute in (0, 2, 1):
+        model.set_packed(PackedSettings(recompute=recompute))
+        sizes: list[int] = []
+
+        def note(tensor: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
+            sizes.append(tensor.nbytes)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            pack_losses(model, seen, layout)
+        kept.append(sum(sizes))
+    assert kept[0] > kept[1] > kept[2]
+
+
 @pytest.mark.parametrize("fault", ["branch", "image", "position"])
 def test_a_pack_that_lets_parts_see_each_other_is_noticed(
     fault: str, loaded: Loaded, monkeypatch: pytest.MonkeyPatch

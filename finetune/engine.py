@@ -38,7 +38,8 @@ def count_image_tokens(model: CaptionModel, images: ImageFolder, name: str) -> i
     """
     found: int = model.image_features(model.preprocess(open_all(images, [name]))).shape[1]
     config = (model.source or Path()) / "config.json"
-    said = read_json(config).get("image_seq_length") if config.is_file() else None
+    # Where images are cut into tiles (`auto`), their number of tokens is not one.
+    said = read_json(config).get("image_seq_length") if model.packs and config.is_file() else None
     if said not in (None, found):
         raise CheckpointError(
             f"{display(config)} says image_seq_length {said}, but its encoder gives {found} tokens an image; correct "

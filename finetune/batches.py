@@ -72,7 +72,7 @@ class Pack:
     def pin_memory(self) -> Pack:
         """The same in page-locked memory."""
         return replace(
-            self, pixels=self.pixels.pin_memory(), layout=self.layout.pin_memory(), spans=_pinned(self.spans)
+            self, pixels=self.pixels.pin_memory(), layout=self.layout.pin_memory(), spans=self.spans.pin_memory()
         )
 
 
@@ -144,11 +144,6 @@ def _rows(items: Sequence[CaptionItem], names: list[str]) -> Rows:
         prompts=tuple(item.prompt for item in items),
         targets=tuple(item.ids for item in items),
     )
-
-
-def _pinned(spans: SpanIndex) -> SpanIndex:
-    names = ("row", "start", "end", "weight", "reference")
-    return replace(spans, **{name: getattr(spans, name).pin_memory() for name in names})
 
 
 def span_index(items: Sequence[CaptionItem]) -> SpanIndex:

@@ -7,7 +7,7 @@ All in float32.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -75,6 +75,8 @@ class SpanIndex:
         weight: of each span in the sum of its kind (sampling share times sample weight), float32.
         reference: mean token loss under the frozen reference, float32; 0 where no objective needs it.
         kinds: kind of each span.
+        of_kind: places of the spans of each kind, in order of its first appearance; made here, so that a step copies
+            nothing to the device for them.
     """
 
     row: Tensor
@@ -83,14 +85,24 @@ class SpanIndex:
     weight: Tensor
     reference: Tensor
     kinds: tuple[str, ...]
+    of_kind: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.of_kind:
+            found = {kind: _positions(self.kinds, kind, self.row.device) for kind in dict.fromkeys(self.kinds)}
+            object.__setattr__(self, "of_kind", found)
 
     def to(self, device: torch.device) -> SpanIndex:
-        """The same on a device."""
-        row, start, end, weight, reference = (
-            tensor.to(device, non_blocking=True)
-            for tensor in (self.row, self.start, self.end, self.weight, self.reference)
-        )
-        return SpanIndex(row, start, end, weight, reference, self.kinds)
+        """The same on a device; does not wait for copies from page-locked memory."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> SpanIndex:
+        """The same in page-locked memory."""
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> SpanIndex:
+        tensors = (self.row, self.start, self.end, self.weight, self.reference)
+        return SpanIndex(*map(change, tensors), self.kinds, {k: change(v) for k, v in self.of_kind.items()})
 
     def gather(self, token_losses: Tensor) -> tuple[Tensor, Tensor]:
         """Token losses [rows, longest target] -> those of the spans [s, t], and which of them are real [s, t]."""
@@ -112,13 +124,6 @@ class PartLosses:
     means: Mapping[str, Tensor]
     counts: Mapping[str, int]
 
-    def table(self, kinds: Sequence[str]) -> Tensor:
-        """Sums of mean token losses and numbers of spans of these kinds (0 where there is none): [2, kinds]."""
-        some = next(iter(self.means.values()))
-        zero = torch.zeros_like(some)
-        sums = torch.stack([self.means.get(kind, zero) for kind in kinds])
-        return torch.stack([sums, sums.new_tensor([float(self.counts.get(kind, 0)) for kind in kinds])])
-
     def total(self, weights: Mapping[str, float]) -> Tensor:
         """The loss: each part times its weight, as a scalar."""
         return torch.stack([weights[kind] * part for kind, part in self.parts.items()]).sum()
@@ -134,8 +139,7 @@ def part_losses(token_losses: Tensor, spans: SpanIndex, negative: str, unlearn: 
     tokens, real = spans.gather(token_losses)
     means = span_means(tokens, real)
     parts, sums, counts = {}, {}, {}
-    for kind in dict.fromkeys(spans.kinds):
-        chosen = _positions(spans.kinds, kind, token_losses.device)
+    for kind, chosen in spans.of_kind.items():
         value = unlearn(tokens[chosen], real[chosen], spans.reference[chosen]) if kind == negative else means[chosen]
         parts[kind] = (spans.weight[chosen] * value).sum()
         sums[kind] = means[chosen].detach().sum()

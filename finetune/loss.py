@@ -101,8 +101,9 @@ class SpanIndex:
         return self._each(lambda tensor: tensor.pin_memory())
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> SpanIndex:
-        tensors = (self.row, self.start, self.end, self.weight, self.reference)
-        return SpanIndex(*map(change, tensors), self.kinds, {k: change(v) for k, v in self.of_kind.items()})
+        row, start, end, weight, reference = map(change, (self.row, self.start, self.end, self.weight, self.reference))
+        of_kind = {kind: change(places) for kind, places in self.of_kind.items()}
+        return SpanIndex(row, start, end, weight, reference, self.kinds, of_kind)
 
     def gather(self, token_losses: Tensor) -> tuple[Tensor, Tensor]:
         """Token losses [rows, longest target] -> those of the spans [s, t], and which of them are real [s, t]."""

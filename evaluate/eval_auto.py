@@ -28,6 +28,7 @@ from evaluate.chair_gold import Gold, missing_images, read_gold_file
 from evaluate.gold_cache import truth_of_folder
 from evaluate.metrics import paper_text
 from evaluate.metrics.chair_parser import ChairParser
+from evaluate.metrics.nltk_tagger import POS_TAGGERS, PosTagger, tagger_of
 from evaluate.metrics.synonyms import MODES
 from evaluate.perplexity import load_judge, perplexity
 from evaluate.scoring import publish
@@ -41,6 +42,9 @@ class AutoArguments:
     annotation_path: str | None = flag(None, "folder of COCO instances and captions; several files are read together")
     gold_objects_path: str | None = flag(None, "JSON file 'image id': [object names] in place of annotations")
     chair_mode: str = flag("standard", "standard: the field's CHAIR; paper: EFUF's variant", MODES)
+    pos_tagger: PosTagger = flag(  # noqa: RUF009 (flag makes a field)
+        "bundled", "word classes in standard mode; nltk: by NLTK's own data, if installed", POS_TAGGERS
+    )
     synonyms_path: str | None = flag(None, "synonym list in place of the mode's own")
     allow_missing: bool = flag(False, "leave out captions of images without ground truth instead of refusing")
     result_path: str | None = flag(None, "where to write the scores as JSON")
@@ -75,7 +79,7 @@ def ground_truth(
         return gold, references, args.gold_objects_path
     mini = args.caption_eval_path is None
     folder = default_path(args.annotation_path, mini, MiniWorld().eval_annotations, "--annotation_path")
-    truth = truth_of_folder(folder, parser.lists.mode, args.synonyms_path, ids)
+    truth = truth_of_folder(folder, parser.lists.mode, args.synonyms_path, ids, args.pos_tagger)
     return truth.gold, truth.references, str(folder)
 
 
@@ -102,15 +106,24 @@ def with_extras(
     return replace(result, scores={**result.scores, **more})
 
 
+def named_tagger(result: Result, pos_tagger: str) -> Result:
+    """The result with the tagger in its definition, unless it is the bundled one."""
+    if pos_tagger == "bundled":
+        return result
+    return replace(result, definition=f"{result.definition}; word classes by NLTK's own tagger")
+
+
 def main() -> None:
     """Parse, score, print. Raises UserError."""
     (args,) = parse((AutoArguments,), "Hallucination and text scores of a caption file")
     mini = args.caption_eval_path is None
     if not mini and args.annotation_path is None and args.gold_objects_path is None:
         raise ArgumentError("--annotation_path or --gold_objects_path is needed with --caption_eval_path")
+    if args.chair_mode == "paper" and args.pos_tagger != "bundled":
+        raise ArgumentError("--pos_tagger nltk changes nothing in paper mode, where every word is a noun; leave it out")
     path = default_path(args.caption_eval_path, mini, MiniWorld().eval_captions, "--caption_eval_path")
     captions = read_evaluated(require_file(path, "--caption_eval_path"))
-    parser = ChairParser(args.chair_mode, args.synonyms_path)
+    parser = ChairParser(args.chair_mode, args.synonyms_path, tagger_of(args.pos_tagger))
     announce(f"scoring {len(captions)} captions of {path}, CHAIR mode {args.chair_mode}")
     gold, references, source = ground_truth(args, parser, captions)
     missing = missing_images([c.image_id for c in captions], gold, args.allow_missing, source)
@@ -124,7 +137,7 @@ def main() -> None:
         captioning=captioning_settings(path),
     )
     result = score_captions(kept, gold, parser, references, args.seed, about)
-    result = with_extras(result, args, kept, references)
+    result = with_extras(named_tagger(result, args.pos_tagger), args, kept, references)
     default = MiniWorld().result if mini else None
     publish(result, Path(args.result_path) if args.result_path else default)
 

@@ -18,6 +18,7 @@ from common.storage import read_json, write_json
 from evaluate.chair_gold import Gold, gold_from_annotations
 from evaluate.metrics.chair_parser import PARSER_VERSION, ChairParser
 from evaluate.metrics.inflection import TABLE
+from evaluate.metrics.nltk_tagger import PosTagger, tagger_of
 from evaluate.metrics.synonyms import BUNDLED, ChairMode
 from evaluate.metrics.tagger import MODEL
 
@@ -39,46 +40,57 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "efuf"
 
 
-def cache_key(files: Sequence[Path], mode: ChairMode, synonyms_path: Path | str | None) -> str:
+def cache_key(
+    files: Sequence[Path], mode: ChairMode, synonyms_path: Path | str | None, pos_tagger: PosTagger = "bundled"
+) -> str:
     """Hash of the annotations, the lists, the tagger and the versions that the ground truth rests on."""
     lists = [Path(synonyms_path) if synonyms_path else BUNDLED[mode], TABLE, MODEL]
-    parts = (file_hash([*files, *lists]), mode, PARSER_VERSION, version("nltk"))
+    parts = (file_hash([*files, *lists]), mode, PARSER_VERSION, pos_tagger, version("nltk"))
     return hashlib.sha256("/".join(parts).encode()).hexdigest()[:32]
 
 
 def truth_of_folder(
-    folder: Path | str, mode: ChairMode, synonyms_path: Path | str | None, image_ids: Sequence[int]
+    folder: Path | str,
+    mode: ChairMode,
+    synonyms_path: Path | str | None,
+    image_ids: Sequence[int],
+    pos_tagger: PosTagger = "bundled",
 ) -> Truth:
     """Ground truth of the images: at once for a small folder, from or into the cache for a large one.
 
-    Raises DataError: no COCO files, or files that are not.
+    Raises DataError: no COCO files, or files that are not; MissingDependencyError: no data for the tagger.
     """
     files = annotation_files(folder)
     if sum(path.stat().st_size for path in files) < CACHED_FROM:
         annotations = read_annotations(folder)
-        gold = gold_from_annotations(annotations, ChairParser(mode, synonyms_path), image_ids)
+        gold = gold_from_annotations(annotations, ChairParser(mode, synonyms_path, tagger_of(pos_tagger)), image_ids)
         return Truth(gold, annotations.captions)
-    kept = cache_folder() / f"chair-{cache_key(files, mode, synonyms_path)}.json"
+    kept = cache_folder() / f"chair-{cache_key(files, mode, synonyms_path, pos_tagger)}.json"
     if kept.is_file():
         announce(f"ground truth of {display(folder)} from the cache {kept}")
         return _from_json(kept)
     announce(f"building the ground truth of {display(folder)}: once, about two minutes for all of COCO 2014")
     annotations = read_annotations(folder)
-    gold = build(annotations, mode, synonyms_path)
+    gold = build(annotations, mode, synonyms_path, pos_tagger)
     rows = {str(image_id): sorted(names) for image_id, names in gold.items()}
     write_json(kept, {"gold": rows, "references": {str(i): texts for i, texts in annotations.captions.items()}})
     return Truth(gold, annotations.captions)
 
 
-def build(annotations: CocoAnnotations, mode: ChairMode, synonyms_path: Path | str | None) -> Gold:
+def build(
+    annotations: CocoAnnotations,
+    mode: ChairMode,
+    synonyms_path: Path | str | None,
+    pos_tagger: PosTagger = "bundled",
+) -> Gold:
     """Ground truth of every image, on two cores where that pays."""
     ids = annotations.image_ids()
     if sum(map(len, annotations.captions.values())) < _PARALLEL_FROM:
-        return gold_from_annotations(annotations, ChairParser(mode, synonyms_path), ids)
+        return _build_part(annotations, mode, synonyms_path, pos_tagger)
     parts = [_part(annotations, ids[start::_CHUNKS]) for start in range(_CHUNKS)]
     gold: Gold = {}
     with ProcessPoolExecutor(min(_CHUNKS, os.cpu_count() or 1)) as pool:
-        for found in pool.map(_build_part, parts, [mode] * _CHUNKS, [synonyms_path] * _CHUNKS):
+        for found in pool.map(_build_part, parts, *zip(*[(mode, synonyms_path, pos_tagger)] * _CHUNKS, strict=True)):
             gold.update(found)
     return gold
 
@@ -92,8 +104,11 @@ def _part(annotations: CocoAnnotations, ids: Sequence[int]) -> CocoAnnotations:
     )
 
 
-def _build_part(annotations: CocoAnnotations, mode: ChairMode, synonyms_path: Path | str | None) -> Gold:
-    return gold_from_annotations(annotations, ChairParser(mode, synonyms_path), annotations.image_ids())
+def _build_part(
+    annotations: CocoAnnotations, mode: ChairMode, synonyms_path: Path | str | None, pos_tagger: PosTagger
+) -> Gold:
+    parser = ChairParser(mode, synonyms_path, tagger_of(pos_tagger))
+    return gold_from_annotations(annotations, parser, annotations.image_ids())
 
 
 def _from_json(path: Path) -> Truth:

@@ -1,56 +1,31 @@
-"""Training the tagger of `metrics.tagger` to give another tagger's tags on captions.
+"""Training the tagger of `metrics.tagger` to give another tagger's tags.
 
-An averaged perceptron with a margin. Captions alone hold too few of the words whose count depends on the tag, so each
-is also tagged in variants: such words are exchanged for one another, other words now and then for words with the same
-tag, and the teacher tags the variant anew.
+The teacher decides by a sum of weights over the same features, so a student can follow it exactly once it has seen
+enough decisions. Only those that bear on a count are learnt: of the words that matter and of the few tokens before.
 """
 
 from __future__ import annotations
 
 import gzip
-import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evaluate.metrics.tagger import features, shape
+from evaluate.tagger_variants import Tagged
 
-Teacher = Callable[[Sequence[str]], list[str]]
-Tagged = tuple[list[str], list[str]]  # tokens, tags
-MARGIN = 6.0
-SCALE = 10  # weights are stored as whole tenths
-_SURE = 15  # times that a word must have had the same tag to be taken for granted
-_EXCHANGED, _REPLACED = 0.5, 0.15  # shares of words
+if TYPE_CHECKING:
+    from torch import Tensor
 
-
-def variants(base: Sequence[Tagged], words: Sequence[str], teacher: Teacher, copies: int, seed: int) -> list[Tagged]:
-    """Captions with words exchanged, tagged by the teacher; `words` are those that matter."""
-    chooser = random.Random(seed)
-    matter = set(words)
-    endings: defaultdict[str, list[str]] = defaultdict(list)
-    for word in sorted(matter):
-        endings[word[-1:]].append(word)
-    by_tag: defaultdict[str, list[str]] = defaultdict(list)
-    for tokens, tags in base:
-        for token, tag in zip(tokens, tags, strict=True):
-            if tag.isalpha():
-                by_tag[tag].append(token)
-
-    def changed(token: str, tag: str) -> str:
-        """The word, or another one in its place."""
-        if token in matter and chooser.random() < _EXCHANGED:
-            return chooser.choice(endings[token[-1:]])
-        if tag.isalpha() and chooser.random() < _REPLACED:
-            return chooser.choice(by_tag[tag])
-        return token
-
-    found = []
-    for _ in range(copies):
-        for tokens, tags in base:
-            new = [changed(token, tag) for token, tag in zip(tokens, tags, strict=True)]
-            if matter & set(new):
-                found.append((new, teacher(new)))
-    return found
+SCALE = 20  # weights are stored as whole twentieths
+_DROPPED = 3  # and left out if they are smaller than this many
+_SURE = 40  # times that a word must have had the same tag to be taken for granted
+_REACH = 5  # tokens before a word that matters whose tags are learnt with it
+_CARE = 3.0  # weight of a decision about a word that matters
+_RATE, _BATCH = 5.0, 512
+Row = tuple[tuple[str, ...], str, float]  # features, tag, weight
+Model = tuple[dict[str, dict[str, int]], dict[str, str]]  # feature -> tag -> weight, word -> its only tag
 
 
 def fixed_words(sentences: Iterable[Tagged]) -> dict[str, str]:
@@ -62,64 +37,76 @@ def fixed_words(sentences: Iterable[Tagged]) -> dict[str, str]:
     return {w: next(iter(c)) for w, c in tags.items() if len(c) == 1 and c.total() >= _SURE}
 
 
-class Perceptron:
-    """Weights that are averaged over all steps of the training."""
-
-    def __init__(self) -> None:
-        self.weights: defaultdict[str, dict[str, float]] = defaultdict(dict)
-        self._sums: defaultdict[tuple[str, str], float] = defaultdict(float)
-        self._since: defaultdict[tuple[str, str], int] = defaultdict(int)
-        self.steps = 0
-
-    def learn(self, found: Sequence[str], tag: str) -> None:
-        """Move towards `tag` unless it wins by the margin."""
-        self.steps += 1
-        scores: defaultdict[str, float] = defaultdict(float)
-        for feature in found:
-            for other, weight in self.weights.get(feature, {}).items():
-                scores[other] += weight
-        rival = max(
-            (t for t in scores if t != tag), key=lambda t: (scores[t], t), default="NN" if tag != "NN" else "JJ"
-        )
-        if scores[tag] - scores[rival] < MARGIN:
-            for feature in found:
-                self._add(feature, tag, 1.0)
-                self._add(feature, rival, -1.0)
-
-    def _add(self, feature: str, tag: str, change: float) -> None:
-        weight = self.weights[feature].get(tag, 0.0)
-        self._sums[feature, tag] += (self.steps - self._since[feature, tag]) * weight
-        self._since[feature, tag] = self.steps
-        self.weights[feature][tag] = weight + change
-
-    def averaged(self) -> dict[str, dict[str, int]]:
-        """Mean weights over all steps in whole tenths, zeros left out."""
-        out = {}
-        for feature, row in self.weights.items():
-            means = {
-                tag: round(
-                    SCALE * (self._sums[feature, tag] + (self.steps - self._since[feature, tag]) * w) / self.steps
-                )
-                for tag, w in row.items()
-            }
-            out[feature] = {tag: mean for tag, mean in means.items() if mean}
-        return {feature: row for feature, row in out.items() if row}
+def _bearing(tokens: Sequence[str], matter: frozenset[str]) -> list[bool]:
+    """Whether each token is a word that matters or stands shortly before one."""
+    out, nearest = [False] * len(tokens), len(tokens) + _REACH + 1
+    for i in range(len(tokens) - 1, -1, -1):
+        nearest = i if tokens[i] in matter else nearest
+        out[i] = nearest - i <= _REACH
+    return out
 
 
-def train(sentences: Sequence[Tagged], rounds: int, seed: int) -> tuple[dict[str, dict[str, int]], dict[str, str]]:
-    """Weights and fixed words after some rounds over the sentences, shuffled anew each round."""
-    fixed, model = fixed_words(sentences), Perceptron()
-    order, chooser = list(sentences), random.Random(seed)
+def decisions(sentences: Iterable[Tagged], matter: frozenset[str], fixed: dict[str, str]) -> Iterator[Row]:
+    """The decisions to learn, each once: features, the teacher's tag, and how much it weighs."""
+    found: Counter[tuple[str, tuple[str, ...], str, str, str]] = Counter()
+    for tokens, tags in sentences:
+        padded = ["-START2-", "-START-", *map(shape, tokens), "-END-", "-END2-"]
+        before, last = "-START2-", "-START-"
+        for i, bearing in enumerate(_bearing(tokens, matter)):
+            if bearing and tokens[i] not in fixed:
+                found[tokens[i], tuple(padded[i : i + 5]), last, before, tags[i]] += 1
+            before, last = last, tags[i]
+    for (token, context, last, before, tag), count in found.items():
+        yield features(token, context, last, before), tag, count**0.25 * (_CARE if token in matter else 1.0)
+
+
+def train(sentences: Sequence[Tagged], matter: frozenset[str], rounds: int, seed: int) -> Model:
+    """Weights and fixed words after some rounds over the decisions, shuffled anew each round."""
+    fixed = fixed_words(sentences)
+    names: dict[str, int] = {}
+    tags: dict[str, int] = {}
+    rows, wanted, care = [], [], []
+    for found, tag, weight in decisions(sentences, matter, fixed):
+        rows.append([names.setdefault(name, len(names)) for name in found])
+        wanted.append(tags.setdefault(tag, len(tags)))
+        care.append(weight)
+    if not rows:
+        return {}, fixed
+    return _whole(_fit(rows, wanted, care, (len(names), len(tags)), rounds, seed), list(names), list(tags)), fixed
+
+
+def _fit(
+    rows: list[list[int]], wanted: list[int], care: list[float], size: tuple[int, int], rounds: int, seed: int
+) -> Tensor:
+    """Weights (features x tags) by logistic regression: Adagrad, the rate falling to a twentieth."""
+    import torch
+
+    x, y, weight = torch.tensor(rows), torch.tensor(wanted), torch.tensor(care)
+    table = torch.nn.EmbeddingBag(*size, mode="sum", sparse=True, _weight=torch.zeros(size))
+    optimizer = torch.optim.Adagrad(table.parameters(), lr=_RATE, initial_accumulator_value=0.01)
+    order, done = torch.Generator().manual_seed(seed), 0
     for _ in range(rounds):
-        for tokens, tags in order:
-            padded = ["-START2-", "-START-", *map(shape, tokens), "-END-", "-END2-"]
-            before, last = "-START2-", "-START-"
-            for i, token in enumerate(tokens):
-                if token not in fixed:
-                    model.learn(features(token, padded[i : i + 5], last, before), tags[i])
-                before, last = last, tags[i]
-        chooser.shuffle(order)
-    return model.averaged(), fixed
+        for part in torch.randperm(len(y), generator=order).split(_BATCH):
+            optimizer.param_groups[0]["lr"] = _RATE * (1 - 0.95 * done / (rounds * len(y)))
+            losses = torch.nn.functional.cross_entropy(table(x[part]), y[part], reduction="none")
+            optimizer.zero_grad()
+            ((losses * weight[part]).sum() / _BATCH).backward()
+            with torch.sparse.check_sparse_tensor_invariants(enable=False):
+                optimizer.step()
+            done += len(part)
+    return table.weight.detach()
+
+
+def _whole(weights: Tensor, names: Sequence[str], tags: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Weights in whole steps, small ones left out; a feature's median is taken off, which changes no decision."""
+    steps = ((weights - weights.median(1, keepdim=True).values) * SCALE).round().int().tolist()
+    out = {}
+    for name, row in zip(names, steps, strict=True):
+        least = 0 if name == "0:" else _DROPPED  # the constant feature names every tag
+        kept = {tag: step for tag, step in zip(tags, row, strict=True) if abs(step) >= least}
+        if kept:
+            out[name] = kept
+    return out
 
 
 def write_model(path: Path, weights: dict[str, dict[str, int]], fixed: dict[str, str]) -> None:

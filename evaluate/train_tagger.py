@@ -2,7 +2,9 @@
 
     python -m nltk.downloader averaged_perceptron_tagger_eng        # once, by hand: the teacher
     python evaluate/train_tagger.py --caption_paths captions_a.jsonl captions_b.jsonl --tagger_path new.tsv.gz
+    python evaluate/train_tagger.py ... --check_paths captions_c.jsonl --gold_objects_path objects.json
 
+Captions of `--check_paths` are kept out of the training, word for word, and serve to compare tagger and teacher.
 Nothing else needs this: the trained file is bundled.
 """
 
@@ -14,12 +16,18 @@ from pathlib import Path
 
 from common.args import flag, parse
 from common.cli import run
-from common.errors import ArgumentError, MissingDependencyError
+from common.errors import ArgumentError, DataError
 from common.progress import announce
 from common.record_files import read_captions
+from common.records import Caption
+from evaluate.chair_gold import read_gold_file
 from evaluate.metrics.chair_parser import ChairParser
+from evaluate.metrics.nltk_tagger import nltk_tagger
+from evaluate.metrics.tagger import class_of, read_model
 from evaluate.metrics.tokens import words
-from evaluate.tagger_training import train, variants, write_model
+from evaluate.tagger_check import HEADER, agreement
+from evaluate.tagger_training import train, write_model
+from evaluate.tagger_variants import variants
 
 
 @dataclass
@@ -28,35 +36,57 @@ class TaggerArguments:
 
     caption_paths: list[str] | None = flag(None, "caption files")  # noqa: RUF009 (flag makes a field)
     tagger_path: str | None = flag(None, "where the trained model goes (.tsv.gz)")
-    copies: int = flag(8, "variants of each caption")
-    rounds: int = flag(5, "rounds over all of them")
+    check_paths: list[str] | None = flag(None, "caption files to compare with the teacher on")  # noqa: RUF009
+    gold_objects_path: str | None = flag(None, "JSON file 'image id': [object names], for CHAIR of the check")
+    variants: int = flag(600_000, "short texts around the words that matter")
+    rounds: int = flag(12, "rounds over all decisions")
     seed: int = flag(0, "seed of variants and order")
 
 
-def nltk_tags(tokens: Sequence[str]) -> list[str]:
-    """Tags of NLTK's tagger. Raises MissingDependencyError where its data are not installed."""
-    import nltk
+def distinct_tokens(captions: Sequence[Caption], left_out: Sequence[Caption]) -> list[list[str]]:
+    """Tokens of each different caption that is not left out. Raises DataError if none is left."""
+    texts = dict.fromkeys(c.caption for c in captions)
+    for caption in left_out:
+        texts.pop(caption.caption, None)
+    if not texts:
+        raise DataError("--check_paths holds every caption of --caption_paths; nothing is left to train on")
+    return [words(text) for text in texts]
 
-    try:
-        return [tag for _, tag in nltk.pos_tag(list(tokens))]
-    except LookupError:
-        raise MissingDependencyError(
-            "NLTK's tagger is not installed; run: python -m nltk.downloader averaged_perceptron_tagger_eng"
-        ) from None
+
+def read_all(paths: Sequence[str]) -> list[Caption]:
+    """The captions of several files."""
+    return [caption for path in paths for caption in read_captions(path, allow_empty=True)]
+
+
+def train_on(captions: Sequence[Caption], left_out: Sequence[Caption], args: TaggerArguments, path: Path) -> None:
+    """Tag, vary, train, write. Raises MissingDependencyError without the teacher's data."""
+    teacher, parser = nltk_tagger().tags, ChairParser("standard")
+    base = [(tokens, teacher(tokens)) for tokens in distinct_tokens(captions, left_out)]
+
+    def outcome(token: str, tag: str) -> str | None:
+        """What a token counts as with a tag."""
+        return parser.counts_as(token, class_of(tag))
+
+    more = variants(base, parser.class_dependent, outcome, teacher, args.variants, args.seed)
+    announce(f"training on {len(base)} captions and {len(more)} variants, {args.rounds} rounds")
+    write_model(path, *train(base + more, parser.class_dependent, args.rounds, args.seed))
 
 
 def main() -> None:
-    """Parse, tag, train, write. Raises UserError."""
+    """Parse, train, compare. Raises UserError."""
     (args,) = parse((TaggerArguments,), "Train the tagger of CHAIR's word classes")
     if not args.caption_paths or args.tagger_path is None:
         raise ArgumentError("--caption_paths and --tagger_path are needed")
-    tokens = [words(c.caption) for path in args.caption_paths for c in read_captions(path)]
-    base = [(row, nltk_tags(row)) for row in tokens]
-    matter = sorted(ChairParser("standard").class_dependent)
-    sentences = base + variants(base, matter, nltk_tags, args.copies, args.seed)
-    announce(f"training on {len(sentences)} texts, {args.rounds} rounds")
-    weights, fixed = train(sentences, args.rounds, args.seed)
-    write_model(Path(args.tagger_path), weights, fixed)
+    checks = {path: read_captions(path, allow_empty=True) for path in args.check_paths or ()}
+    gold = read_gold_file(args.gold_objects_path) if args.gold_objects_path else {}
+    path = Path(args.tagger_path)
+    train_on(read_all(args.caption_paths), [c for found in checks.values() for c in found], args, path)
+    student = ChairParser("standard", tagger=read_model(path))
+    rows = [
+        agreement(Path(p).stem, c, student, ChairParser("standard", tagger=nltk_tagger()), gold)
+        for p, c in checks.items()
+    ]
+    print("\n".join([HEADER, *(row.line() for row in rows)]) if rows else f"wrote {path}")
 
 
 if __name__ == "__main__":

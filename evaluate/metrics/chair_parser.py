@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluate.metrics.inflection import BaseForms, bundled_forms, with_plurals
+from evaluate.metrics.inflection import WORD_CLASSES, BaseForms, WordClass, bundled_forms, with_plurals
 from evaluate.metrics.synonyms import ChairMode, WordLists, load_word_lists
-from evaluate.metrics.tagger import word_classes
+from evaluate.metrics.tagger import TagSource, word_classes
 from evaluate.metrics.tokens import words
 
-PARSER_VERSION = "1"
+PARSER_VERSION = "2"
 
 
 @dataclass(frozen=True)
@@ -48,30 +48,37 @@ class ChairParser:
     Args:
         mode: `standard` or `paper`.
         synonyms_path: a synonym list in place of the bundled one.
+        tagger: decides word classes in place of the bundled tagger; `paper` mode asks none.
 
     Attributes:
         lists: the words that it looks for.
         class_dependent: word forms whose count depends on their word class; none in `paper` mode.
     """
 
-    def __init__(self, mode: ChairMode = "standard", synonyms_path: Path | str | None = None) -> None:
+    def __init__(
+        self,
+        mode: ChairMode = "standard",
+        synonyms_path: Path | str | None = None,
+        tagger: TagSource | None = None,
+    ) -> None:
+        self._tagger = tagger
         self.lists: WordLists = load_word_lists(mode, synonyms_path)
         self._forms: Mapping[str, BaseForms] = bundled_forms()
         if synonyms_path is not None:
             own = load_word_lists(mode)
             self._forms = with_plurals((self.lists.nodes.keys() | self.lists.pairs) - (own.nodes.keys() | own.pairs))
-
+        self._wanted = self.lists.nodes.keys() | {part for pair in self.lists.pairs for part in pair.split()}
         self.class_dependent = self._class_dependent() if mode == "standard" else frozenset()
+
+    def counts_as(self, token: str, word_class: WordClass) -> str | None:
+        """The listed word, or part of a listed pair, that a token is in one word class; None if it is none."""
+        forms = self._forms.get(token)
+        form = getattr(forms, word_class) if forms else token
+        return form if form in self._wanted else None
 
     def _class_dependent(self) -> frozenset[str]:
         """Word forms that name an object, or part of a pair, in one word class and not in another."""
-        wanted = self.lists.nodes.keys() | {part for pair in self.lists.pairs for part in pair.split()}
-
-        def outcomes(forms: BaseForms) -> set[str | None]:
-            """What the word can count as."""
-            return {form if form in wanted else None for form in forms}
-
-        return frozenset(token for token, forms in self._forms.items() if len(outcomes(forms)) > 1)
+        return frozenset(t for t in self._forms if len({self.counts_as(t, c) for c in WORD_CLASSES}) > 1)
 
     def objects(self, text: str) -> list[Mention]:
         """The objects named in a text, in order of appearance, repeats kept."""
@@ -95,7 +102,7 @@ class ChairParser:
         """Base form of each token, in the word class that the mode sees in it."""
         forms = [self._forms.get(token) for token in tokens]
         if any(token in self.class_dependent for token in tokens):
-            classes = word_classes(tokens)
+            classes = word_classes(tokens, self._tagger)
             return [getattr(f, c) if f else t for t, f, c in zip(tokens, forms, classes, strict=True)]
         return [f.noun if f else t for t, f in zip(tokens, forms, strict=True)]
 

@@ -16,6 +16,7 @@ from common.storage import read_text
 
 TABLE = DATASET / "inflections.tsv"
 WordClass = Literal["noun", "verb", "adjective"]
+WORD_CLASSES: tuple[WordClass, ...] = ("noun", "verb", "adjective")
 
 
 class BaseForms(NamedTuple):

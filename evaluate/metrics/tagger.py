@@ -11,6 +11,7 @@ import gzip
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 from common.paths import DATASET
 from evaluate.metrics.inflection import WordClass
@@ -18,6 +19,14 @@ from evaluate.metrics.inflection import WordClass
 MODEL = DATASET / "tagger.tsv.gz"
 _CLASSES: dict[str, WordClass] = {"V": "verb", "J": "adjective", "R": "adjective"}  # adverbs keep their form too
 Weights = dict[str, tuple[tuple[str, int], ...]]
+
+
+class TagSource(Protocol):
+    """Anything that gives each token a tag of the Penn Treebank."""
+
+    def tags(self, tokens: Sequence[str]) -> list[str]:
+        """The tag of each token."""
+        ...
 
 
 def shape(token: str) -> str:
@@ -109,6 +118,11 @@ def bundled_tagger() -> Tagger:
     return read_model(MODEL)
 
 
-def word_classes(tokens: Sequence[str]) -> list[WordClass]:
-    """The class of each token: verb, adjective (adverbs with them), else noun."""
-    return [_CLASSES.get(tag[:1], "noun") for tag in bundled_tagger().tags(tokens)]
+def class_of(tag: str) -> WordClass:
+    """The class that a tag belongs to: verb, adjective (adverbs with them), else noun."""
+    return _CLASSES.get(tag[:1], "noun")
+
+
+def word_classes(tokens: Sequence[str], tagger: TagSource | None = None) -> list[WordClass]:
+    """The class of each token, by the bundled tagger or another one."""
+    return [class_of(tag) for tag in (tagger or bundled_tagger()).tags(tokens)]

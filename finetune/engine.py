@@ -129,7 +129,7 @@ def switch_on(args: EngineArguments, model: CaptionModel, plan: PackPlan) -> Non
     model.set_packed(
         PackedSettings(
             compile=plan.static if args.compile is None else args.compile,
-            fuse=plan.static,
             recompute=int(args.gradient_checkpointing),
+            fast_connector=model.device.type == "cuda" and model.compute_dtype.itemsize == 2,
         )
     )

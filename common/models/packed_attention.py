@@ -1,15 +1,15 @@
 """Attention over a pack, from one number a token: the key at i is seen by queries at i .. until[i] - 1.
 
-On a GPU as a FlexAttention block mask, which skips the blocks that no query looks at; elsewhere, and in float64, as the
-equal dense mask. Both are made on the device without reading anything back from it.
+Three equal ways: FlashAttention over whole segments (`packed_flash.py`), 16 bits on a GPU and nothing hidden; a
+FlexAttention block mask, which skips the blocks that no query looks at, on a GPU; a dense mask, anywhere. Masks are
+made on the device without reading anything back from it.
 Sizes: t positions of keys, q queries, h heads, c head size.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,12 +20,29 @@ if TYPE_CHECKING:
 
 BLOCK = 128
 SHAPES = 64  # lengths, numbers of queries, with and without gradients
-# (query [1, h, q, c], key and value [1, key heads, t, c], scaling) -> [1, h, q, c]
-Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+Way = Literal["flash", "flex", "dense"]
 
 
-def uses_flex(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether FlexAttention runs there, backward pass included."""
+def best_way(wanted: Way, device: torch.device, dtype: torch.dtype, head: int, hides: bool) -> Way:
+    """The way that is asked for, or the next one that runs there, backward pass included.
+
+    Args:
+        head: size of a head.
+        hides: whether single tokens are hidden, which whole segments cannot tell.
+    """
+    if wanted == "flash" and not hides and runs_flash(device, dtype, head):
+        return "flash"
+    return "flex" if wanted != "dense" and runs_flex(device, dtype) else "dense"
+
+
+def runs_flash(device: torch.device, dtype: torch.dtype, head: int) -> bool:
+    """Whether torch's FlashAttention does, on that device."""
+    small = device.type == "cuda" and dtype in (torch.bfloat16, torch.float16) and head % 8 == 0 and head <= 256
+    return small and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def runs_flex(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether FlexAttention does."""
     return device.type == "cuda" and dtype != torch.float64
 
 
@@ -88,16 +105,19 @@ def _ordered(chosen: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def dense_attention(query: Tensor, key: Tensor, value: Tensor, scaling: float, mask: Tensor) -> Tensor:
-    """Attention with a dense mask."""
+    """Attention with a dense mask: query [1, q, h, c], key and value [1, t, key heads, c] -> [1, q, h, c]."""
+    query, key, value = (x.transpose(1, 2) for x in (query, key, value))
     shared = query.shape[1] != key.shape[1]
-    return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling, enable_gqa=shared)
+    out = scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling, enable_gqa=shared)
+    return out.transpose(1, 2)
 
 
 def flex_attention(query: Tensor, key: Tensor, value: Tensor, scaling: float, mask: BlockMask) -> Tensor:
-    """Attention with a block mask; compiled here, unless what calls it is."""
+    """The same with a block mask; compiled here, unless what calls it is."""
+    query, key, value = (x.transpose(1, 2) for x in (query, key, value))
     shared = query.shape[1] != key.shape[1]
     out: Tensor = _flex()(query, key, value, block_mask=mask, scale=scaling, enable_gqa=shared)
-    return out
+    return out.transpose(1, 2)
 
 
 def _flex() -> Any:

@@ -1,7 +1,7 @@
 """A Llama over a pack: only what the losses need is computed, with gradients equal to those of one row a caption.
 
 The last layer makes keys and values of all positions, but queries, and everything behind the attention, only where a
-token is predicted; so does the head. Layers may be compiled, fused and computed again in the backward pass.
+token is predicted; so does the head. Layers may be compiled, and computed again in the backward pass.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 
 from common.models.four_bit import is_quantised
-from common.models.fused_weights import Fused, fused_weights
 from common.models.head_losses import head_losses
 from common.models.packed_attention import (
+    Way,
     allow_shapes,
+    best_way,
     block_mask,
     dense_attention,
     dense_mask,
     flex_attention,
     hide,
-    uses_flex,
 )
+from common.models.packed_flash import FlashTables, flash_attention
 from common.models.packing import PackLayout
 
 
@@ -37,22 +37,19 @@ class PackedSettings:
 
     Attributes:
         compile: compile the layers one by one; for packs of one static length. Layers of 4-bit weights are not.
-        fuse: one matrix product for queries, keys and values, and one for both halves of the MLP, where the decoder
-            is frozen; the parameters become views of the fused matrices.
         recompute: of how many layers, one after the other, all but one compute their activations again in the backward
             pass. 0: none does; 1: all do; 2: every second does.
         fast_connector: matrix products of a connector with float32 masters in the dtype of the decoder, where that is
             16 bits wide. (TF32, which is a setting of the whole process, would spoil the rotary angles.)
         prune: only predicting positions in the last layer.
-        dense: dense masks also where FlexAttention runs.
+        attention: how at most: "flash", where it runs; else "flex", where that does; else "dense".
     """
 
     compile: bool = False
-    fuse: bool = False
     recompute: int = 0
     fast_connector: bool = False
     prune: bool = True
-    dense: bool = False
+    attention: Way = "flash"
 
 
 class View(NamedTuple):
@@ -64,18 +61,26 @@ class View(NamedTuple):
     queries: Tensor | None
 
 
-def layer_forward(layer: Any, fused: Fused, hidden: Tensor, view: View) -> Tensor:
+def layer_forward(layer: Any, hidden: Tensor, view: View) -> Tensor:
     """A Llama layer: [1, t, d] -> [1, t, d], or [1, q, d] where only the positions `view.queries` are asked for."""
     attention = layer.self_attn
     inputs = layer.input_layernorm(hidden)
     asking = inputs if view.queries is None else inputs.index_select(1, view.queries)
     residual = hidden if view.queries is None else hidden.index_select(1, view.queries)
-    query, key, value = (_heads(x, attention.head_dim) for x in _projected(attention, fused.qkv, inputs, asking))
-    query, key = _rotated(query, *view.query_rope), _rotated(key, *view.key_rope)
-    attend = dense_attention if isinstance(view.mask, Tensor) else flex_attention
-    attended = attend(query, key, value, attention.scaling, view.mask).transpose(1, 2).flatten(2)
-    hidden = residual + attention.o_proj(attended)
-    return hidden + _mlp(layer.mlp, fused.gate_up, layer.post_attention_layernorm(hidden))
+    shape = (-1, attention.head_dim)
+    query = _rotated(attention.q_proj(asking).unflatten(-1, shape), *view.query_rope)
+    key = _rotated(attention.k_proj(inputs).unflatten(-1, shape), *view.key_rope)
+    value = attention.v_proj(inputs).unflatten(-1, shape)
+    hidden = residual + attention.o_proj(_attend(query, key, value, attention.scaling, view.mask).flatten(2))
+    out: Tensor = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+    return out
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, scaling: float, mask: Any) -> Tensor:
+    """By what the mask is."""
+    if isinstance(mask, FlashTables):
+        return flash_attention(query, key, value, scaling, mask)
+    return (dense_attention if isinstance(mask, Tensor) else flex_attention)(query, key, value, scaling, mask)
 
 
 @functools.cache
@@ -85,36 +90,10 @@ def _compiled_layer() -> Any:
     return torch.compile(layer_forward, dynamic=False)
 
 
-def _heads(x: Tensor, size: int) -> Tensor:
-    """[1, t, h * c] -> [1, h, t, c]."""
-    return x.unflatten(-1, (-1, size)).transpose(1, 2)
-
-
 def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions: [1, h, t, c], and [1, t, c] twice."""
+    """Rotary positions: [1, t, h, c], and [1, t, c] twice."""
     first, second = x.chunk(2, dim=-1)
-    return x * cos[:, None] + torch.cat((-second, first), dim=-1) * sin[:, None]
-
-
-def _projected(attention: Any, qkv: Tensor | None, inputs: Tensor, asking: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries of `asking`, keys and values of `inputs`."""
-    if qkv is None:
-        return attention.q_proj(asking), attention.k_proj(inputs), attention.v_proj(inputs)
-    wide = attention.q_proj.out_features
-    if asking is inputs:
-        query, key, value = linear(inputs, qkv).split((wide, *[attention.k_proj.out_features] * 2), dim=-1)
-        return query, key, value
-    key, value = linear(inputs, qkv[wide:]).chunk(2, dim=-1)
-    return linear(asking, qkv[:wide]), key, value
-
-
-def _mlp(mlp: Any, gate_up: Tensor | None, x: Tensor) -> Tensor:
-    if gate_up is None:
-        out: Tensor = mlp(x)
-        return out
-    gate, up = linear(x, gate_up).chunk(2, dim=-1)
-    down: Tensor = mlp.down_proj(mlp.act_fn(gate) * up)
-    return down
+    return x * cos[:, :, None] + torch.cat((-second, first), dim=-1) * sin[:, :, None]
 
 
 @dataclass
@@ -151,35 +130,41 @@ class PackedDecoder:
 
     def hidden_states(self, embeds: Tensor, layout: PackLayout) -> Tensor:
         """Embeddings [t, d] -> normalised hidden states [q, d] of the queries."""
-        trunk, prune = self.lm.model, self.settings.prune
+        trunk = self.lm.model
         every, last = self.views(embeds, layout)
         hidden = embeds[None]
         layers = trunk.layers
         for place, layer in enumerate(layers):
-            view = last if prune and place == len(layers) - 1 else every
-            hidden = self._layer(place, layer, hidden, view)
-        if not prune:
+            hidden = self._layer(place, layer, hidden, last if place == len(layers) - 1 else every)
+        if last.queries is None:
             hidden = hidden.index_select(1, layout.queries)
         normed: Tensor = trunk.norm(hidden)[0]
         return normed
 
     def views(self, embeds: Tensor, layout: PackLayout) -> tuple[View, View]:
-        """What all layers are told, and what the last is."""
+        """What all layers are told, and what the last is: with few queries segments are not whole, so it has a mask."""
         until = hide(layout.until, layout.ids, self.hidden_ids)
-        make = block_mask if uses_flex(embeds.device, embeds.dtype) and not self.settings.dense else dense_mask
+        make = block_mask if self._way(embeds, hides=True) == "flex" else dense_mask
         cos, sin = self.lm.model.rotary_emb(embeds[None], position_ids=layout.positions[None])
-        everywhere = torch.arange(layout.length, device=embeds.device)
-        every = View((cos, sin), (cos, sin), make(until, everywhere), None)
+        if self._way(embeds, hides=not self.hidden_ids.isdisjoint(layout.words)) == "flash":
+            mask: Any = FlashTables(layout.keys, layout.places, layout.ends, torch.tensor(layout.sizes))
+        else:
+            mask = make(until, torch.arange(layout.length, device=embeds.device))
+        every = View((cos, sin), (cos, sin), mask, None)
+        if not self.settings.prune:
+            return every, every
         asking = (cos[:, layout.queries], sin[:, layout.queries])
         return every, View(asking, (cos, sin), make(until, layout.queries), layout.queries)
 
+    def _way(self, embeds: Tensor, hides: bool) -> Way:
+        """How attention is computed; `hides`: whether single tokens are hidden."""
+        head: int = self.lm.model.layers[0].self_attn.head_dim
+        return best_way(self.settings.attention, embeds.device, embeds.dtype, head, hides)
+
     def _layer(self, place: int, layer: nn.Module, hidden: Tensor, view: View) -> Tensor:
-        fused = fused_weights(layer) if self.settings.fuse else Fused(None, None)
         if not self._recomputes(place) or not torch.is_grad_enabled():
-            return self.run_layer(layer, fused, hidden, view)
-        again: Tensor = checkpoint(
-            self.run_layer, layer, fused, hidden, view, use_reentrant=False, preserve_rng_state=False
-        )
+            return self.run_layer(layer, hidden, view)
+        again: Tensor = checkpoint(self.run_layer, layer, hidden, view, use_reentrant=False, preserve_rng_state=False)
         return again
 
     def _recomputes(self, place: int) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.models.packed_segments import Tree, segment_tables
 from common.models.sequence import PromptIds
 
 NO_WORD = -1  # in `PackLayout.ids`: an image token, or padding
@@ -53,6 +54,8 @@ class PackLayout:
             slot: int64 [n], its place in the flattened table of losses.
         rows, longest: size of that table: branches, and their longest target.
         tokens: real ones.
+        words: the ids that stand in it.
+        keys, places, ends, sizes: its attention as whole segments, see `packed_segments.Tables`.
     """
 
     ids: Tensor
@@ -67,6 +70,11 @@ class PackLayout:
     rows: int
     longest: int
     tokens: int
+    words: frozenset[int]
+    keys: Tensor
+    places: Tensor
+    ends: Tensor
+    sizes: tuple[int, ...]
 
     @property
     def length(self) -> int:
@@ -143,16 +151,18 @@ class _Writer:
     asked: list[int] = field(default_factory=list)
     targets: list[int] = field(default_factory=list)
     places: list[tuple[int, int]] = field(default_factory=list)  # row and step of each target token
+    trees: list[Tree] = field(default_factory=list)
 
     def root(self, before: Sequence[int], group: Sequence[tuple[int, PackedImage]]) -> None:
         """The shared text, then its images."""
         start = self.write(before, 0)
         for row, image in group:
-            self.image(image, row, len(before))
+            self.image(image, row, range(start, start + len(before)))
         self.close(start, len(before))
 
-    def image(self, image: PackedImage, row: int, position: int) -> None:
-        """Image and text after it, then the captions; `row`: of the first caption."""
+    def image(self, image: PackedImage, row: int, root: range) -> None:
+        """Image and text after it, then the captions; `row`: of the first caption; `root`: where the text before is."""
+        position = len(root)
         level = [NO_WORD] * self.image_tokens + list(image.prompt.after)
         start = self.write(level, position)
         self.image_at += range(start, start + self.image_tokens)
@@ -160,18 +170,22 @@ class _Writer:
         first = len(self.queries)
         if image.branches:
             self.queries.append(len(self.ids) - 1)  # the end of the prompt predicts the start of every caption
-        for offset, branch in enumerate(image.branches):
+        branches = [
             self.branch(branch, row + offset, position + len(level), first)
+            for offset, branch in enumerate(image.branches)
+        ]
+        self.trees.append(Tree(root, range(start, start + len(level)), tuple(branches)))
         self.close(start, len(level))
 
-    def branch(self, target: Sequence[int], row: int, position: int, first: int) -> None:
-        """A caption; `first`: place in the queries of what predicts its first token."""
+    def branch(self, target: Sequence[int], row: int, position: int, first: int) -> range:
+        """A caption, and where it is; `first`: place in the queries of what predicts its first token."""
         start = self.write(target[:-1], position)
         self.asked += [first, *range(len(self.queries), len(self.queries) + len(target) - 1)]
         self.queries += range(start, start + len(target) - 1)
         self.targets += target
         self.places += [(row, step) for step in range(len(target))]
         self.close(start, len(target) - 1)
+        return range(start, start + len(target) - 1)
 
     def write(self, ids: Sequence[int], position: int) -> int:
         """Append tokens with ascending position ids; returns where they start."""
@@ -192,6 +206,7 @@ class _Writer:
         queries = self.queries
         if length is not None and queries:
             queries = queries + queries[-1:] * (static_size(len(queries)) - len(queries))
+        tables = segment_tables(self.trees, tokens, length)
         return PackLayout(
             ids=torch.tensor(self.ids + [NO_WORD] * len(padding)),
             positions=torch.tensor(self.positions + [0] * len(padding)),
@@ -205,6 +220,11 @@ class _Writer:
             rows=rows,
             longest=longest,
             tokens=tokens,
+            words=frozenset(self.ids) - {NO_WORD},
+            keys=tables.keys,
+            places=tables.places,
+            ends=tables.ends,
+            sizes=tables.sizes,
         )
 
 

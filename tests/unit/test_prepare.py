@@ -98,18 +98,18 @@ def test_what_a_model_without_packs_cannot_do_is_refused(flag: str, capsys: pyte
 
 
 def test_what_the_decoder_is_told() -> None:
-    """Compiled and fused where packs have one length, unless said otherwise; checkpointing as asked."""
+    """Compiled where packs have one length, unless said otherwise; checkpointing as asked."""
     model = Model("cpu")
     told = []
     model.set_packed = told.append
     for args in (EngineArguments(), EngineArguments(compile=False, gradient_checkpointing=True)):
         for static in (False, True):
             switch_on(args, model, PackPlan(10, True, 64, static))  # type: ignore[arg-type]
-    assert [(s.compile, s.fuse, s.recompute) for s in told] == [
+    assert [(s.compile, s.fast_connector, s.recompute) for s in told] == [
         (False, False, 0),
-        (True, True, 0),
+        (True, False, 0),
         (False, False, 1),
-        (False, True, 1),
+        (False, False, 1),
     ]
 
 

@@ -63,7 +63,7 @@ def test_packs_equal_rows_over_4_bits(selection: str, bnb: Any, images: list[Ima
     for key, parameter in chosen.items():
         if "lora_B" in key:
             torch.nn.init.normal_(parameter, std=0.1)
-    for how in (PackedSettings(fuse=True, compile=True), PackedSettings(recompute=1)):
+    for how in (PackedSettings(compile=True), PackedSettings(recompute=1)):
         model.set_packed(how)
         assert_equal(model, seen_by(model, images), PACK, chosen)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -17,10 +18,14 @@ from common.models.base import PackedSettings
 from common.models.packing import PackedImage, lay_out
 from common.models.sequence import PromptIds
 from tests.unit.models.conftest import FAMILIES, Tiny
-from tests.unit.models.packs import HIDDEN, assert_equal, pack_losses, packed_images, row_losses, seen_by
+from tests.unit.models.packs import HIDDEN, assert_equal, pack_losses, packed_images, seen_by
+from tests.unit.models.plain_segments import PlainKernels
 
 SETTINGS = st.builds(
-    PackedSettings, fuse=st.booleans(), recompute=st.sampled_from([0, 1, 2]), prune=st.booleans(), dense=st.booleans()
+    PackedSettings,
+    recompute=st.sampled_from([0, 1, 2]),
+    prune=st.booleans(),
+    attention=st.sampled_from(["flash", "flex", "dense"]),
 )
 # One-token targets, a span at the first token and at the last, two prompts, one image twice.
 PACK = [
@@ -64,11 +69,34 @@ def test_random_packs_equal_their_rows(
     assert_equal(model, seen, pack, trained(model), 256 if padded else None)
 
 
+@pytest.fixture
+def segments(monkeypatch: pytest.MonkeyPatch) -> PlainKernels:
+    """Attention over whole segments on the CPU, in plain arithmetic."""
+    kernels = PlainKernels()
+    monkeypatch.setattr("common.models.packed_flash.KERNELS", kernels)
+    monkeypatch.setattr("common.models.packed_attention.runs_flash", lambda *_: True)
+    return kernels
+
+
+@pytest.mark.parametrize("name", ["llava", "owl"])
+def test_whole_segments_equal_rows(name: str, loaded: Loaded, segments: PlainKernels) -> None:
+    """All ways to compute layers; a pack that hides a token has a mask instead."""
+    model, seen = loaded(name)
+    for hidden, length, how in itertools.product(
+        ((), (999,), (40,)), (None, 256), (PackedSettings(), PackedSettings(recompute=1), PackedSettings(prune=False))
+    ):
+        model.hidden_ids = frozenset(hidden)
+        model.set_packed(how)
+        segments.calls.clear()
+        assert_equal(model, seen, PACK, trained(model), length)
+        assert bool(segments.calls) == (40 not in hidden)
+
+
 @pytest.mark.parametrize("selection", ["connector+decoder", "connector+lm_head", "lora", "connector+lora"])
 @pytest.mark.parametrize("name", ["llava", "owl"])
 def test_gradients_of_every_selection(name: str, selection: str, loaded: Loaded) -> None:
     model, seen = loaded(name, selection)
-    for how in (PackedSettings(fuse=True), PackedSettings(recompute=1), PackedSettings(prune=False)):
+    for how in (PackedSettings(), PackedSettings(recompute=1), PackedSettings(prune=False)):
         model.set_packed(how)
         assert_equal(model, seen, PACK, trained(model))
 
@@ -124,22 +152,6 @@ def test_a_pack_that_lets_parts_see_each_other_is_noticed(
         assert_equal(model, seen, PACK, trained(model))
 
 
-def test_fused_weights_are_the_parameters(loaded: Loaded, tiny: Callable[[str], Tiny]) -> None:
-    model, seen = tiny("llava").load(), loaded("llava")[1]
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    layout = lay_out(PACK, model.connect(seen).shape[1])
-    model.set_packed(PackedSettings(fuse=True))
-    first = pack_losses(model, seen, layout)
-    after = model.state_dict()
-    assert before.keys() == after.keys() and all(torch.equal(after[name], before[name]) for name in before)
-    q, k = (getattr(model.lm.model.layers[0].self_attn, f"{part}_proj").weight for part in "qk")
-    assert q.untyped_storage().data_ptr() == k.untyped_storage().data_ptr()
-    q.data = q.data * 1.5  # replaced, as loading does
-    changed = pack_losses(model, seen, layout)
-    torch.testing.assert_close(changed, row_losses(model, seen, PACK), rtol=1e-5, atol=1e-6)
-    assert not torch.allclose(changed, first)
-
-
 def test_without_gradients_the_losses_are_the_same(loaded: Loaded) -> None:
     model, seen = loaded("llava")
     model.set_packed(PackedSettings(recompute=1))
@@ -149,16 +161,19 @@ def test_without_gradients_the_losses_are_the_same(loaded: Loaded) -> None:
     torch.testing.assert_close(quiet, pack_losses(model, seen, layout).detach())
 
 
-def test_compiled_layers_are_shared_and_exact(loaded: Loaded) -> None:
+@pytest.mark.parametrize("way", ["flash", "dense"])
+def test_compiled_layers_are_shared_and_exact(way: Any, loaded: Loaded, segments: PlainKernels) -> None:
     """Two versions whatever the number of layers: all but the last, and the last."""
     from torch._dynamo.testing import CompileCounter
 
     from common.models.packed_decoder import layer_forward
 
     model, seen = loaded("llava")
-    model.set_packed(PackedSettings())
+    model.hidden_ids = frozenset()
+    model.set_packed(PackedSettings(attention=way))
     counter = CompileCounter()
     model.packed_decoder().run_layer = torch.compile(layer_forward, dynamic=False, backend=counter, fullgraph=True)
-    for pack in (PACK, PACK[::-1]):  # another tree of the same size
+    few = [replace(image, branches=image.branches[:1]) for image in PACK]
+    for pack in (PACK, PACK[::-1], few):  # other trees of the same length
         assert_equal(model, seen, pack, trained(model), length=128)
-    assert counter.frame_count == 2
+    assert counter.frame_count == 2 and bool(segments.calls) == (way == "flash")

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import cycle, islice
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,15 +25,15 @@ from common.paths import display
 from common.progress import announce
 from common.storage import write_json
 from finetune.batches import StepBatch
-from finetune.data import CaptionItem
-from tests.bench.train_items import SHAPES, CaptionShape, batches, captions_of, write_images
+from tests.bench.train_batches import BenchData
+from tests.bench.train_items import SHAPES, CaptionShape, captions_of, write_images
 from tests.bench.train_steps import (
     EngineStep,
     Timing,
     ceiling,
-    collator,
     model_tflop,
     published_step,
+    sustained,
     synchronise,
     timed,
 )
@@ -42,11 +42,9 @@ from tests.bench.train_table import table
 if TYPE_CHECKING:
     from tests.bench.bench_train import TrainBenchArguments
 
-WORKERS = 8
 FED_STEPS = 12
 # Each is the engine without one of its savings; without compilation a pack of full size does not fit into 80 GB.
 ABLATIONS: dict[str, dict[str, bool]] = {
-    "every matrix by itself": {"fuse": False},
     "last layer in full": {"prune": False},
     "connector in float32": {"fast_connector": False},
     "layers not compiled": {"compile": False},
@@ -75,23 +73,24 @@ class TrainBench:
         self.shape = SHAPES[self.args.size]
         self.captions: list[CaptionShape] = captions_of(*map(Path, self.args.stats)) if self.args.stats else []
         self.card = torch.cuda.get_device_name(self.device) if self.gpu else "cpu"
-        self.settings = PackedSettings(compile=self.gpu, fuse=True, fast_connector=True)
+        self.settings = PackedSettings(compile=self.gpu, fast_connector=True, attention=self.args.attention)
 
     def measure(self) -> None:
         """All parts. One that fails is reported, and the others are measured all the same."""
         with tempfile.TemporaryDirectory() as folder:
-            self.folder = Path(folder)
-            write_images(self.folder)
+            write_images(Path(folder))
             self.model = self.new_model()
-            self.vocabulary = self.model.lm.get_input_embeddings().weight.shape[0]
-            with torch.no_grad():
-                self.image_tokens = self.model.image_features(self.pixels(1)).shape[1]
+            most = self.args.tokens_per_batch or self.shape.pack
+            images = None if self.args.images == "auto" else int(self.args.images)
+            self.data = BenchData(self.model, Path(folder), self.shape, self.captions, most, images)
             self.part("ceiling", self.measure_ceiling)
             for attention in ("eager", "sdpa"):
                 self.part(f"published shape, {attention}", lambda a=attention: self.measure_published(a))
             counts = [int(count) for count in self.args.captions_per_image.split(",")]
             for count in counts:
-                self.part(f"{count} captions an image", lambda c=count: self.measure_engine(c))
+                self.measure_count(count)
+            if self.gpu and self.settings.attention == "flash":
+                self.part("FlexAttention", self.measure_flex)
             self.part("fed from files", lambda: self.measure_feeding(counts[0]))
             self.part("mask", self.measure_mask)
             if self.args.ablate:
@@ -104,9 +103,9 @@ class TrainBench:
         print(table(self.rows, self.ratios))
         announce(f"written to {display(self.path)}")
 
-    def part(self, name: str, work: Callable[[], None]) -> None:
-        """Run one part, free what it took, write the record."""
-        start = time.perf_counter()
+    def part(self, name: str, work: Callable[[], None]) -> bool:
+        """Run one part, free what it took, write the record; says whether it went well."""
+        start, failed = time.perf_counter(), len(self.failed)
         try:
             work()
         except Exception:
@@ -117,6 +116,7 @@ class TrainBench:
             torch.cuda.empty_cache()
         announce(f"{name}: {time.perf_counter() - start:.0f} s")
         self.write()
+        return len(self.failed) == failed
 
     def write(self) -> None:
         """The record so far. The commit comes from EFUF_COMMIT where there is no git."""
@@ -135,16 +135,30 @@ class TrainBench:
     # Parts
 
     def measure_ceiling(self) -> None:
-        """TFLOP/s of a square matrix product in the dtype of the model."""
-        found = ceiling(self.device, 8192 if self.gpu else 1024, self.model.compute_dtype)
-        self.rows.append({"what": "matrix product", "tflops": found})
+        """TFLOP/s of a square matrix product in the dtype of the model: a short burst, then without a pause."""
+        side, dtype = 8192 if self.gpu else 1024, self.model.compute_dtype
+        burst = ceiling(self.device, side, dtype)
+        self.rows.append({"what": "matrix product", "tflops": burst, "ceiling_share": 1.0})
+        found = sustained(self.device, side, dtype, 3.0 if self.gpu else 0.2)
+        self.rows.append({"what": "matrix product, sustained", "tflops": found, "ceiling_share": found / burst})
 
     def measure_published(self, attention: str) -> None:
         """Three rows; the connector in bfloat16 on a GPU, as published."""
         self.model.set_packed(PackedSettings(fast_connector=True))
         self.model.lm.set_attn_implementation(attention)
-        step = published_step(self.model, self.shape, self.pixels(3))
+        step = published_step(self.model, self.shape, self.data.pixels(3))
         self.add(f"published shape, {attention}", timed(step, self.device, self.args.steps), 3 * self.shape.row, 3)
+
+    def measure_count(self, count: int) -> None:
+        """The engine; where FlashAttention fails, that is reported, and FlexAttention takes its place from there on."""
+        name = f"{count} captions an image"
+        if not self.part(name, lambda: self.measure_engine(count)) and self.settings.attention == "flash":
+            self.settings = replace(self.settings, attention="flex")
+            self.part(f"{name}, FlexAttention", lambda: self.measure_engine(count))
+
+    def measure_flex(self) -> None:
+        """One caption an image with the other attention, to compare."""
+        self.engine_row("1 caption, FlexAttention", 1, replace(self.settings, attention="flex"))
 
     def measure_engine(self, count: int) -> None:
         """One pack."""
@@ -152,20 +166,23 @@ class TrainBench:
         published = self.found("published shape, eager")
         self.ratios[f"captions_per_image_{count}"] = row["samples_per_s"] / published["samples_per_s"]
         self.ratios[f"ceiling_share_{count}"] = row["ceiling_share"]
+        self.ratios[f"sustained_share_{count}"] = row["sustained_share"]
         if count == 1:  # the published set: 1.5 spans and a sentence a caption
             self.ratios["minutes_30k_spans"] = 30_000 / 1.5 * 2.5 / row["samples_per_s"] / 60
-        shares = [value for key, value in self.ratios.items() if key.startswith("ceiling_share_")]
-        self.ratios["ceiling_share"] = max(shares)
+        for share in ("ceiling_share", "sustained_share"):
+            self.ratios[share] = max(value for key, value in self.ratios.items() if key.startswith(f"{share}_"))
 
     def measure_ablation(self, name: str, change: dict[str, bool]) -> None:
         """One caption an image without one of the savings."""
         if getattr(self.settings, next(iter(change))) != next(iter(change.values())):
-            images = self.images(1) if self.settings.compile and "compile" not in change else self.images(1) // 2
+            images = (
+                self.data.images(1) if self.settings.compile and "compile" not in change else self.data.images(1) // 2
+            )
             self.engine_row(f"1 caption, {name}", 1, replace(self.settings, **change), images)
 
     def measure_memory(self, what: str) -> None:
         """One image with one caption, all layers computed twice."""
-        settings = PackedSettings(recompute=1, fast_connector=True)
+        settings = replace(self.settings, compile=False, recompute=1)
         row = self.engine_row(f"{what}, computed twice", 1, settings, images=1)
         self.ratios[f"{what}_gib"] = row["peak_gib"]
 
@@ -179,7 +196,7 @@ class TrainBench:
     def measure_feeding(self, count: int) -> None:
         """Share of the time that the loop waits for batches that workers open from JPEG files."""
         self.model.set_packed(self.settings)
-        loader = iter(self.loader(count))
+        loader = iter(self.data.loader(count, FED_STEPS + 4))
         waited = [0.0]
 
         def counted() -> Iterator[StepBatch]:
@@ -204,12 +221,9 @@ class TrainBench:
     def measure_mask(self) -> None:
         """Milliseconds of what is made once for all layers: masks, rotations."""
         count = int(self.args.captions_per_image.split(",")[0])
-        pack = self.prepared(count, self.images(count))[0].packs[0].to(self.device)
+        pack = self.data.prepared(count, self.data.images(count))[0].packs[0].to(self.device)
         decoder = self.model.packed_decoder()
-        embeds = decoder.embed(
-            torch.zeros(len(pack.pixels), self.image_tokens, self.hidden()).to(pack.pixels), pack.layout
-        )
-        embeds = embeds.to(self.model.compute_dtype)
+        embeds = self.model.lm.get_input_embeddings()(pack.layout.ids.clamp_min(0))
         timing = timed(lambda: decoder.views(embeds, pack.layout), self.device, 20)
         self.ratios["mask_ms"] = timing.seconds * 1e3
 
@@ -218,44 +232,11 @@ class TrainBench:
     def engine_row(self, what: str, count: int, settings: PackedSettings, images: int | None = None) -> dict[str, Any]:
         """Measure the engine and add its row."""
         self.model.set_packed(settings)
-        prepared = self.prepared(count, images or self.images(count))
+        prepared = self.data.prepared(count, images or self.data.images(count))
         timing = timed(EngineStep(self.model, cycle(prepared)), self.device, self.args.steps)
         tokens = sum(pack.tokens for batch in prepared for pack in batch.packs) / len(prepared)
         samples = sum(len(item.spans) for batch in prepared for item in batch.items) / len(prepared)
         return self.add(what, timing, round(tokens), samples)
-
-    def prepared(self, count: int, images: int) -> list[StepBatch]:
-        """Batches made beforehand."""
-        source = self.items(count, images)
-        first = next(source)
-        collate = collator(self.model, self.folder, first, self.image_tokens)
-        made = [collate(items) for items in [first, *islice(source, 3)]]
-        return [batch.pin_memory() if self.gpu else batch for batch in made]
-
-    def loader(self, count: int) -> Any:
-        """Batches opened by worker processes, in page-locked memory."""
-        source = self.items(count, self.images(count))
-        some = list(islice(source, FED_STEPS + 4))
-        collate = collator(self.model, self.folder, some[0], self.image_tokens)
-        return torch.utils.data.DataLoader(
-            some,  # type: ignore[arg-type]
-            batch_size=None,
-            collate_fn=collate,
-            num_workers=WORKERS if self.gpu else 2,
-            pin_memory=self.gpu,
-        )
-
-    def items(self, count: int, images: int) -> Iterator[list[CaptionItem]]:
-        """Batches of items."""
-        return batches(self.shape, self.captions, images, count, self.vocabulary)
-
-    def images(self, count: int) -> int:
-        """Images of a pack: as asked for, or as many as fit."""
-        if self.args.images != "auto":
-            return int(self.args.images)
-        own = self.image_tokens + self.shape.after + count * self.shape.caption
-        room = (self.args.tokens_per_batch or self.shape.pack) - self.shape.before
-        return max(1, room // own)
 
     def add(self, what: str, timing: Timing, tokens: int, samples: float) -> dict[str, Any]:
         """A row from a step's time, tokens and samples."""
@@ -268,6 +249,7 @@ class TrainBench:
             "samples_per_s": samples / timing.seconds,
             "tflops": tflops,
             "ceiling_share": tflops / self.found("matrix product")["tflops"],
+            "sustained_share": tflops / self.found("matrix product, sustained")["tflops"],
             "peak_gib": timing.peak,
             "warm_up_s": timing.warm_up,
         }
@@ -277,18 +259,6 @@ class TrainBench:
     def found(self, start: str) -> dict[str, Any]:
         """The first row whose name starts so."""
         return next(row for row in self.rows if row["what"].startswith(start))
-
-    def hidden(self) -> int:
-        """Hidden size of the decoder."""
-        size: int = self.model.lm.config.hidden_size
-        return size
-
-    def pixels(self, count: int) -> Any:
-        """So many images of the folder, on the device."""
-        from PIL import Image
-
-        images = [Image.open(self.folder / f"{i}.jpg") for i in range(count)]
-        return self.model.preprocess(images).to(self.device)
 
     def new_model(self) -> CaptionModel:
         """The bundled model, or one of LLaVA-1.5's shape with random weights."""

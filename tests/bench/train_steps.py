@@ -66,6 +66,19 @@ def ceiling(device: torch.device, side: int, dtype: torch.dtype) -> float:
     return 2 * side**3 / timed(lambda: a @ b, device, 20, 5).seconds / 1e12
 
 
+def sustained(device: torch.device, side: int, dtype: torch.dtype, seconds: float) -> float:
+    """The same without a pause for so long: a card's clock falls as it warms."""
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    synchronise(device)
+    done, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        for _ in range(100 if device.type == "cuda" else 1):  # the device never runs dry while it is waited for
+            a @ b
+        done += 100 if device.type == "cuda" else 1
+        synchronise(device)
+    return 2 * side**3 * done / (time.perf_counter() - start) / 1e12
+
+
 @dataclass
 class Updater:
     """AdamW on the connector's float32 masters."""

@@ -18,7 +18,7 @@ def table(rows: Sequence[Mapping[str, Any]], ratios: Mapping[str, float]) -> str
 
 def _line(row: Mapping[str, Any]) -> str:
     if "seconds" not in row:
-        return f"| {row['what']} | | | | | {row['tflops']:.3g} | 100 % | |"
+        return f"| {row['what']} | | | | | {row['tflops']:.3g} | {row['ceiling_share']:.0%} | |"
     return (
         f"| {row['what']} | {row['tokens']} | {row['samples']:g} | {row['seconds'] * 1e3:.0f} "
         f"| {row['samples_per_s']:.1f} | {row['tflops']:.3g} | {row['ceiling_share']:.0%} | {row['peak_gib']:.1f} |"

@@ -1,4 +1,4 @@
-"""The engine on a GPU: FlexAttention, compiled and fused layers, in bfloat16, against the plain path in float32."""
+"""The engine on a GPU: FlashAttention and FlexAttention, compiled layers, in bfloat16, against plain float32."""
 
 from __future__ import annotations
 
@@ -10,12 +10,23 @@ import torch
 from torch import Tensor
 
 from common.models.base import CaptionModel, PackedSettings
+from common.models.packed_attention import dense_attention, dense_mask
+from common.models.packed_flash import FlashTables, flash_attention
 from common.models.packing import PackedImage, PackLayout, lay_out
 from common.models.sequence import PromptIds
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 LENGTH = 2048
-COMPILED = PackedSettings(compile=True, fuse=True, fast_connector=True)
+COMPILED = PackedSettings(compile=True, fast_connector=True)
+WAYS = {
+    "flash_compiled": COMPILED,
+    "flash": PackedSettings(),
+    "flash_computed_twice": PackedSettings(recompute=1),
+    "flash_selective": PackedSettings(compile=True, recompute=2, prune=False),
+    "flex_compiled": PackedSettings(compile=True, attention="flex"),
+    "flex": PackedSettings(attention="flex"),
+    "dense": PackedSettings(attention="dense"),
+}
 
 
 def make(dtype: torch.dtype) -> CaptionModel:
@@ -71,16 +82,30 @@ def error(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
 
 
-@pytest.mark.parametrize(
-    "how",
-    [
-        COMPILED,
-        PackedSettings(recompute=1),
-        PackedSettings(compile=True, recompute=2, prune=False),
-        PackedSettings(dense=True),
-    ],
-    ids=["compiled", "computed_twice", "selective", "dense"],
-)
+@pytest.mark.parametrize("heads", [(8, 8), (8, 2)], ids=["", "shared"])
+def test_flash_kernels_equal_the_mask(heads: tuple[int, int]) -> None:
+    """Outputs and gradients of both calls together, against the dense mask in float32."""
+    layout = lay_out(packs(6, 0), 64, LENGTH)
+    draw = torch.Generator().manual_seed(0)
+    shapes = [(1, LENGTH, count, 128) for count in (heads[0], heads[1], heads[1], heads[0])]
+    *inputs, gradient_out = (torch.randn(shape, generator=draw).bfloat16().cuda() for shape in shapes)
+    gradient_out[:, layout.tokens :] = 0  # nothing is asked of padding
+    on_device = layout.to(torch.device("cuda"))
+    tables = FlashTables(on_device.keys, on_device.places, on_device.ends, torch.tensor(layout.sizes))
+    mask = dense_mask(on_device.until, torch.arange(LENGTH, device="cuda"))
+    found = []
+    for dtype, attend, told in ((torch.float32, dense_attention, mask), (torch.bfloat16, flash_attention, tables)):
+        leaves = [x.to(dtype).requires_grad_() for x in inputs]
+        out = attend(*leaves, 0.09, told)  # type: ignore[operator]
+        gradients = torch.autograd.grad(out, leaves, gradient_out.to(dtype))
+        found.append([x[:, : layout.tokens].double() for x in (out.detach(), *gradients)])
+    assert len(layout.ids) == LENGTH > layout.tokens and layout.sizes[4] > 0  # there is a second call
+    for name, expected, one in zip(("output", "query", "key", "value"), *found, strict=True):
+        print(f"{name} off by {error(one, expected):.1e}")
+        assert error(one, expected) < 1e-2, name
+
+
+@pytest.mark.parametrize("how", WAYS.values(), ids=WAYS)
 def test_the_connectors_gradient_in_bfloat16(how: PackedSettings) -> None:
     reference, model = make(torch.float32), make(torch.bfloat16)
     model.set_packed(how)
@@ -99,7 +124,7 @@ def test_the_connectors_gradient_in_bfloat16(how: PackedSettings) -> None:
 
 def test_float32_on_the_gpu() -> None:
     model = make(torch.float32)
-    model.set_packed(PackedSettings(compile=True, fuse=True))
+    model.set_packed(PackedSettings(compile=True))
     images, seen = packs(4, 3), tower_output(model, 4, 3)
     losses = model.packed_losses(model.connect(seen), lay_out(images, 64, LENGTH).to(torch.device("cuda")))
     expected = plain(model, seen, images)
@@ -117,7 +142,7 @@ def test_adapters_in_compiled_layers() -> None:
     images, seen = packs(4, 5), tower_output(model, 4, 5)
     expected = plain(model, seen, images)
     wanted = gradient(model, expected)
-    model.set_packed(PackedSettings(compile=True, fuse=True))
+    model.set_packed(PackedSettings(compile=True))
     losses = model.packed_losses(model.connect(seen), lay_out(images, 64, LENGTH).to(torch.device("cuda")))
     torch.testing.assert_close(losses, expected, rtol=0.03, atol=0.03)
     assert error(gradient(model, losses), wanted) < 2e-2

@@ -80,6 +80,25 @@ def test_a_run_on_the_cpu(tmp_path: Path) -> None:
     engine = rows["engine, 3 captions an image"]
     assert engine["samples_per_s"] == pytest.approx(engine["samples"] / engine["seconds"])
     assert engine["ceiling_share"] == pytest.approx(engine["tflops"] / rows["matrix product"]["tflops"])
+    assert engine["sustained_share"] == pytest.approx(engine["tflops"] / rows["matrix product, sustained"]["tflops"])
+    assert record["ratios"]["sustained_share"] >= engine["sustained_share"]
+
+
+def test_where_flash_fails_the_rest_is_measured_with_flex(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.bench.train_bench import TrainBench
+
+    bench = TrainBench(TrainBenchArguments(device="cpu", stats=[]), tmp_path / "record.json")
+    tried = []
+
+    def measure(count: int) -> None:
+        tried.append((count, bench.settings.attention))
+        if bench.settings.attention == "flash":
+            raise RuntimeError("no kernel image")
+
+    monkeypatch.setattr(bench, "measure_engine", measure)
+    for count in (1, 5):
+        bench.measure_count(count)
+    assert tried == [(1, "flash"), (1, "flex"), (5, "flex")] and bench.failed == ["1 captions an image"]
 
 
 def test_full_size_needs_a_gpu(tmp_path: Path) -> None:

@@ -120,6 +120,17 @@ def test_the_operator_is_what_it_says(plain: PlainKernels) -> None:
     torch.library.opcheck(packed_flash._attention, (query, key, value, *tables_of(layout), 0.3), test_utils=tests)
 
 
+def test_torchs_kernels_take_what_they_are_given() -> None:
+    """Arguments and shapes of both calls, without data: the numbers are tested on a GPU."""
+    layout = lay_out(TWO, 2, 64)
+    query, key, value, gradient = (x.to("meta") for x in inputs_of(layout, 0, (4, 2), torch.bfloat16))
+    segments, kernels = segments_of(layout.to(torch.device("meta"))), packed_flash.FlashKernels()
+    out, scale, keys, values = joint_forward(query, key, value, segments, 0.3, kernels)
+    assert out.shape == query.shape and scale.shape == (4, 64) and scale.dtype == torch.float32
+    found = joint_backward(gradient, (query, keys, values), (out, scale), segments, 0.3, kernels)
+    assert [x.shape for x in found] == [query.shape, key.shape, value.shape]
+
+
 def test_packs_of_one_length_have_tables_of_one_shape() -> None:
     """So a compiled layer fits all of them."""
     shapes = set()

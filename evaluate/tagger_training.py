@@ -22,7 +22,7 @@ SCALE = 20  # weights are stored as whole twentieths
 _DROPPED = 3  # and left out if they are smaller than this many
 _SURE = 40  # times that a word must have had the same tag to be taken for granted
 _REACH = 5  # tokens before a word that matters whose tags are learnt with it
-_CARE = 3.0  # weight of a decision about a word that matters
+_CARE = 12.0  # weight of a decision about a word that matters
 _RATE, _BATCH = 5.0, 512
 Row = tuple[tuple[str, ...], str, float]  # features, tag, weight
 Model = tuple[dict[str, dict[str, int]], dict[str, str]]  # feature -> tag -> weight, word -> its only tag
@@ -57,7 +57,7 @@ def decisions(sentences: Iterable[Tagged], matter: frozenset[str], fixed: dict[s
                 found[tokens[i], tuple(padded[i : i + 5]), last, before, tags[i]] += 1
             before, last = last, tags[i]
     for (token, context, last, before, tag), count in found.items():
-        yield features(token, context, last, before), tag, count**0.25 * (_CARE if token in matter else 1.0)
+        yield features(token, context, last, before), tag, count**0.5 * (_CARE if token in matter else 1.0)
 
 
 def train(sentences: Sequence[Tagged], matter: frozenset[str], rounds: int, seed: int) -> Model:

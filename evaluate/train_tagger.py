@@ -38,8 +38,8 @@ class TaggerArguments:
     tagger_path: str | None = flag(None, "where the trained model goes (.tsv.gz)")
     check_paths: list[str] | None = flag(None, "caption files to compare with the teacher on")  # noqa: RUF009
     gold_objects_path: str | None = flag(None, "JSON file 'image id': [object names], for CHAIR of the check")
-    variants: int = flag(600_000, "short texts around the words that matter")
-    rounds: int = flag(12, "rounds over all decisions")
+    variants: int = flag(400_000, "short texts around the words that matter")
+    rounds: int = flag(14, "rounds over all decisions")
     seed: int = flag(0, "seed of variants and order")
 
 

@@ -32,7 +32,7 @@ def best_way(wanted: Way, device: torch.device, dtype: torch.dtype, head: int, h
     """
     if wanted == "flash" and not hides and runs_flash(device, dtype, head):
         return "flash"
-    return "flex" if wanted != "dense" and runs_flex(device, dtype) else "dense"
+    return "flex" if wanted != "dense" and runs_flex(device, dtype, head) else "dense"
 
 
 def runs_flash(device: torch.device, dtype: torch.dtype, head: int) -> bool:
@@ -41,9 +41,9 @@ def runs_flash(device: torch.device, dtype: torch.dtype, head: int) -> bool:
     return small and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
-def runs_flex(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether FlexAttention does."""
-    return device.type == "cuda" and dtype != torch.float64
+def runs_flex(device: torch.device, dtype: torch.dtype, head: int) -> bool:
+    """Whether FlexAttention does; its kernels take no heads below 16."""
+    return device.type == "cuda" and dtype != torch.float64 and head >= 16
 
 
 def hide(until: Tensor, ids: Tensor, hidden_ids: frozenset[int]) -> Tensor:

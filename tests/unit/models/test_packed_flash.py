@@ -149,6 +149,8 @@ def test_packs_of_one_length_have_tables_of_one_shape() -> None:
         ("flash", "cuda", torch.bfloat16, 20, False, "flex"),
         ("flash", "cuda", torch.float32, 128, False, "flex"),
         ("flash", "cuda", torch.float64, 128, False, "dense"),
+        ("flash", "cuda", torch.float32, 12, False, "dense"),
+        ("flex", "cuda", torch.bfloat16, 8, False, "dense"),
         ("flash", "cpu", torch.bfloat16, 128, False, "dense"),
         ("flex", "cuda", torch.bfloat16, 128, False, "flex"),
         ("dense", "cuda", torch.bfloat16, 128, False, "dense"),

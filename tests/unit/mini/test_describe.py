@@ -54,13 +54,18 @@ def test_references_never_name_an_absent_object(scenes: list[Described], parser:
 
 
 def test_long_captions_name_every_present_object(scenes: list[Described]) -> None:
-    """All but what CHAIR cannot see, which must then stand in the text as such."""
+    """What CHAIR does not see must stand in the text as such, and be rare but for words that it never counts.
+
+    NLTK's tagger, which CHAIR asks, is odd at times: to it "owls" is an adverb in "three colorful owls in a slope".
+    """
+    odd = 0
     for scene in scenes:
-        missing = scene.score.gold - scene.score.recalled
-        said = set(re.findall(r"\w+", scene.caption.lower()))
-        for name in missing:
-            forms = {plural for look in BY_NAME[name].looks for _, plural in look.names}
-            assert forms & UNCOUNTED & said, (name, scene.caption)
+        for name in scene.score.gold - scene.score.recalled:
+            forms = {form for look in BY_NAME[name].looks for pair in look.names for form in pair}
+            said = {form for form in forms if re.search(rf"\b{form}\b", scene.caption)}
+            assert said, (name, scene.caption)
+            odd += not said & UNCOUNTED
+    assert odd <= 0.01 * sum(len(scene.score.gold) for scene in scenes)
 
 
 def test_hallucinations_are_typical_of_the_scene(scenes: list[Described]) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from common.records import Caption
-from evaluate.metrics.chair import CaptionScore, score_caption
+from evaluate.metrics.chair import FORMULAS, CaptionScore, caption_units, score_caption
 from evaluate.metrics.chair_parser import ChairParser
+from evaluate.metrics.stats import point_scores
 
 HEADER = "| captions | number | identical word lists | CHAIR_S off by | CHAIR_I off by |\n|---|---|---|---|---|"
 
@@ -38,11 +39,8 @@ class Agreement:
 
 def _rates(scores: Sequence[CaptionScore]) -> tuple[float, float]:
     """CHAIR_S and CHAIR_I in percent."""
-    mentions = max(1, sum(len(s.mentions) for s in scores))
-    return (
-        100 * sum(bool(s.hallucinated) for s in scores) / len(scores),
-        100 * sum(len(s.hallucinated) for s in scores) / mentions,
-    )
+    points = point_scores(caption_units([""] * len(scores), scores), FORMULAS)
+    return 100 * points["chair_s"], 100 * points["chair_i"]
 
 
 def agreement(

@@ -66,6 +66,7 @@ class Pack:
 
     def to(self, device: torch.device) -> Pack:
         """The same on a device; does not wait for the copies from page-locked memory."""
+        # A model that does not run its tower apart has what its own processor made, which it moves itself.
         pixels = self.pixels.to(device, non_blocking=True) if isinstance(self.pixels, Tensor) else self.pixels
         return replace(self, pixels=pixels, layout=self.layout.to(device), spans=self.spans.to(device))
 

@@ -7,7 +7,6 @@ dtype. A file says which image it is of and what that image's file looked like; 
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,13 +66,9 @@ class FeatureFolder:
 
     def write(self, name: str, seen: Tensor) -> None:
         """Keep an output; the file appears whole. Raises OSError where the folder cannot be written."""
-        from safetensors.torch import save_file
+        from common.models.trained import write_safetensors
 
-        target = self.file(name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        save_file({SEEN: seen.cpu().contiguous()}, str(unfinished), metadata=self._origin(name))
-        unfinished.replace(target)
+        write_safetensors(self.file(name), [(SEEN, seen)], self._origin(name))
 
     def _origin(self, name: str) -> dict[str, str]:
         """What the file must say: the tower, the image, and the state of the image's file."""

@@ -30,11 +30,10 @@ class SpanLosses(nn.Module):
     def features(self, pack: Pack) -> Tensor:
         """Image embeddings [m, image tokens, d] of the distinct images."""
         model = self.caption_model
-        return model.connect(pack.pixels.to(model.device)) if pack.seen else model.image_features(pack.pixels)
+        return model.connect(pack.pixels) if pack.seen else model.image_features(pack.pixels)
 
     def token_losses(self, pack: Pack) -> Tensor:
-        """[rows, longest target] float32; the features of each distinct image are computed once."""
-        pack = pack.to(self.caption_model.device)
+        """[rows, longest target] float32, of a pack on the model's device; each distinct image is looked at once."""
         features, layout = self.features(pack), pack.layout
         if isinstance(layout, Rows):
             chosen = features[layout.image_of]
@@ -43,5 +42,5 @@ class SpanLosses(nn.Module):
 
     def forward(self, pack: Pack) -> PartLosses:
         """The parts of the loss, not yet weighted by kind."""
-        losses = self.token_losses(pack)
-        return part_losses(losses, pack.spans.to(losses.device), NEG, self.unlearn)
+        pack = pack.to(self.caption_model.device)
+        return part_losses(self.token_losses(pack), pack.spans, NEG, self.unlearn)

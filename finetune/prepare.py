@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from common.errors import DataError
@@ -30,19 +31,23 @@ class TrainingData:
     plan: PackPlan
     too_long: list[CaptionItem]
 
+    @cached_property
+    def tokens(self) -> dict[str, int]:
+        """Of an epoch; see :func:`token_counts`."""
+        return token_counts(self.corpus.train, self.plan)
+
     @property
     def counts(self) -> dict[str, int]:
         """Of everything that was read, left out and kept."""
         return {
             **self.corpus.counts,
             "longer_than_a_pack": len(self.too_long),
-            **token_counts(self.corpus.train, self.plan),
+            **self.tokens,
         }
 
     def lines(self) -> list[str]:
         """A report for the reader, before training."""
-        counts = token_counts(self.corpus.train, self.plan)
-        alone, shared = counts["tokens_one_by_one"], counts["tokens_shared"]
+        alone, shared = self.tokens["tokens_one_by_one"], self.tokens["tokens_shared"]
         how = "one pass an image" if self.plan.shares else "one pass a caption"
         lines = [
             *self.corpus.lines(),

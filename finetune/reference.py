@@ -27,8 +27,8 @@ def measure(module: SpanLosses, collator: Collator, items: Sequence[CaptionItem]
     groups = batches(wanted, AT_ONCE)
     for group in bar(groups, "reference losses", len(groups), unit="batch"):
         for pack in collator(group).packs:
-            losses = module.token_losses(pack)
-            means = span_means(*pack.spans.to(losses.device).gather(losses)).tolist()
+            there = pack.to(module.caption_model.device)
+            means = span_means(*there.spans.gather(module.token_losses(there))).tolist()
             for item in pack.items:
                 found[item.key], means = means[: len(item.spans)], means[len(item.spans) :]
     return found

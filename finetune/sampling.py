@@ -139,11 +139,11 @@ def shared_set(
 
 
 def by_image(captions: Iterable[CaptionItem]) -> tuple[tuple[CaptionItem, ...], ...]:
-    """Items of one image together, images in order of first appearance."""
+    """Items of one image together, over as few branches as hold them; images in order of first appearance."""
     groups: dict[str, list[CaptionItem]] = {}
-    for item in captions:
+    for item in merged(captions):
         groups.setdefault(item.image, []).append(item)
-    return tuple(tuple(merged(group)) for group in groups.values())
+    return tuple(map(tuple, groups.values()))
 
 
 def paper_set(captions: Sequence[CaptionItem], gold: Sequence[CaptionItem], sizes: Mapping[str, int]) -> TrainingSet:

@@ -13,8 +13,8 @@ from functools import cached_property
 from itertools import count
 
 from finetune.data import CaptionItem, Span, count_spans, map_spans
-from finetune.packs import PackPlan, Unit
-from finetune.sampling import Pool, by_image, gold_pool, permutation, pool_seed
+from finetune.packs import PackPlan, Unit, merged
+from finetune.sampling import Pool, gold_pool, permutation, pool_seed
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,6 @@ class TokenSet:
         whole = int(epochs)
         full = sum(len(self.packs(seed, epoch)) for epoch in range(whole))
         broken = (epochs - whole) * len(self.packs(seed, whole)) if epochs > whole else 0
-
         return full + math.ceil(broken)
 
     def drawn(self, number: int, seed: int) -> list[CaptionItem]:
@@ -100,8 +99,7 @@ def token_set(
     shares = {kind: 1 / number for kind, number in count_spans(captions).items()}
     weighed = map_spans(captions, lambda span: replace(span, weight=shares[span.kind]))
     pools = gold_pool(gold, gold_batch)
-    items = tuple(item for image in by_image(weighed) for item in image)
-    return TokenSet(items, pools, _with_room(plan, gold, gold_batch))
+    return TokenSet(tuple(merged(weighed)), pools, _with_room(plan, gold, gold_batch))
 
 
 def _with_room(plan: PackPlan, gold: Sequence[CaptionItem], gold_batch: int) -> PackPlan:

@@ -60,7 +60,7 @@ def quantise(model: CaptionModel, device: torch.device) -> None:
 
 
 def _quantised(bnb: Any, linear: nn.Linear, dtype: torch.dtype, device: torch.device) -> nn.Module:
-    # Scales stay in float32: 0.4 GiB of a 7B model against 0.1,.
+    # Scales stay in float32: 0.4 GiB of a 7B model against 0.1.
     kind: dict[str, Any] = {"quant_type": "nf4", "compress_statistics": False}
     new: nn.Linear = bnb.nn.Linear4bit(
         linear.in_features, linear.out_features, linear.bias is not None, compute_dtype=dtype, device="meta", **kind

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,13 +157,16 @@ def save_trained(model: CaptionModel, folder: Path, names: Sequence[str]) -> Non
     write_json(folder / CARD, json.loads(json.dumps(card)))
 
 
-def write_safetensors(path: Path, tensors: Iterable[tuple[str, Tensor]]) -> None:
-    """Write tensors to a temporary name beside `path`, then rename."""
+def write_safetensors(
+    path: Path, tensors: Iterable[tuple[str, Tensor]], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors to a temporary name beside `path`, then rename. `metadata`: default, that they are torch's."""
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    save_file({name: tensor.cpu().contiguous() for name, tensor in tensors}, str(temporary), metadata={"format": "pt"})
+    whole = {name: tensor.cpu().contiguous() for name, tensor in tensors}
+    save_file(whole, str(temporary), metadata=dict(metadata or {"format": "pt"}))
     mask = os.umask(0)
     os.umask(mask)
     temporary.chmod(0o666 & ~mask)  # the library makes it readable for its owner only

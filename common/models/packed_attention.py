@@ -1,6 +1,6 @@
 """Attention over a pack, from one number a token: the key at i is seen by queries at i .. until[i] - 1.
 
-Three equal ways: FlashAttention over whole segments (`packed_flash.py`), 16 bits on a GPU and nothing hidden; a
+Three equal ways: fused kernels over batches of rows (`packed_flash.py`), 16 bits on a GPU and nothing hidden; a
 FlexAttention block mask, which skips the blocks that no query looks at, on a GPU; a dense mask, anywhere. Masks are
 made on the device without reading anything back from it.
 Sizes: t positions of keys, q queries, h heads, c head size.
@@ -28,7 +28,7 @@ def best_way(wanted: Way, device: torch.device, dtype: torch.dtype, head: int, h
 
     Args:
         head: size of a head.
-        hides: whether single tokens are hidden, which whole segments cannot tell.
+        hides: whether single tokens are hidden, which rows cannot tell.
     """
     if wanted == "flash" and not hides and runs_flash(device, dtype, head):
         return "flash"

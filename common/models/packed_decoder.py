@@ -142,12 +142,12 @@ class PackedDecoder:
         return normed
 
     def views(self, embeds: Tensor, layout: PackLayout) -> tuple[View, View]:
-        """What all layers are told, and what the last is: with few queries segments are not whole, so it has a mask."""
+        """What all layers are told, and what the last is: with few queries rows are not whole, so it has a mask."""
         until = hide(layout.until, layout.ids, self.hidden_ids)
         make = block_mask if self._way(embeds, hides=True) == "flex" else dense_mask
         cos, sin = self.lm.model.rotary_emb(embeds[None], position_ids=layout.positions[None])
         if self._way(embeds, hides=not self.hidden_ids.isdisjoint(layout.words)) == "flash":
-            mask: Any = FlashTables(layout.keys, layout.places, layout.ends, torch.tensor(layout.sizes))
+            mask: Any = FlashTables(layout.source, layout.places, torch.tensor(layout.sizes))
         else:
             mask = make(until, torch.arange(layout.length, device=embeds.device))
         every = View((cos, sin), (cos, sin), mask, None)

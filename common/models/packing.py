@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.models.packed_segments import Tree, segment_tables
+from common.models.packed_rows import Tree, row_tables, static_size
 from common.models.sequence import PromptIds
 
 NO_WORD = -1  # in `PackLayout.ids`: an image token, or padding
@@ -55,7 +55,7 @@ class PackLayout:
         rows, longest: size of that table: branches, and their longest target.
         tokens: real ones.
         words: the ids that stand in it.
-        keys, places, ends, sizes: its attention as whole segments, see `packed_segments.Tables`.
+        source, places, sizes: its attention as batches of rows, see `packed_rows.Tables`.
     """
 
     ids: Tensor
@@ -71,9 +71,8 @@ class PackLayout:
     longest: int
     tokens: int
     words: frozenset[int]
-    keys: Tensor
+    source: Tensor
     places: Tensor
-    ends: Tensor
     sizes: tuple[int, ...]
 
     @property
@@ -206,7 +205,7 @@ class _Writer:
         queries = self.queries
         if length is not None and queries:
             queries = queries + queries[-1:] * (static_size(len(queries)) - len(queries))
-        tables = segment_tables(self.trees, tokens, length)
+        tables = row_tables(self.trees, tokens, length)
         return PackLayout(
             ids=torch.tensor(self.ids + [NO_WORD] * len(padding)),
             positions=torch.tensor(self.positions + [0] * len(padding)),
@@ -221,14 +220,7 @@ class _Writer:
             longest=longest,
             tokens=tokens,
             words=frozenset(self.ids) - {NO_WORD},
-            keys=tables.keys,
+            source=tables.source,
             places=tables.places,
-            ends=tables.ends,
             sizes=tables.sizes,
         )
-
-
-def static_size(count: int) -> int:
-    """The next multiple of 128, and of a quarter of the power of 2 below it: few sizes, as each is compiled apart."""
-    step = max(128, 1 << max(0, (count - 1).bit_length() - 3))
-    return -(-count // step) * step

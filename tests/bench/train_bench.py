@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import cycle
@@ -27,6 +27,7 @@ from common.storage import write_json
 from finetune.batches import StepBatch
 from tests.bench.train_batches import BenchData
 from tests.bench.train_items import SHAPES, CaptionShape, captions_of, write_images
+from tests.bench.train_kernels import kernel_table
 from tests.bench.train_steps import (
     EngineStep,
     Timing,
@@ -90,6 +91,7 @@ class TrainBench:
             for count in counts:
                 self.measure_count(count)
             if self.gpu and self.settings.attention == "flash":
+                self.part("without cuDNN", lambda: self.measure_without_cudnn(counts))
                 self.part("FlexAttention", self.measure_flex)
             self.part("fed from files", lambda: self.measure_feeding(counts[0]))
             self.part("mask", self.measure_mask)
@@ -160,9 +162,21 @@ class TrainBench:
         """One caption an image with the other attention, to compare."""
         self.engine_row("1 caption, FlexAttention", 1, replace(self.settings, attention="flex"))
 
+    def measure_without_cudnn(self, counts: Sequence[int]) -> None:
+        """The fewest and the most captions an image with FlashAttention's kernels in cuDNN's place."""
+        torch.backends.cuda.enable_cudnn_sdp(False)
+        try:
+            for count in sorted({min(counts), max(counts)}):
+                self.engine_row(f"{count} captions, FlashAttention 2", count, self.settings)
+        finally:
+            torch.backends.cuda.enable_cudnn_sdp(True)
+
     def measure_engine(self, count: int) -> None:
         """One pack."""
         row = self.engine_row(f"engine, {count} captions an image", count, self.settings)
+        if self.args.profile:
+            prepared = self.data.prepared(count, self.data.images(count))
+            row["kernels"] = kernel_table(EngineStep(self.model, cycle(prepared)))
         published = self.found("published shape, eager")
         self.ratios[f"captions_per_image_{count}"] = row["samples_per_s"] / published["samples_per_s"]
         self.ratios[f"ceiling_share_{count}"] = row["ceiling_share"]
@@ -182,7 +196,7 @@ class TrainBench:
 
     def measure_memory(self, what: str) -> None:
         """One image with one caption, all layers computed twice."""
-        settings = replace(self.settings, compile=False, recompute=1)
+        settings = replace(self.settings, recompute=1)
         row = self.engine_row(f"{what}, computed twice", 1, settings, images=1)
         self.ratios[f"{what}_gib"] = row["peak_gib"]
 

@@ -1,4 +1,4 @@
-"""The engine on a GPU: FlashAttention and FlexAttention, compiled layers, in bfloat16, against plain float32."""
+"""The engine on a GPU: fused kernels and FlexAttention, compiled layers, in bfloat16, against plain float32."""
 
 from __future__ import annotations
 
@@ -9,9 +9,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from common.models import packed_flash
 from common.models.base import CaptionModel, PackedSettings
 from common.models.packed_attention import dense_attention, dense_mask
-from common.models.packed_flash import FlashTables, flash_attention
+from common.models.packed_flash import (
+    BestKernels,
+    CudnnKernels,
+    FlashKernels,
+    FlashTables,
+    Kernels,
+    flash_attention,
+)
 from common.models.packing import PackedImage, PackLayout, lay_out
 from common.models.sequence import PromptIds
 
@@ -40,8 +48,8 @@ def make(dtype: torch.dtype) -> CaptionModel:
     return model
 
 
-def packs(count: int, seed: int) -> list[PackedImage]:
-    """So many images with one to four captions of 1 to 90 tokens, of few words, as texts are.
+def packs(count: int, seed: int, longest: int = 90) -> list[PackedImage]:
+    """So many images with one to four captions of 1 to `longest` tokens, of few words, as texts are.
 
     With words drawn from the whole vocabulary the gradients of tokens cancel, and what is left is mostly rounding:
     1.4 % in bfloat16 even for one row a caption.
@@ -52,8 +60,9 @@ def packs(count: int, seed: int) -> list[PackedImage]:
         return tuple(draw.randrange(3, 103) for _ in range(n))
 
     prompts = [PromptIds((1, *ids(34)), ids(10)), PromptIds((1, *ids(20)), ids(3))]
+    lengths = (1, 2, longest * 4 // 9, longest)
     return [
-        PackedImage(i, draw.choice(prompts), tuple(ids(draw.choice((1, 2, 40, 90))) for _ in range(draw.randint(1, 4))))
+        PackedImage(i, draw.choice(prompts), tuple(ids(draw.choice(lengths)) for _ in range(draw.randint(1, 4))))
         for i in range(count)
     ]
 
@@ -82,16 +91,30 @@ def error(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
 
 
-@pytest.mark.parametrize("heads", [(8, 8), (8, 2)], ids=["", "shared"])
-def test_flash_kernels_equal_the_mask(heads: tuple[int, int]) -> None:
-    """Outputs and gradients of both calls together, against the dense mask in float32."""
-    layout = lay_out(packs(6, 0), 64, LENGTH)
+@pytest.mark.parametrize(
+    ("kernels", "heads", "longest"),
+    [
+        (BestKernels(), (8, 8), 90),
+        (BestKernels(), (8, 8), 7),
+        (BestKernels(), (8, 2), 90),
+        (FlashKernels(), (8, 8), 90),
+        (CudnnKernels(), (8, 8), 90),
+    ],
+)
+def test_fused_kernels_equal_the_mask(
+    kernels: Kernels, heads: tuple[int, int], longest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outputs and gradients of all calls together, against the dense mask in float32."""
+    if isinstance(kernels, CudnnKernels) and torch.cuda.get_device_capability() < (9, 0):
+        pytest.skip("not used on this card")
+    monkeypatch.setattr(packed_flash, "KERNELS", kernels)
+    layout = lay_out(packs(6, 0, longest), 64, LENGTH)
     draw = torch.Generator().manual_seed(0)
     shapes = [(1, LENGTH, count, 128) for count in (heads[0], heads[1], heads[1], heads[0])]
     *inputs, gradient_out = (torch.randn(shape, generator=draw).bfloat16().cuda() for shape in shapes)
     gradient_out[:, layout.tokens :] = 0  # nothing is asked of padding
     on_device = layout.to(torch.device("cuda"))
-    tables = FlashTables(on_device.keys, on_device.places, on_device.ends, torch.tensor(layout.sizes))
+    tables = FlashTables(on_device.source, on_device.places, torch.tensor(layout.sizes))
     mask = dense_mask(on_device.until, torch.arange(LENGTH, device="cuda"))
     found = []
     for dtype, attend, told in ((torch.float32, dense_attention, mask), (torch.bfloat16, flash_attention, tables)):
@@ -99,7 +122,8 @@ def test_flash_kernels_equal_the_mask(heads: tuple[int, int]) -> None:
         out = attend(*leaves, 0.09, told)  # type: ignore[operator]
         gradients = torch.autograd.grad(out, leaves, gradient_out.to(dtype))
         found.append([x[:, : layout.tokens].double() for x in (out.detach(), *gradients)])
-    assert len(layout.ids) == LENGTH > layout.tokens and layout.sizes[4] > 0  # there is a second call
+    blocks = tables.rows().blocks
+    assert layout.tokens < LENGTH and len(blocks) == 2 and all(block.asking for block in blocks)
     for name, expected, one in zip(("output", "query", "key", "value"), *found, strict=True):
         print(f"{name} off by {error(one, expected):.1e}")
         assert error(one, expected) < 1e-2, name

@@ -1,7 +1,8 @@
-"""Attention over whole segments equals attention with the mask: outputs, gradients, through compiled layers as well."""
+"""Attention of batches of rows equals attention with the mask: outputs, gradients, also through compiled layers."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -13,75 +14,89 @@ from torch import Tensor
 from common.models import packed_flash
 from common.models.packed_attention import best_way, dense_attention, dense_mask, runs_flash
 from common.models.packed_flash import FlashTables, flash_attention, joint_backward, joint_forward
-from common.models.packed_segments import STEP, Segments, read_segments
+from common.models.packed_rows import BLOCKS, Block, Rows, read_rows, static_size
 from common.models.packing import PackedImage, PackLayout, lay_out, pack_length
 from common.models.sequence import PromptIds
 from tests.unit.models.packs import packed_images
-from tests.unit.models.plain_segments import PlainKernels
+from tests.unit.models.plain_rows import PlainKernels
 
 PROMPT = PromptIds((1, 20), (30,))
 TWO = [PackedImage(4, PROMPT, ((5, 6, 2), (8,), (7, 7, 2))), PackedImage(2, PROMPT, ((9, 2),))]
 
 
-def segments_of(layout: PackLayout) -> Segments:
-    return read_segments(layout.keys, layout.places, layout.ends, layout.sizes)
+def rows_of(layout: PackLayout) -> Rows:
+    return read_rows(layout.source, layout.places, layout.sizes)
 
 
 def tables_of(layout: PackLayout) -> FlashTables:
-    return FlashTables(layout.keys, layout.places, layout.ends, torch.tensor(layout.sizes))
+    return FlashTables(layout.source, layout.places, torch.tensor(layout.sizes))
 
 
 def inputs_of(layout: PackLayout, seed: int, heads: tuple[int, int], dtype: torch.dtype) -> list[Tensor]:
-    """Query, key, value, and a gradient of the output."""
+    """Query, key, value, and a gradient of the output, which is anything at padding."""
     draw = torch.Generator().manual_seed(seed)
     shapes = [(layout.length, count, 8) for count in (heads[0], heads[1], heads[1], heads[0])]
     return [torch.randn(shape, generator=draw, dtype=torch.float64).to(dtype) for shape in shapes]
 
 
 def masked(layout: PackLayout, inputs: list[Tensor]) -> list[Tensor]:
-    """Output and gradients with the dense mask."""
+    """Output, without that of padding, and gradients with the dense mask, if nothing is asked of padding."""
     query, key, value = (x.clone().requires_grad_() for x in inputs[:3])
     mask = dense_mask(layout.until, torch.arange(layout.length))
-    padding = mask[..., layout.tokens :, layout.tokens :]
-    padding.copy_(torch.ones_like(padding).tril())  # segments let padding see the padding before it
-    out = dense_attention(query[None], key[None], value[None], 0.3, mask)[0]
-    return [out.detach(), *torch.autograd.grad(out, (query, key, value), inputs[3])]
+    out = dense_attention(query[None], key[None], value[None], 0.3, mask)[0, : layout.tokens]
+    return [out.detach(), *torch.autograd.grad(out, (query, key, value), inputs[3][: layout.tokens])]
 
 
-def test_segments_written_out() -> None:
-    found = segments_of(lay_out(TWO, image_tokens=2))
-    #   positions: root 0 1 | image 2 3 4, caption 5 6 | caption 7 8 | image 9 10 11, caption 12
-    assert found.keys.tolist() == [0, 1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 9, 10, 11, 12]
-    assert found.own.tolist() == [0, 1, 4, 5, 6, 7, 8, 9, 10, 13, 14, 15, 16]
-    assert found.repeated.tolist() == [2, 3, 11, 12] and found.into.tolist() == [0, 1, 0, 1]
-    assert found.roots.tolist() == [0, 1]
-    assert found.first.query_ends.tolist() == [0, 2, 7, 9, 13] and found.first.key_ends.tolist() == [0, 2, 9, 11, 17]
-    assert found.asking.tolist() == [7, 8] and found.above.tolist() == [2, 3, 4, 5, 6]
-    assert found.second.query_ends.tolist() == [0, 2] and found.second.key_ends.tolist() == [0, 5]
-    assert found.first[2:] == (5, 7) and found.second[2:] == (2, 5)
+def test_rows_written_out() -> None:
+    found = rows_of(lay_out(TWO, image_tokens=2))
+    #   positions: root 0 1 | image 2 3 4, caption 5 6 | (a caption of one token, which is not fed) | caption 7 8
+    #              | image 9 10 11, caption 12
+    assert found.blocks == (Block(rows=2, width=32, above=5, asking=1, slots=1, slot=16),)
+    first, second, other = found.source[:32], found.source[32:64], found.source[64:]
+    assert first.tolist() == [*range(7), *[0] * 25] and second.tolist() == [0, 1, *range(9, 13), *[0] * 26]
+    assert other.tolist() == [7, 8, *[0] * 14]
+    assert found.own.tolist() == [*range(7), 64, 65, 34, 35, 36, 37]
+    assert found.void.tolist() == [*range(7, 32), 32, 33, *range(38, 64), *range(66, 80)]
+    assert found.repeated.tolist() == [32, 33] and found.into.tolist() == [0, 1] and found.roots.tolist() == [0, 1]
+
+
+def test_images_with_captions_beside_the_first_come_first() -> None:
+    found = rows_of(lay_out(TWO[::-1], image_tokens=2))
+    assert found.source[:7].tolist() == [0, 1, *range(6, 11)] and found.source[32:36].tolist() == [0, 1, 2, 3]
+
+
+def test_prompts_of_other_lengths_are_blocks_of_their_own() -> None:
+    layout = lay_out([*TWO, PackedImage(0, PromptIds((1, 20), (30, 31)), ((3, 3), (4, 4)))], 2, 64)
+    blocks = rows_of(layout).blocks
+    assert [(block.rows, block.above) for block in blocks] == [(2, 5), (1, 6)]
+    assert len(layout.sizes) == 6 + BLOCKS * len(Block._fields)
 
 
 @given(packed_images, st.integers(1, 3), st.integers(0, 5), st.sampled_from([(2, 2), (4, 2)]), st.integers(0, 9))
 @settings(max_examples=80, deadline=None)
-def test_segments_equal_the_mask(
+def test_rows_equal_the_mask(
     images: list[PackedImage], m: int, padding: int, heads: tuple[int, int], seed: int
 ) -> None:
+    """Whatever the places hold to which nothing is written."""
     layout = lay_out(images, m, pack_length(m, images) + padding)
-    inputs, segments, kernels = inputs_of(layout, seed, heads, torch.float64), segments_of(layout), PlainKernels()
-    out, scale, keys, values = joint_forward(*inputs[:3], segments, 0.3, kernels)
-    found = joint_backward(inputs[3], (inputs[0], keys, values), (out, scale), segments, 0.3, kernels)
-    for one, expected in zip((out, *found), masked(layout, inputs), strict=True):
+    given, rows, kernels = inputs_of(layout, seed, heads, torch.float64), rows_of(layout), PlainKernels()
+    out, scales, inputs = joint_forward(*given[:3], rows, len(layout.source), 0.3, kernels)
+    for places in inputs:
+        places[len(rows.source) :] = torch.nan
+    found = joint_backward(given[3], inputs, (out, scales), rows, 0.3, kernels)
+    for one, expected in zip((out[: layout.tokens], *found), masked(layout, given), strict=True):
         torch.testing.assert_close(one, expected, rtol=1e-9, atol=1e-10)
 
 
 @given(packed_images, st.integers(0, 9))
 @settings(max_examples=20, deadline=None)
-def test_one_caption_an_image_is_one_call(images: list[PackedImage], seed: int) -> None:
+def test_one_caption_an_image_is_one_call_a_block(images: list[PackedImage], seed: int) -> None:
     single = [PackedImage(image.feature, image.prompt, image.branches[:1]) for image in images]
     layout, kernels = lay_out(single, 2), PlainKernels()
-    inputs = inputs_of(layout, seed, (2, 2), torch.float32)
-    joint_forward(*inputs[:3], segments_of(layout), 0.3, kernels)
-    assert kernels.calls == [len({image.prompt.before for image in single}) + len(single)]
+    given = inputs_of(layout, seed, (2, 2), torch.float32)
+    joint_forward(*given[:3], rows_of(layout), len(layout.source), 0.3, kernels)
+    lengths = [len(image.prompt.before) + 2 + len(image.prompt.after) for image in single]
+    assert sorted(rows for rows, *_ in kernels.calls) == sorted(Counter(lengths).values())
 
 
 @pytest.fixture
@@ -106,7 +121,7 @@ def test_the_operator(compiled: bool, length: int | None, plain: PlainKernels) -
     run = torch.compile(attend, dynamic=False, fullgraph=True, backend="aot_eager") if compiled else attend
     out = run(*leaves, tables_of(layout))
     found = torch.autograd.grad(out, leaves, inputs[3][None])
-    for one, expected in zip((out, *found), masked(layout, inputs), strict=True):
+    for one, expected in zip((out[:, : layout.tokens], *found), masked(layout, inputs), strict=True):
         torch.testing.assert_close(one[0], expected, rtol=1e-5, atol=1e-5)
     assert plain.calls
 
@@ -120,14 +135,15 @@ def test_the_operator_is_what_it_says(plain: PlainKernels) -> None:
     torch.library.opcheck(packed_flash._attention, (query, key, value, *tables_of(layout), 0.3), test_utils=tests)
 
 
-def test_torchs_kernels_take_what_they_are_given() -> None:
-    """Arguments and shapes of both calls, without data: the numbers are tested on a GPU."""
+@pytest.mark.parametrize("kernels", [packed_flash.FlashKernels(), packed_flash.CudnnKernels()])
+def test_torchs_kernels_take_what_they_are_given(kernels: packed_flash.Kernels) -> None:
+    """Arguments and shapes of all calls, without data: the numbers are tested on a GPU."""
     layout = lay_out(TWO, 2, 64)
-    query, key, value, gradient = (x.to("meta") for x in inputs_of(layout, 0, (4, 2), torch.bfloat16))
-    segments, kernels = segments_of(layout.to(torch.device("meta"))), packed_flash.FlashKernels()
-    out, scale, keys, values = joint_forward(query, key, value, segments, 0.3, kernels)
-    assert out.shape == query.shape and scale.shape == (4, 64) and scale.dtype == torch.float32
-    found = joint_backward(gradient, (query, keys, values), (out, scale), segments, 0.3, kernels)
+    query, key, value, gradient = (x.to("meta") for x in inputs_of(layout, 0, (4, 4), torch.bfloat16))
+    rows = rows_of(layout.to(torch.device("meta")))
+    out, scales, inputs = joint_forward(query, key, value, rows, len(layout.source), 0.3, kernels)
+    assert out.shape == query.shape and scales.shape == (4 * len(layout.source),) and scales.dtype == torch.float32
+    found = joint_backward(gradient, inputs, (out, scales), rows, 0.3, kernels)
     assert [x.shape for x in found] == [query.shape, key.shape, value.shape]
 
 
@@ -136,9 +152,9 @@ def test_packs_of_one_length_have_tables_of_one_shape() -> None:
     shapes = set()
     for images in (TWO, TWO[:1], [*TWO, PackedImage(0, PROMPT, ((3,), (4, 2)))]):
         layout = lay_out(images, 8, 64)
-        shapes.add(tuple(len(x) for x in (layout.keys, layout.places, layout.ends, torch.tensor(layout.sizes))))
-    assert len({(keys, ends, sizes) for keys, _, ends, sizes in shapes}) == 1
-    assert all(keys % STEP == 0 and places % 64 == 0 for keys, places, *_ in shapes)
+        shapes.add((len(layout.source), len(layout.sizes)))
+        assert len(layout.source) == static_size(len(layout.source)) and len(layout.places) % 64 == 0
+    assert len(shapes) == 1
 
 
 @pytest.mark.parametrize(

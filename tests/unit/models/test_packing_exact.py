@@ -19,7 +19,7 @@ from common.models.packing import PackedImage, lay_out
 from common.models.sequence import PromptIds
 from tests.unit.models.conftest import FAMILIES, Tiny
 from tests.unit.models.packs import HIDDEN, assert_equal, pack_losses, packed_images, seen_by
-from tests.unit.models.plain_segments import PlainKernels
+from tests.unit.models.plain_rows import PlainKernels
 
 SETTINGS = st.builds(
     PackedSettings,
@@ -70,8 +70,8 @@ def test_random_packs_equal_their_rows(
 
 
 @pytest.fixture
-def segments(monkeypatch: pytest.MonkeyPatch) -> PlainKernels:
-    """Attention over whole segments on the CPU, in plain arithmetic."""
+def rows_kernels(monkeypatch: pytest.MonkeyPatch) -> PlainKernels:
+    """Attention over batches of rows on the CPU, in plain arithmetic."""
     kernels = PlainKernels()
     monkeypatch.setattr("common.models.packed_flash.KERNELS", kernels)
     monkeypatch.setattr("common.models.packed_attention.runs_flash", lambda *_: True)
@@ -79,7 +79,7 @@ def segments(monkeypatch: pytest.MonkeyPatch) -> PlainKernels:
 
 
 @pytest.mark.parametrize("name", ["llava", "owl"])
-def test_whole_segments_equal_rows(name: str, loaded: Loaded, segments: PlainKernels) -> None:
+def test_batches_of_rows_equal_rows(name: str, loaded: Loaded, rows_kernels: PlainKernels) -> None:
     """All ways to compute layers; a pack that hides a token has a mask instead."""
     model, seen = loaded(name)
     for hidden, length, how in itertools.product(
@@ -87,9 +87,9 @@ def test_whole_segments_equal_rows(name: str, loaded: Loaded, segments: PlainKer
     ):
         model.hidden_ids = frozenset(hidden)
         model.set_packed(how)
-        segments.calls.clear()
+        rows_kernels.calls.clear()
         assert_equal(model, seen, PACK, trained(model), length)
-        assert bool(segments.calls) == (40 not in hidden)
+        assert bool(rows_kernels.calls) == (40 not in hidden)
 
 
 @pytest.mark.parametrize("selection", ["connector+decoder", "connector+lm_head", "lora", "connector+lora"])
@@ -162,7 +162,7 @@ def test_without_gradients_the_losses_are_the_same(loaded: Loaded) -> None:
 
 
 @pytest.mark.parametrize("way", ["flash", "dense"])
-def test_compiled_layers_are_shared_and_exact(way: Any, loaded: Loaded, segments: PlainKernels) -> None:
+def test_compiled_layers_are_shared_and_exact(way: Any, loaded: Loaded, rows_kernels: PlainKernels) -> None:
     """Two versions whatever the number of layers: all but the last, and the last."""
     from torch._dynamo.testing import CompileCounter
 
@@ -176,4 +176,4 @@ def test_compiled_layers_are_shared_and_exact(way: Any, loaded: Loaded, segments
     few = [replace(image, branches=image.branches[:1]) for image in PACK]
     for pack in (PACK, PACK[::-1], few):  # other trees of the same length
         assert_equal(model, seen, pack, trained(model), length=128)
-    assert counter.frame_count == 2 and bool(segments.calls) == (way == "flash")
+    assert counter.frame_count == 2 and bool(rows_kernels.calls) == (way == "flash")

@@ -1,8 +1,8 @@
 """Attention over a pack, from one number a token: the key at i is seen by queries at i .. until[i] - 1.
 
-Three equal ways: fused kernels over batches of rows (`packed_flash.py`), 16 bits on a GPU and nothing hidden; a
-FlexAttention block mask, which skips the blocks that no query looks at, on a GPU; a dense mask, anywhere. Masks are
-made on the device without reading anything back from it.
+Three equal ways: fused kernels over a batch of rows (`packed_flash.py`), in 16 bits on a GPU, where images have one
+caption each and no token is hidden; a FlexAttention block mask, which skips the blocks that no query looks at, on a
+GPU; a dense mask, anywhere. Masks are made on the device without reading anything back from it.
 Sizes: t positions of keys, q queries, h heads, c head size.
 """
 
@@ -23,14 +23,14 @@ SHAPES = 64  # lengths, numbers of queries, with and without gradients
 Way = Literal["flash", "flex", "dense"]
 
 
-def best_way(wanted: Way, device: torch.device, dtype: torch.dtype, head: int, hides: bool) -> Way:
+def best_way(wanted: Way, device: torch.device, dtype: torch.dtype, head: int, masked: bool) -> Way:
     """The way that is asked for, or the next one that runs there, backward pass included.
 
     Args:
         head: size of a head.
-        hides: whether single tokens are hidden, which rows cannot tell.
+        masked: whether only a mask can tell what is seen.
     """
-    if wanted == "flash" and not hides and runs_flash(device, dtype, head):
+    if wanted == "flash" and not masked and runs_flash(device, dtype, head):
         return "flash"
     return "flex" if wanted != "dense" and runs_flex(device, dtype, head) else "dense"
 

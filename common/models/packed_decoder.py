@@ -144,9 +144,9 @@ class PackedDecoder:
     def views(self, embeds: Tensor, layout: PackLayout) -> tuple[View, View]:
         """What all layers are told, and what the last is: with few queries rows are not whole, so it has a mask."""
         until = hide(layout.until, layout.ids, self.hidden_ids)
-        make = block_mask if self._way(embeds, hides=True) == "flex" else dense_mask
+        make = block_mask if self._way(embeds, masked=True) == "flex" else dense_mask
         cos, sin = self.lm.model.rotary_emb(embeds[None], position_ids=layout.positions[None])
-        if self._way(embeds, hides=not self.hidden_ids.isdisjoint(layout.words)) == "flash":
+        if self._way(embeds, masked=not (layout.sizes and self.hidden_ids.isdisjoint(layout.words))) == "flash":
             mask: Any = FlashTables(layout.source, layout.places, torch.tensor(layout.sizes))
         else:
             mask = make(until, torch.arange(layout.length, device=embeds.device))
@@ -156,10 +156,10 @@ class PackedDecoder:
         asking = (cos[:, layout.queries], sin[:, layout.queries])
         return every, View(asking, (cos, sin), make(until, layout.queries), layout.queries)
 
-    def _way(self, embeds: Tensor, hides: bool) -> Way:
-        """How attention is computed; `hides`: whether single tokens are hidden."""
+    def _way(self, embeds: Tensor, masked: bool) -> Way:
+        """How attention is computed; `masked`: whether only a mask can tell what is seen."""
         head: int = self.lm.model.layers[0].self_attn.head_dim
-        return best_way(self.settings.attention, embeds.device, embeds.dtype, head, hides)
+        return best_way(self.settings.attention, embeds.device, embeds.dtype, head, masked)
 
     def _layer(self, place: int, layer: nn.Module, hidden: Tensor, view: View) -> Tensor:
         if not self._recomputes(place) or not torch.is_grad_enabled():

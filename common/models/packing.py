@@ -55,7 +55,7 @@ class PackLayout:
         rows, longest: size of that table: branches, and their longest target.
         tokens: real ones.
         words: the ids that stand in it.
-        source, places, sizes: its attention as batches of rows, see `packed_rows.Tables`.
+        source, places, sizes: its attention as that of a batch of rows, see `packed_rows.Tables`.
     """
 
     ids: Tensor

@@ -33,6 +33,7 @@ PACK = [
     PackedImage(0, PromptIds((1, 41), (50, 51)), ((3, 4, 2),)),
     PackedImage(1, PromptIds((1, 40), ()), ((8,),)),
 ]
+ONE_EACH = [replace(PACK[0], branches=((5, 6, 7, 2),)), *PACK[1:]]
 
 Loaded = Callable[..., tuple[Any, torch.Tensor]]
 
@@ -71,25 +72,29 @@ def test_random_packs_equal_their_rows(
 
 @pytest.fixture
 def rows_kernels(monkeypatch: pytest.MonkeyPatch) -> PlainKernels:
-    """Attention over batches of rows on the CPU, in plain arithmetic."""
+    """Attention of a batch of rows on the CPU, in plain arithmetic, however much of it is padding."""
     kernels = PlainKernels()
     monkeypatch.setattr("common.models.packed_flash.KERNELS", kernels)
     monkeypatch.setattr("common.models.packed_attention.runs_flash", lambda *_: True)
+    monkeypatch.setattr("common.models.packed_rows.MOST_PADDING", 1.0)
     return kernels
 
 
 @pytest.mark.parametrize("name", ["llava", "owl"])
-def test_batches_of_rows_equal_rows(name: str, loaded: Loaded, rows_kernels: PlainKernels) -> None:
-    """All ways to compute layers; a pack that hides a token has a mask instead."""
+def test_a_batch_of_rows_equals_rows(name: str, loaded: Loaded, rows_kernels: PlainKernels) -> None:
+    """All ways to compute layers; a pack with several captions of an image, or that hides a token, has a mask."""
     model, seen = loaded(name)
-    for hidden, length, how in itertools.product(
-        ((), (999,), (40,)), (None, 256), (PackedSettings(), PackedSettings(recompute=1), PackedSettings(prune=False))
+    for pack, hidden, length, how in itertools.product(
+        (PACK, ONE_EACH),
+        ((), (999,), (40,)),
+        (None, 256),
+        (PackedSettings(), PackedSettings(recompute=1), PackedSettings(prune=False)),
     ):
         model.hidden_ids = frozenset(hidden)
         model.set_packed(how)
         rows_kernels.calls.clear()
-        assert_equal(model, seen, PACK, trained(model), length)
-        assert bool(rows_kernels.calls) == (40 not in hidden)
+        assert_equal(model, seen, pack, trained(model), length)
+        assert bool(rows_kernels.calls) == (pack is ONE_EACH and 40 not in hidden)
 
 
 @pytest.mark.parametrize("selection", ["connector+decoder", "connector+lm_head", "lora", "connector+lora"])
@@ -173,7 +178,7 @@ def test_compiled_layers_are_shared_and_exact(way: Any, loaded: Loaded, rows_ker
     model.set_packed(PackedSettings(attention=way))
     counter = CompileCounter()
     model.packed_decoder().run_layer = torch.compile(layer_forward, dynamic=False, backend=counter, fullgraph=True)
-    few = [replace(image, branches=image.branches[:1]) for image in PACK]
-    for pack in (PACK, PACK[::-1], few):  # other trees of the same length
+    several = (PACK, PACK[::-1], ONE_EACH) if way == "dense" else (ONE_EACH, ONE_EACH[::-1], ONE_EACH[:2])
+    for pack in several:  # other trees of the same length
         assert_equal(model, seen, pack, trained(model), length=128)
     assert counter.frame_count == 2 and bool(rows_kernels.calls) == (way == "flash")

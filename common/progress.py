@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -12,8 +13,16 @@ Item = TypeVar("Item")
 
 
 def announce(text: str) -> None:
-    """Say on standard error what is about to happen, so that results on standard output stay clean."""
-    print(text, file=sys.stderr, flush=True)
+    """Say on standard error what is about to happen, so that results on standard output stay clean.
+
+    Of several processes that were launched together the first speaks for all.
+    """
+    if _is_first():
+        print(text, file=sys.stderr, flush=True)
+
+
+def _is_first() -> bool:
+    return os.environ.get("RANK", "0") == "0"  # as torchrun and accelerate number them
 
 
 def bar(items: Iterable[Item], what: str, total: int, done: int = 0, unit: str = "it") -> Iterator[Item]:
@@ -27,6 +36,7 @@ def bar(items: Iterable[Item], what: str, total: int, done: int = 0, unit: str =
         dynamic_ncols=True,
         leave=True,
         mininterval=1.0,
+        disable=not _is_first(),
     )
 
 

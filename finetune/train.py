@@ -208,7 +208,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     inputs = read_inputs(model, data, GOLD in weights.active())
     mini = is_mini_model(model)
     from finetune.build import Job
+    from finetune.engine import refuse_sharding
 
+    refuse_sharding()
     job = Job(
         loss=loss,
         optimizer=optimizer,

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import ProgressCallback, Trainer, TrainingArguments
 
-from common.errors import ArgumentError, UserError
+from common.errors import UserError
 from common.progress import batches
 from finetune.batches import AsMapping, Collator, Pack, StepBatch
 from finetune.data import CaptionItem
@@ -75,8 +75,7 @@ class SpanTrainer(Trainer):
             model=module, args=settings, data_collator=collator, train_dataset=steps, eval_dataset=self.valid
         )
         self.packed = PackedStep(module, collator, self.accelerator.backward)
-        # Shards have no fused optimizer that could leave out an update, and a CPU queues nothing.
-        self.guard = FiniteGuard(self.args.device, 0 if self.sharded or self.args.device.type == "cpu" else 1)
+        self.guard = FiniteGuard(self.args.device, 0 if self.args.device.type == "cpu" else 1)  # a CPU queues nothing
         self.remove_callback(ProgressCallback)
         self.add_callback(LogLines)
 
@@ -115,29 +114,13 @@ class SpanTrainer(Trainer):
         batch: StepBatch = inputs["batch"]
         model.train()
         self.keys += [item.key for item in batch.items]
-        if self.sharded:
-            self._require_one_pack(batch)
+        with self.accelerator.no_sync(model):
             result = self.packed.add(batch, lambda pack: self._pack_loss(model, pack))
-        else:
-            with self.accelerator.no_sync(model):
-                result = self.packed.add(batch, lambda pack: self._pack_loss(model, pack))
         self.guard.note(result.loss)
         self.seen.append(result)
         if self.accelerator.sync_gradients:
             self._end_step()
         return result.loss
-
-    @property
-    def sharded(self) -> bool:
-        """Whether the weights are spread over processes, so that every pass is a joint one."""
-        return bool(self.is_fsdp_enabled or self.is_deepspeed_enabled)
-
-    def _require_one_pack(self, batch: StepBatch) -> None:
-        if len(batch.packs) > 1:
-            raise ArgumentError(
-                f"a step has {len(batch.packs)} packs; with FSDP or DeepSpeed give "
-                "--tokens_per_batch without --train_bs"
-            )
 
     def _pack_loss(self, model: torch.nn.Module, pack: Pack) -> tuple[Tensor, PartLosses]:
         loss, parts = self.compute_loss(model, {"batch": pack}, return_outputs=True)
@@ -157,7 +140,7 @@ class SpanTrainer(Trainer):
 
     def _end_step(self) -> None:
         """Before the update: average over the processes, and see to it that no bad gradient is applied."""
-        self.packed.average(1 if self.sharded else self.args.world_size)
+        self.packed.average(self.args.world_size)
         keys, self.keys = tuple(self.keys), []
         now = self.state.global_step
         self._stop_if(self.guard.protect(self.optimizer, now, self.state.epoch or 0.0, keys, self.lr_scheduler))
@@ -224,11 +207,9 @@ class SpanTrainer(Trainer):
         """Only what is trained."""
         self.module.caption_model.save_trained(Path(output_dir or self.folder.path), self.names)
 
-    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:  # noqa: ARG002
         self._stop_if(self.guard.failed())
-        if self.is_deepspeed_enabled or self.is_fsdp_enabled:
-            super()._save_checkpoint(model, trial)
-        elif self.args.should_save:
+        if self.args.should_save:
             self.folder.add_checkpoint(self.state.global_step, self._write_checkpoint)
 
     def _write_checkpoint(self, folder: Path) -> None:
@@ -236,16 +217,11 @@ class SpanTrainer(Trainer):
         save_state(folder, self.optimizer, self.lr_scheduler)
         self.state.save_to_json(str(folder / "trainer_state.json"))
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        if self.is_deepspeed_enabled or self.is_fsdp_enabled:
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-        else:
-            self.module.caption_model.load_trained(Path(resume_from_checkpoint))
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ARG002
+        self.module.caption_model.load_trained(Path(resume_from_checkpoint))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if self.is_deepspeed_enabled or self.is_fsdp_enabled or checkpoint is None:
-            super()._load_optimizer_and_scheduler(checkpoint)
-        else:
+        if checkpoint is not None:
             load_state(Path(checkpoint), self.optimizer, self.lr_scheduler)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:

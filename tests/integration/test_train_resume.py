@@ -146,6 +146,16 @@ def test_two_processes_make_the_steps_of_one(tmp_path: Path, launch: list[str], 
         assert [e[name] for e in two] == pytest.approx([e[name] for e in one], rel=1e-5)
 
 
+@pytest.mark.parametrize("variable", ["ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"])
+def test_sharded_weights_are_refused(
+    variable: str, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "true")
+    with pytest.raises(ArgumentError, match="--multi_gpu"):
+        main(world.train_flags(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 def test_two_processes_with_a_pack_each_accumulate_two_packs(world: World, tmp_path: Path) -> None:
     """Token steps: the order of the packs is that of one process."""

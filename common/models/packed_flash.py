@@ -98,7 +98,7 @@ def rows_forward(
         held: length of what is made over places, at least as many as there are.
     """
     inputs = spread(query, rows, held), spread(key, rows, held), spread(value, rows, held)
-    out, scale = kernels.forward(*_batch(inputs, rows), scaling)
+    out, scale = kernels.forward(*_by_row(inputs, rows), scaling)
     scales = scale.new_empty(held * query.shape[1])
     scales[: scale.numel()] = scale.flatten()
     return out.flatten(0, 1).index_select(0, rows.own), scales, inputs
@@ -111,9 +111,8 @@ def spread(x: Tensor, rows: Rows, held: int) -> Tensor:
     return places
 
 
-def _batch(inputs: Three, rows: Rows) -> Three:
-    """Places [held, ...] -> rows [b, n, ...]."""
-    query, key, value = (x[: len(rows.source)].unflatten(0, (rows.number, -1)) for x in inputs)
+def _by_row(inputs: Three, rows: Rows) -> Three:
+    query, key, value = (rows.split(x) for x in inputs)
     return query, key, value
 
 
@@ -123,9 +122,9 @@ def rows_backward(
     """Gradients of query, key and value [t, ...]. `inputs`: by places; `outputs`: output, log-sum-exps."""
     out, scales = outputs
     asked = gradient.index_select(0, rows.source).index_fill_(0, rows.void, 0)
-    batch = _batch((asked, out.index_select(0, rows.source), asked), rows)
+    spread_out = out.index_select(0, rows.source)
     scale = scales[: len(rows.source) * out.shape[1]].view(rows.number, out.shape[1], -1)
-    found = kernels.backward(batch[0], _batch(inputs, rows), (batch[1], scale), scaling)
+    found = kernels.backward(rows.split(asked), _by_row(inputs, rows), (rows.split(spread_out), scale), scaling)
     query, key, value = (x.flatten(0, 1) for x in found)
     return query.index_select(0, rows.own), _folded(key, rows), _folded(value, rows)
 

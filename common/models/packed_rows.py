@@ -58,6 +58,10 @@ class Rows(NamedTuple):
     roots: Tensor
     number: int
 
+    def split(self, x: Tensor) -> Tensor:
+        """Places [f or more, ...] -> rows [b, n, ...]."""
+        return x[: len(self.source)].unflatten(0, (self.number, -1))
+
 
 @dataclass(frozen=True)
 class Tables:

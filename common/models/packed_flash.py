@@ -70,23 +70,22 @@ class CudnnKernels:
         return query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
 
 
-class BestKernels:
-    """For each call cuDNN's where they pay and torch allows them (`torch.backends.cuda.enable_cudnn_sdp`)."""
+def runs_cudnn(device: torch.device, heads: tuple[int, int], size: int, width: int) -> bool:
+    """Whether cuDNN's kernels pay, and torch allows them (`torch.backends.cuda.enable_cudnn_sdp`).
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
-        """See :class:`Kernels`."""
-        return _best(query, key).forward(query, key, value, scaling)
+    Args:
+        heads: of queries, and of keys; size: of a head; width: of a row.
+    """
+    fits = heads[0] == heads[1] and size <= 128 and width >= 64
+    if not (fits and torch.backends.cudnn.is_available() and torch.backends.cuda.cudnn_sdp_enabled()):
+        return False
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0)
 
-    def backward(self, gradient: Tensor, inputs: Three, outputs: tuple[Tensor, Tensor], scaling: float) -> Three:
-        """See :class:`Kernels`."""
-        return _best(inputs[0], inputs[1]).backward(gradient, inputs, outputs, scaling)
 
-
-def _best(query: Tensor, key: Tensor) -> Kernels:
-    fits = query.shape[2:] == key.shape[2:] and query.shape[3] <= 128 and query.shape[1] >= 64
-    if not (fits and query.is_cuda and torch.backends.cudnn.is_available() and torch.backends.cuda.cudnn_sdp_enabled()):
-        return FlashKernels()
-    return CudnnKernels() if torch.cuda.get_device_capability(query.device) >= (9, 0) else FlashKernels()
+def best_kernels(query: Tensor, key: Tensor, rows: Rows) -> Kernels:
+    """For queries [..., h, c] and keys [..., key heads, c] of these rows."""
+    heads = (query.shape[-2], key.shape[-2])
+    return CudnnKernels() if runs_cudnn(query.device, heads, query.shape[-1], rows.width) else FlashKernels()
 
 
 def rows_forward(
@@ -140,9 +139,6 @@ def _folded(gradient: Tensor, rows: Rows) -> Tensor:
     return own
 
 
-KERNELS: Kernels = BestKernels()
-
-
 class FlashTables(NamedTuple):
     """What layers are told of a pack's rows, on their device; `sizes`, int64, on the CPU: no one waits to read it.
 
@@ -154,7 +150,7 @@ class FlashTables(NamedTuple):
     sizes: Tensor
 
     def rows(self) -> Rows:
-        """The calls."""
+        """The batch."""
         return read_rows(self.source, self.places, self.sizes.tolist())
 
 
@@ -170,7 +166,7 @@ def _attention(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """One node of a compiled layer's graph; see :func:`rows_forward`."""
     rows = FlashTables(source, places, sizes).rows()
-    out, scales, inputs = rows_forward(query, key, value, rows, len(source), scaling, KERNELS)
+    out, scales, inputs = rows_forward(query, key, value, rows, len(source), scaling, best_kernels(query, key, rows))
     return out, scales, *inputs
 
 
@@ -189,7 +185,8 @@ def _attention_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """See :func:`rows_backward`."""
     rows = FlashTables(source, places, sizes).rows()
-    return rows_backward(gradient, (query, key, value), (out, scales), rows, scaling, KERNELS)
+    kernels = best_kernels(query, key, rows)
+    return rows_backward(gradient, (query, key, value), (out, scales), rows, scaling, kernels)
 
 
 @_attention.register_fake

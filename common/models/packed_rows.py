@@ -58,6 +58,11 @@ class Rows(NamedTuple):
     roots: Tensor
     number: int
 
+    @property
+    def width(self) -> int:
+        """Length of a row."""
+        return len(self.source) // self.number
+
     def split(self, x: Tensor) -> Tensor:
         """Places [f or more, ...] -> rows [b, n, ...]."""
         return x[: len(self.source)].unflatten(0, (self.number, -1))
@@ -115,14 +120,13 @@ class _Builder:
         return Tables(torch.tensor(source), torch.tensor(places), sizes)
 
 
-def rounded(count: int, step: int) -> int:
-    """The next multiple."""
+def _rounded(count: int, step: int) -> int:
     return -(-count // step) * step
 
 
 def static_size(count: int) -> int:
     """The next multiple of 128, and of a quarter of the power of 2 below it: few sizes, as each is compiled apart."""
-    return rounded(count, max(128, 1 << max(0, (count - 1).bit_length() - 3)))
+    return _rounded(count, max(128, 1 << max(0, (count - 1).bit_length() - 3)))
 
 
 def row_tables(trees: Sequence[Tree], tokens: int, length: int | None) -> Tables:
@@ -134,7 +138,7 @@ def row_tables(trees: Sequence[Tree], tokens: int, length: int | None) -> Tables
         length: positions to which all packs are padded.
     """
     lengths = [len(tree.row) for tree in trees]
-    width = rounded(max(lengths) + 1, STEP)  # one place at least is padding
+    width = _rounded(max(lengths) + 1, STEP)  # one place at least is padding
     if any(len(tree.fed) > 1 for tree in trees) or sum(lengths) < (1 - MOST_PADDING) * width * len(trees):
         return Tables(torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.long), ())
     builder = _Builder(width)

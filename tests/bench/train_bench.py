@@ -172,10 +172,8 @@ class TrainBench:
 
     def measure_engine(self, count: int) -> None:
         """One pack."""
-        row = self.engine_row(f"engine, {count} captions an image", count, self.settings)
-        if self.args.profile:
-            prepared = self.data.prepared(count, self.data.images(count))
-            row["kernels"] = kernel_table(EngineStep(self.model, cycle(prepared)))
+        what = f"engine, {count} captions an image"
+        row = self.engine_row(what, count, self.settings, profile=self.args.profile)
         published = self.found("published shape, eager")
         self.ratios[f"captions_per_image_{count}"] = row["samples_per_s"] / published["samples_per_s"]
         self.ratios[f"ceiling_share_{count}"] = row["ceiling_share"]
@@ -242,14 +240,20 @@ class TrainBench:
 
     # What they share
 
-    def engine_row(self, what: str, count: int, settings: PackedSettings, images: int | None = None) -> dict[str, Any]:
-        """Measure the engine and add its row."""
+    def engine_row(
+        self, what: str, count: int, settings: PackedSettings, images: int | None = None, profile: bool = False
+    ) -> dict[str, Any]:
+        """Measure the engine and add its row, with the kernels of a step where `profile` says so."""
         self.model.set_packed(settings)
         prepared = self.data.prepared(count, images or self.data.images(count))
-        timing = timed(EngineStep(self.model, cycle(prepared)), self.device, self.args.steps)
+        step = EngineStep(self.model, cycle(prepared))
+        timing = timed(step, self.device, self.args.steps)
         tokens = sum(pack.tokens for batch in prepared for pack in batch.packs) / len(prepared)
         samples = sum(len(item.spans) for batch in prepared for item in batch.items) / len(prepared)
-        return self.add(what, timing, round(tokens), samples)
+        row = self.add(what, timing, round(tokens), samples)
+        if profile:
+            row["kernels"] = kernel_table(step)
+        return row
 
     def add(self, what: str, timing: Timing, tokens: int, samples: float) -> dict[str, Any]:
         """A row from a step's time, tokens and samples."""

@@ -13,7 +13,6 @@ from common.models import packed_flash, packed_rows
 from common.models.base import CaptionModel, PackedSettings
 from common.models.packed_attention import dense_attention, dense_mask
 from common.models.packed_flash import (
-    BestKernels,
     CudnnKernels,
     FlashKernels,
     FlashTables,
@@ -99,15 +98,16 @@ def error(found: Tensor, expected: Tensor) -> float:
 
 @pytest.mark.parametrize(
     ("kernels", "heads"),
-    [(BestKernels(), (8, 8)), (BestKernels(), (8, 2)), (FlashKernels(), (8, 8)), (CudnnKernels(), (8, 8))],
+    [(None, (8, 8)), (None, (8, 2)), (FlashKernels(), (8, 8)), (CudnnKernels(), (8, 8))],
 )
 def test_fused_kernels_equal_the_mask(
-    kernels: Kernels, heads: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    kernels: Kernels | None, heads: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Outputs and gradients against the dense mask in float32."""
+    """Outputs and gradients against the dense mask in float32; by the kernels that are chosen, and by each kind."""
     if isinstance(kernels, CudnnKernels) and torch.cuda.get_device_capability() < (9, 0):
         pytest.skip("not used on this card")
-    monkeypatch.setattr(packed_flash, "KERNELS", kernels)
+    if kernels is not None:
+        monkeypatch.setattr(packed_flash, "best_kernels", lambda *_: kernels)
     layout = lay_out(packs(6, 0, captions=1), 64, LENGTH)
     draw = torch.Generator().manual_seed(0)
     shapes = [(1, LENGTH, count, 128) for count in (heads[0], heads[1], heads[1], heads[0])]

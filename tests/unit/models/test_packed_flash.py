@@ -38,7 +38,7 @@ def inputs_of(layout: PackLayout, seed: int, heads: tuple[int, int], dtype: torc
     return [torch.randn(shape, generator=draw, dtype=torch.float64).to(dtype) for shape in shapes]
 
 
-def masked(layout: PackLayout, inputs: list[Tensor]) -> list[Tensor]:
+def by_mask(layout: PackLayout, inputs: list[Tensor]) -> list[Tensor]:
     """Output, without that of padding, and gradients with the dense mask, if nothing is asked of padding."""
     query, key, value = (x.clone().requires_grad_() for x in inputs[:3])
     mask = dense_mask(layout.until, torch.arange(layout.length))
@@ -86,7 +86,7 @@ def test_rows_equal_the_mask(
     for places in inputs:
         places[len(rows.source) :] = torch.nan
     found = rows_backward(given[3], inputs, (out, scales), rows, 0.3, PlainKernels())
-    for one, expected in zip((out[: layout.tokens], *found), masked(layout, given), strict=True):
+    for one, expected in zip((out[: layout.tokens], *found), by_mask(layout, given), strict=True):
         torch.testing.assert_close(one, expected, rtol=1e-9, atol=1e-10)
 
 
@@ -94,7 +94,7 @@ def test_rows_equal_the_mask(
 def plain(monkeypatch: pytest.MonkeyPatch) -> PlainKernels:
     """The operator on the CPU, over plain arithmetic."""
     kernels = PlainKernels()
-    monkeypatch.setattr(packed_flash, "KERNELS", kernels)
+    monkeypatch.setattr(packed_flash, "best_kernels", lambda *_: kernels)
     return kernels
 
 
@@ -112,7 +112,7 @@ def test_the_operator(compiled: bool, length: int | None, plain: PlainKernels) -
     run = torch.compile(attend, dynamic=False, fullgraph=True, backend="aot_eager") if compiled else attend
     out = run(*leaves, tables_of(layout))
     found = torch.autograd.grad(out, leaves, inputs[3][None])
-    for one, expected in zip((out[:, : layout.tokens], *found), masked(layout, inputs), strict=True):
+    for one, expected in zip((out[:, : layout.tokens], *found), by_mask(layout, inputs), strict=True):
         torch.testing.assert_close(one[0], expected, rtol=1e-5, atol=1e-5)
     assert plain.calls
 
@@ -149,7 +149,7 @@ def test_packs_of_one_length_have_tables_of_one_shape() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "device", "dtype", "head", "hides", "expected"),
+    ("wanted", "device", "dtype", "head", "masked", "expected"),
     [
         ("flash", "cuda", torch.bfloat16, 128, False, "flash"),
         ("flash", "cuda", torch.bfloat16, 128, True, "flex"),
@@ -164,12 +164,46 @@ def test_packs_of_one_length_have_tables_of_one_shape() -> None:
     ],
 )
 def test_the_way_that_is_taken(
-    wanted: Any, device: str, dtype: torch.dtype, head: int, hides: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+    wanted: Any,
+    device: str,
+    dtype: torch.dtype,
+    head: int,
+    masked: bool,
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (9, 0))
-    assert best_way(wanted, torch.device(device), dtype, head, hides) == expected
+    assert best_way(wanted, torch.device(device), dtype, head, masked) == expected
 
 
 def test_old_cards_have_no_flash(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (7, 5))
     assert not runs_flash(torch.device("cuda"), torch.float16, 64)
+
+
+@pytest.mark.parametrize(
+    ("device", "heads", "size", "width", "capability", "allowed", "expected"),
+    [
+        ("cuda", (32, 32), 128, 704, (9, 0), True, True),
+        ("cuda", (32, 32), 128, 704, (8, 0), True, False),
+        ("cuda", (32, 8), 128, 704, (9, 0), True, False),
+        ("cuda", (32, 32), 256, 704, (9, 0), True, False),
+        ("cuda", (32, 32), 128, 32, (9, 0), True, False),
+        ("cuda", (32, 32), 128, 704, (9, 0), False, False),
+        ("cpu", (32, 32), 128, 704, (9, 0), True, False),
+    ],
+)
+def test_where_cudnn_is_taken(
+    device: str,
+    heads: tuple[int, int],
+    size: int,
+    width: int,
+    capability: tuple[int, int],
+    allowed: bool,
+    expected: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.cuda, "cudnn_sdp_enabled", lambda: allowed)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
+    assert packed_flash.runs_cudnn(torch.device(device), heads, size, width) == expected

@@ -74,7 +74,7 @@ def test_random_packs_equal_their_rows(
 def rows_kernels(monkeypatch: pytest.MonkeyPatch) -> PlainKernels:
     """Attention of a batch of rows on the CPU, in plain arithmetic, however much of it is padding."""
     kernels = PlainKernels()
-    monkeypatch.setattr("common.models.packed_flash.KERNELS", kernels)
+    monkeypatch.setattr("common.models.packed_flash.best_kernels", lambda *_: kernels)
     monkeypatch.setattr("common.models.packed_attention.runs_flash", lambda *_: True)
     monkeypatch.setattr("common.models.packed_rows.MOST_PADDING", 1.0)
     return kernels

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,21 +28,6 @@ CPU_TOKENS = 512  # a pack on the CPU where nothing is asked for: the fastest wi
 GPU_TOKENS = 8192  # a pack on a GPU grows up to this, if the step has so much, where nothing is asked for
 BLOCK = 128  # lengths on a GPU are multiples of it
 CACHE_MB = 512  # on the CPU, where encoding images one by one costs little
-SHARDING = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
-
-
-def refuse_sharding() -> None:
-    """Raises ArgumentError where accelerate was told to spread the weights over processes.
-
-    What gathers them is hung on the layers' own forward functions, which packs do not go through.
-    """
-    for variable, name in SHARDING.items():
-        if os.environ.get(variable, "false").lower() == "true":
-            raise ArgumentError(
-                f"accelerate was launched with {name}, which training does not take: every process holds the frozen "
-                "decoder whole; launch with --multi_gpu, and where a card is too small add --load_in_4bit or "
-                "--gradient_checkpointing"
-            )
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ weights, DivergedError for a loss that is not finite.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,6 +59,7 @@ GROUPS = (
 
 
 SAMPLED_STEPS = 16  # that the cost is estimated from
+SHARDING = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,20 @@ class Inputs:
     samples: Samples
     gold: tuple[GoldSample, ...]
     model: Path | str | None
+
+
+def refuse_sharding() -> None:
+    """Raises ArgumentError where accelerate was told to spread the weights over processes.
+
+    What gathers them is hung on the layers' own forward functions, which packs do not go through.
+    """
+    for variable, name in SHARDING.items():
+        if os.environ.get(variable, "false").lower() == "true":
+            raise ArgumentError(
+                f"accelerate was launched with {name}, which training does not take: every process holds the frozen "
+                "decoder whole; launch with --multi_gpu, and where a card is too small add --load_in_4bit or "
+                "--gradient_checkpointing"
+            )
 
 
 def save_folder(model: ModelArguments, run_name: str | None) -> RunFolder:
@@ -202,15 +218,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise ArgumentError(
             "--start_pos and --end_pos cut lists of images; training takes --max_steps or --train_epoch"
         )
+    refuse_sharding()
     weights = loss_weights(loss.preset, loss.overrides())
     folder = save_folder(model, tracking.run_name)
     folder.check()
     inputs = read_inputs(model, data, GOLD in weights.active())
     mini = is_mini_model(model)
     from finetune.build import Job
-    from finetune.engine import refuse_sharding
 
-    refuse_sharding()
     job = Job(
         loss=loss,
         optimizer=optimizer,

@@ -6,7 +6,6 @@ line wins. An unknown flag or key is an error that suggests the nearest one.
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,9 +15,9 @@ from typing import Any, NoReturn
 import yaml
 from transformers import HfArgumentParser
 
-from common.errors import ArgumentError
+from common.errors import ArgumentError, suggestion
+from common.files.storage import read_text, require_file
 from common.paths import display
-from common.storage import read_text, require_file
 
 
 def flag(default: Any, text: str, choices: Sequence[str] | None = None) -> Any:
@@ -125,14 +124,6 @@ class _Parser(HfArgumentParser):
     def flags(self) -> list[str]:
         """All long option names."""
         return [s for action in self._actions for s in action.option_strings if s.startswith("--")]
-
-
-def suggestion(name: str, known: Sequence[str]) -> str:
-    """'; did you mean X?' for the nearest known name, or the list of names if it is short."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean {near[0]}?"
-    return f"; known: {', '.join(known)}" if len(known) <= 12 else "; see --help"
 
 
 def parse(groups: Sequence[type], description: str, argv: Sequence[str] | None = None) -> tuple[Any, ...]:

@@ -6,6 +6,9 @@ with code 2 (see :mod:`common.cli`). Anything else is a defect of the program an
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
+
 
 class UserError(Exception):
     """Base of all errors that the user can mend. The message is one line."""
@@ -30,3 +33,11 @@ class MissingDependencyError(UserError):
 def first_line(error: BaseException) -> str:
     """The first line of a foreign error's text, for messages of our own; its type's name where it has none."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def suggestion(name: str, known: Sequence[str]) -> str:
+    """'; did you mean X?' for the nearest known name, or the list of names if it is short."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean {near[0]}?"
+    return f"; known: {', '.join(known)}" if len(known) <= 12 else "; see --help"

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from common.files.storage import write_json
 from common.paths import ROOT
-from common.storage import write_json
 
 PACKAGES = (
     "torch",

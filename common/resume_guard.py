@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ArgumentError
+from common.files.storage import read_json, write_json
 from common.paths import display
-from common.storage import read_json, write_json
 
 
 def settings_path(result: Path | str) -> Path:

@@ -13,9 +13,9 @@ from typing import Any
 
 from common.args import ThresholdArguments
 from common.errors import ArgumentError, DataError
+from common.files.storage import read_json
 from common.manifest import manifest_path
 from common.paths import display
-from common.storage import read_json
 
 AUTO = "auto"
 FLAGS = {"hallucinated": "--hal_clip_thres", "grounded": "--norm_clip_thres", "sentence": "--sentence_clip_thres"}

@@ -15,8 +15,8 @@ from pathlib import Path
 from common.args import flag, parse
 from common.cli import run
 from common.errors import DataError
+from common.files.storage import read_text, require_dir, write_text
 from common.paths import DATASET, display
-from common.storage import read_text, require_dir, write_text
 
 # Lexicographer files of WordNet (see lexnames(5WN)) whose nouns can be seen.
 VISIBLE_FILES = {5: "animal", 6: "artifact", 8: "body", 13: "food", 17: "object", 18: "person", 20: "plant"}

@@ -14,11 +14,11 @@ from pathlib import Path
 from common.args import flag, parse
 from common.cli import run
 from common.errors import DataError
-from common.images import SUFFIXES
+from common.files.images import SUFFIXES
+from common.files.record_files import read_sentence_samples, read_span_samples
+from common.files.records import SentenceSample, SpanSample
+from common.files.storage import require_dir
 from common.paths import DATASET, display
-from common.record_files import read_sentence_samples, read_span_samples
-from common.records import SentenceSample, SpanSample
-from common.storage import require_dir
 from dataset.expected_files import KINDS, LAYOUTS, Expected
 
 

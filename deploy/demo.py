@@ -20,10 +20,10 @@ from typing import Any
 from common.args import flag, parse
 from common.cli import run
 from common.errors import DataError
+from common.files.storage import read_json, write_json
 from common.mini_world import GREEDY, SAMPLING, MiniWorld
 from common.paths import MINI_CLIP, ROOT, display
 from common.progress import announce
-from common.storage import read_json, write_json
 
 RECIPES = ROOT / "finetune" / "recipes"
 SHOWN = ("chair_s", "chair_i", "recall", "words", "bleu_1", "bleu_4", "distinct_2")

@@ -74,7 +74,7 @@ def _target(args: ExportArguments) -> Path:
 def _stored_dtype(args: ModelArguments) -> str:
     """Dtype of the base's tensors, which the export keeps unless --dtype says otherwise; minigpt: of its decoder."""
     from common.mini_world import model_path
-    from common.models.checkpoint_files import open_folder
+    from common.models.checkpoints.files import open_folder
 
     folder = Path((args.minigpt_llama_path if args.model == "minigpt" else model_path(args)) or "")
     if not folder.is_dir():

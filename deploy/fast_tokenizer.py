@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from common.models.tokenizers import BLANK, SentencePieceTokenizer
+from common.models.text.tokenizers import BLANK, SentencePieceTokenizer
 
 Merge = tuple[str, str]
 

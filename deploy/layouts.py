@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from common.errors import CheckpointError
-from common.models.auto import Auto
 from common.models.base import CaptionModel
-from common.models.eva import LN_VISION, eva_layout
-from common.models.llama import LLAMA
-from common.models.llava import HF_LAYOUT, Llava
-from common.models.minigpt import PROJECTION, MiniGpt
-from common.models.owl import Owl
-from common.models.qformer import QFORMER
-from common.models.state_dicts import KeyMap
-from common.models.tokenizers import FastTokenizer, SentencePieceTokenizer
+from common.models.checkpoints.key_maps import KeyMap
+from common.models.families.auto import Auto
+from common.models.families.llava import HF_LAYOUT, Llava
+from common.models.families.minigpt import PROJECTION, MiniGpt
+from common.models.families.owl import Owl
+from common.models.parts.eva import LN_VISION, eva_layout
+from common.models.parts.llama import LLAMA
+from common.models.parts.qformer import QFORMER
+from common.models.text.tokenizers import FastTokenizer, SentencePieceTokenizer
 from common.paths import display
 from deploy.fast_tokenizer import convert
 from deploy.tensor_shards import write_shards

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from common.models.trained import write_safetensors
-from common.storage import write_json
+from common.files.storage import write_json
+from common.models.weights.trained import write_safetensors
 
 SHARD_BYTES = 4 << 30
 

@@ -15,10 +15,10 @@ from typing import NoReturn
 
 from common.cli import run
 from common.errors import ArgumentError, DataError
-from common.storage import require_file, write_json
+from common.files.storage import require_file, write_json
 from evaluate.metrics.paired import Difference, McNemar, differences, mcnemar
-from evaluate.result_files import EVENT_COLUMNS, StoredResult, formulas_of, read_result
-from evaluate.scoring import number
+from evaluate.results.result_files import EVENT_COLUMNS, StoredResult, formulas_of, read_result
+from evaluate.results.scoring import number
 
 
 class _Parser(argparse.ArgumentParser):

@@ -16,19 +16,19 @@ from pathlib import Path
 from common.args import flag, parse
 from common.cli import run
 from common.errors import ArgumentError, DataError
+from common.files.records import Result
+from common.files.storage import require_dir, require_file
 from common.paths import display
 from common.prompts import MME
-from common.records import Result
-from common.storage import require_dir, require_file
-from evaluate.amber_files import GENERATIVE, Annotation, read_annotations, read_queries, read_vocabulary
-from evaluate.answer_files import read_answers
-from evaluate.benchmark import GROUPS, Groups, about, ask, join
+from evaluate.benchmarks.amber_files import GENERATIVE, Annotation, read_annotations, read_queries, read_vocabulary
+from evaluate.benchmarks.answer_files import read_answers
+from evaluate.benchmarks.benchmark import GROUPS, Groups, about, ask, join
+from evaluate.benchmarks.pope_files import label_of
+from evaluate.benchmarks.questions import Joined, Question
 from evaluate.metrics import amber
 from evaluate.metrics.amber import Vocabulary
 from evaluate.metrics.stats import Units, point_scores
-from evaluate.pope_files import label_of
-from evaluate.questions import Joined, Question
-from evaluate.scoring import publish, scored, units_json
+from evaluate.results.scoring import publish, scored, units_json
 
 
 @dataclass

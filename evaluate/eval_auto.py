@@ -14,24 +14,24 @@ from typing import Any
 
 from common.args import flag, parse
 from common.cli import run
-from common.coco import read_annotations
 from common.errors import ArgumentError, DataError
+from common.files.coco import read_annotations
+from common.files.record_files import read_captions
+from common.files.records import Caption, Result
+from common.files.storage import read_json, require_file
 from common.manifest import manifest
 from common.mini_world import MiniWorld, default_path
 from common.paths import MINI_LLAVA, display
 from common.progress import announce
-from common.record_files import read_captions
-from common.records import Caption, Result
-from common.storage import read_json, require_file
-from evaluate.caption_scoring import score_captions
-from evaluate.chair_gold import Gold, missing_images, read_gold_file
-from evaluate.gold_cache import truth_of_folder
-from evaluate.metrics import paper_text
-from evaluate.metrics.chair_parser import ChairParser
-from evaluate.metrics.nltk_tagger import POS_TAGGERS, PosTagger, tagger_of
-from evaluate.metrics.synonyms import MODES
+from evaluate.chair.gold import Gold, missing_images, read_gold_file
+from evaluate.chair.gold_cache import truth_of_folder
+from evaluate.chair.parser import ChairParser
+from evaluate.chair.synonyms import MODES
+from evaluate.metrics import paper
 from evaluate.perplexity import load_judge, perplexity
-from evaluate.scoring import publish
+from evaluate.results.caption_scoring import score_captions
+from evaluate.results.scoring import publish
+from evaluate.tagger.nltk_tagger import POS_TAGGERS, PosTagger, tagger_of
 
 
 @dataclass
@@ -97,9 +97,9 @@ def with_extras(
     texts = [c.caption for c in captions]
     more: dict[str, float] = {}
     if args.chair_mode == "paper":
-        announce(paper_text.NOTE)
-        more |= paper_text.character_bleu(texts, [references.get(c.image_id, ()) for c in captions])
-        more |= paper_text.character_distinct(texts)
+        announce(paper.TEXT_NOTE)
+        more |= paper.character_bleu(texts, [references.get(c.image_id, ()) for c in captions])
+        more |= paper.character_distinct(texts)
     judge = args.ppl_model or (str(MINI_LLAVA) if args.caption_eval_path is None else None)
     if judge is not None:
         more["perplexity"] = perplexity(*load_judge(judge), texts)

@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.args import GenerationArguments, ModelArguments, RunArguments, flag, parse
-from common.caption_run import CaptionRun
-from common.captioning import CaptionPlan, deterministic_decoding
+from common.captioning.captioner import CaptionPlan, deterministic_decoding
+from common.captioning.run import CaptionRun
 from common.cli import run
 from common.errors import ArgumentError, DataError
+from common.files.record_files import read_sentence_samples, read_span_samples
+from common.files.storage import require_file
 from common.mini_world import MiniWorld, default_path, is_mini_model
 from common.prompts import CAPTION_EVAL
-from common.record_files import read_sentence_samples, read_span_samples
-from common.storage import require_file
 
 
 @dataclass

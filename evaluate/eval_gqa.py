@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from common.args import flag, parse
 from common.cli import run
 from common.errors import ArgumentError
+from common.files.records import Result
+from common.files.storage import require_file
 from common.prompts import VQA
-from common.records import Result
-from common.storage import require_file
-from evaluate.benchmark import GROUPS, Groups, answered
-from evaluate.choice_scoring import score_choices
-from evaluate.gqa_files import read_questions
+from evaluate.benchmarks.benchmark import GROUPS, Groups, answered
+from evaluate.benchmarks.choice_scoring import score_choices
+from evaluate.benchmarks.gqa_files import read_questions
+from evaluate.benchmarks.questions import Joined, Question
 from evaluate.metrics import gqa
-from evaluate.metrics.paper_accuracy import GQA_NOTE, gqa_substring
-from evaluate.questions import Joined, Question
-from evaluate.scoring import publish
+from evaluate.metrics.paper import GQA_NOTE, gqa_substring
+from evaluate.results.scoring import publish
 
 KINDS = ("binary", "open")
 

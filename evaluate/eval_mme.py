@@ -18,17 +18,17 @@ from pathlib import Path
 from common.args import flag, parse
 from common.cli import run
 from common.errors import ArgumentError, DataError
+from common.files.records import Result
+from common.files.storage import require_file
 from common.prompts import MME
-from common.records import Result
-from common.storage import require_file
-from evaluate.answer_files import read_answers
-from evaluate.benchmark import GROUPS, Groups, about, ask, join
+from evaluate.benchmarks.answer_files import read_answers
+from evaluate.benchmarks.benchmark import GROUPS, Groups, about, ask, join
+from evaluate.benchmarks.mme_files import read_folder, with_questions
+from evaluate.benchmarks.questions import Joined, Question
 from evaluate.metrics import mme
 from evaluate.metrics.mme import ImageVerdict
 from evaluate.metrics.yes_no import MME_PARSERS, Parser
-from evaluate.mme_files import read_folder, with_questions
-from evaluate.questions import Joined, Question
-from evaluate.scoring import publish, scored, units_json
+from evaluate.results.scoring import publish, scored, units_json
 
 LLAVA_INSTRUCTION = "\nAnswer the question using a single word or phrase."
 

@@ -14,21 +14,21 @@ from pathlib import Path
 
 from common.args import flag, parse
 from common.cli import run
-from common.coco import read_annotations
 from common.errors import ArgumentError
+from common.files.coco import read_annotations
+from common.files.records import Result
+from common.files.storage import require_file
 from common.mini_world import MiniWorld, default_path, is_mini_model
 from common.progress import announce
 from common.prompts import POPE
-from common.records import Result
-from common.storage import require_file
-from evaluate.answer_files import read_answers
-from evaluate.benchmark import GROUPS, Groups, about, ask, join
+from evaluate.benchmarks.answer_files import read_answers
+from evaluate.benchmarks.benchmark import GROUPS, Groups, about, ask, join
+from evaluate.benchmarks.pope_files import build_questions, label_of, read_questions, self_contained, write_questions
+from evaluate.benchmarks.questions import Joined, Question
 from evaluate.metrics import pope
 from evaluate.metrics.stats import Units, point_scores
 from evaluate.metrics.yes_no import POPE_PARSERS
-from evaluate.pope_files import build_questions, label_of, read_questions, self_contained, write_questions
-from evaluate.questions import Joined, Question
-from evaluate.scoring import publish, scored, units_json
+from evaluate.results.scoring import publish, scored, units_json
 
 
 @dataclass

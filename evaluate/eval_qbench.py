@@ -13,16 +13,16 @@ from pathlib import Path
 from common.args import flag, parse
 from common.cli import run
 from common.errors import ArgumentError, DataError
+from common.files.records import Result
+from common.files.storage import require_file
 from common.prompts import CHOICE
-from common.records import Result
-from common.storage import require_file
-from evaluate.answer_files import first_text, read_objects
-from evaluate.benchmark import GROUPS, Groups, answered
-from evaluate.choice_scoring import score_choices
+from evaluate.benchmarks.answer_files import first_text, read_objects
+from evaluate.benchmarks.benchmark import GROUPS, Groups, answered
+from evaluate.benchmarks.choice_scoring import score_choices
+from evaluate.benchmarks.questions import Joined, Question
 from evaluate.metrics import qbench
-from evaluate.metrics.paper_accuracy import CHOICE_NOTE, CONTENT_NOTE, letter_substring
-from evaluate.questions import Joined, Question
-from evaluate.scoring import publish
+from evaluate.metrics.paper import CHOICE_NOTE, CONTENT_NOTE, letter_substring
+from evaluate.results.scoring import publish
 
 PAPER = {"paper": CHOICE_NOTE, "paper_content": CONTENT_NOTE}
 

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from common.args import flag, parse
 from common.cli import run
 from common.errors import ArgumentError
+from common.files.records import Result
+from common.files.storage import require_file
 from common.prompts import CHOICE
-from common.records import Result
-from common.storage import require_file
-from evaluate.benchmark import GROUPS, Groups, answered
-from evaluate.choice_scoring import score_choices
+from evaluate.benchmarks.benchmark import GROUPS, Groups, answered
+from evaluate.benchmarks.choice_scoring import score_choices
+from evaluate.benchmarks.questions import Joined, Question
+from evaluate.benchmarks.sqa_files import read_questions, read_sqa_answers
 from evaluate.metrics import scienceqa
-from evaluate.metrics.paper_accuracy import CHOICE_NOTE, CONTENT_NOTE, letter_substring
-from evaluate.questions import Joined, Question
-from evaluate.scoring import publish
-from evaluate.sqa_files import read_questions, read_sqa_answers
+from evaluate.metrics.paper import CHOICE_NOTE, CONTENT_NOTE, letter_substring
+from evaluate.results.scoring import publish
 
 PAPER = {"paper": CHOICE_NOTE, "paper_content": CONTENT_NOTE}
 

@@ -17,17 +17,17 @@ from pathlib import Path
 from common.args import flag, parse
 from common.cli import run
 from common.errors import ArgumentError, DataError
+from common.files.record_files import read_captions
+from common.files.records import Caption
 from common.progress import announce
-from common.record_files import read_captions
-from common.records import Caption
-from evaluate.chair_gold import read_gold_file
-from evaluate.metrics.chair_parser import ChairParser
-from evaluate.metrics.nltk_tagger import nltk_tagger
-from evaluate.metrics.tagger import class_of, read_model
-from evaluate.metrics.tokens import words
-from evaluate.tagger_check import HEADER, agreement
-from evaluate.tagger_training import train, write_model
-from evaluate.tagger_variants import variants
+from evaluate.chair.gold import read_gold_file
+from evaluate.chair.parser import ChairParser
+from evaluate.tagger.nltk_tagger import nltk_tagger
+from evaluate.tagger.tagger import class_of, read_model
+from evaluate.tagger.tokens import words
+from evaluate.tagger_training.check import HEADER, agreement
+from evaluate.tagger_training.training import train, write_model
+from evaluate.tagger_training.variants import variants
 
 
 @dataclass

@@ -6,7 +6,7 @@
 
 `pos_neg.json` holds every sub-sentence that names an object, once: context `sentence[:position]`, target
 `sentence[position:]`, and a score; training cuts it at the thresholds. `sentences.json` holds every caption that names
-an object, with the mean and the least score. How a span with several objects is scored: `finetune/samples.py`.
+an object, with the mean and the least score. How a span with several objects is scored: `finetune/samples/sets.py`.
 
 The manifest beside `pos_neg.json` notes the thresholds and the counts at each filter. Other thresholds at training
 time are fine, but conflicts were decided at those noted.
@@ -23,15 +23,15 @@ from pathlib import Path
 from common.args import ThresholdArguments, flag, parse
 from common.cli import run
 from common.errors import DataError
+from common.files.record_files import read_objects, write_samples
+from common.files.records import CaptionObjects
+from common.files.storage import require_file
 from common.manifest import file_hash, manifest, write_manifest
 from common.mini_world import MiniWorld, default_path
 from common.paths import display
 from common.progress import announce
-from common.record_files import read_objects, write_samples
-from common.records import CaptionObjects
-from common.storage import require_file
 from common.thresholds import Thresholds, resolve
-from finetune.samples import Samples, build_samples
+from finetune.samples.sets import Samples, build_samples
 
 TARGETS = ("subsentence", "objects")
 

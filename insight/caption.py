@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from common.args import GenerationArguments, ModelArguments, RunArguments, flag, parse
-from common.caption_run import CaptionRun
-from common.captioning import CaptionPlan, deterministic_decoding
+from common.captioning.captioner import CaptionPlan, deterministic_decoding
+from common.captioning.run import CaptionRun
 from common.cli import run
 from common.errors import ArgumentError
 from common.mini_world import MiniWorld, default_path, is_mini_model

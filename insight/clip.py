@@ -18,21 +18,21 @@ from typing import Any
 from common.args import RunArguments, ThresholdArguments, parse
 from common.cli import run
 from common.errors import DataError
-from common.gold_objects import Gold, read_gold
-from common.images import ImageFolder
+from common.files.gold import Gold, read_gold
+from common.files.images import ImageFolder
+from common.files.record_files import caption_key, read_captions, read_objects
+from common.files.records import CaptionObjects
+from common.files.storage import ResumableLines, require_file
+from common.files.vocabulary import ObjectVocabulary, read_vocabulary
 from common.manifest import file_hash, manifest, model_hash, write_manifest
-from common.object_vocabulary import ObjectVocabulary, read_vocabulary
 from common.paths import display
 from common.progress import announce
-from common.record_files import caption_key, read_captions, read_objects
-from common.records import CaptionObjects
 from common.resume_guard import begin_or_continue
-from common.storage import ResumableLines, require_file
-from insight.auto_thresholds import all_scores, caption_scores, check_thresholds, resolve_thresholds
-from insight.clip_arguments import ClipArguments, ClipPlan, plan
-from insight.detector_quality import label_scores
-from insight.score_report import ScoreReport
-from insight.scoring import MOST_WORDS, RelevanceJob, without_unscorable
+from insight.scores.auto_thresholds import all_scores, caption_scores, check_thresholds, resolve_thresholds
+from insight.scores.clip_arguments import ClipArguments, ClipPlan, plan
+from insight.scores.detector_quality import label_scores
+from insight.scores.score_report import ScoreReport
+from insight.scores.scoring import MOST_WORDS, RelevanceJob, without_unscorable
 
 
 def read_input(args: ClipArguments, chosen: ClipPlan) -> tuple[list[CaptionObjects], int]:
@@ -65,7 +65,7 @@ def score(
     args: ClipArguments, run_args: RunArguments, chosen: ClipPlan, records: Sequence[CaptionObjects]
 ) -> ImageFolder:
     """Load the model, score what is not in the score file yet, and return the images with their losses."""
-    from insight.relevance import load_scorer, local_folder
+    from insight.scores.relevance import load_scorer, local_folder
 
     images = ImageFolder(chosen.images)
     images.require(r.image for r in records)
@@ -132,7 +132,7 @@ def announce_cost(records: Sequence[CaptionObjects], dropped: int, chosen: ClipP
 
 def main() -> None:
     """Parse, score, report. Raises UserErrors for everything that the user can mend."""
-    from insight.density_figure import draw
+    from insight.scores.density_figure import draw
 
     args, thresholds, run_args = parse((ClipArguments, ThresholdArguments, RunArguments), "Image relevance of objects")
     args.settings()
@@ -159,7 +159,7 @@ def result_manifest(
     found: ScoreReport,
 ) -> dict[str, Any]:
     """The manifest beside the scores; `thresholds` in it is what `finetune/format_data.py` takes for `auto`."""
-    from insight.relevance import local_folder
+    from insight.scores.relevance import local_folder
 
     return manifest(
         groups,

@@ -23,16 +23,16 @@ from typing import Any
 from common.args import RunArguments, flag, parse
 from common.cli import run
 from common.errors import ArgumentError, DataError
+from common.files.record_files import caption_key, objects_to_json, read_captions, read_objects
+from common.files.records import Caption, CaptionObjects
+from common.files.storage import ResumableLines, require_file
 from common.manifest import manifest, model_hash, write_manifest
 from common.mini_world import MiniWorld, default_path
 from common.paths import display
 from common.progress import announce, bar, batches
-from common.record_files import caption_key, objects_to_json, read_captions, read_objects
-from common.records import Caption, CaptionObjects
 from common.resume_guard import begin_or_continue
-from common.storage import ResumableLines, require_file
-from insight.extractors import EXTRACTORS, ObjectExtractor, build_extractor
-from insight.llm_extractor import extractor_files
+from insight.objects.extractors import EXTRACTORS, ObjectExtractor, build_extractor
+from insight.objects.llm_extractor import extractor_files
 
 BATCH = 256  # captions between two writes; batches are the same in a continued run, so that results are too
 SPEED = {"spacy": 150.0, "llm": 1.0}  # captions a second, on one core and on one GPU (7B), for the announcement

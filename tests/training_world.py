@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from common.storage import read_json
+from common.files.storage import read_json
 from tests.unit.models.tiny_checkpoints import write_llava, write_tokenizer
 
 OBJECTS = ("a dog", "a cat", "a red bench", "the human", "a user", "an assistant")

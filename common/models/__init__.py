@@ -49,12 +49,12 @@ def load_model(
     settings = checked_paths(name, paths)
     first = torch.device("cpu" if load_in_4bit else device)  # the decoder at full size need not fit the device
     if load_in_4bit:
-        from common.models.four_bit import quantise, require_bitsandbytes
+        from common.models.weights.four_bit import require_bitsandbytes
 
         require_bitsandbytes()  # before minutes of loading
     model = family.load(None if path is None else Path(path), first, dtype or torch.float32, **settings)
     if load_in_4bit:
-        quantise(model, torch.device(device))
+        model.quantise(torch.device(device))
     if ckpt:
         model.load_trained(ckpt)
     elif ckpt is not None:

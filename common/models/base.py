@@ -13,49 +13,35 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from common.errors import DataError
-from common.models.decoding import Decoding, cut_at_stop, seeded
-from common.models.packed_decoder import PackedDecoder, PackedSettings
-from common.models.packing import PackLayout
-from common.models.preprocess import Preprocessing
-from common.models.selection import LoraSettings, lay_masters, select
-from common.models.sequence import (
-    CaptionIds,
-    PromptIds,
-    attention_mask,
-    check_lengths,
-    embed_rows,
-    pad_rows,
-    target_table,
-    token_losses,
-)
-from common.models.state_dicts import KeyMap
-from common.models.text_side import TextSide
-from common.models.tokenizers import TextTokenizer
-from common.models.trained import LoadReport, load_trained, save_trained
+from common.models.body import ModelBody
+from common.models.checkpoints.key_maps import KeyMap
+from common.models.generation.decoding import Decoding, cut_at_stop, seeded
+from common.models.packed.decoder import PackedDecoder, PackedSettings
+from common.models.packed.head_losses import token_losses
+from common.models.packed.layout import PackLayout
+from common.models.parts.preprocess import Preprocessing
+from common.models.text.ids import PromptIds
+from common.models.text.sequence import attention_mask, check_lengths, embed_rows, pad_rows, target_table
+from common.models.text.text_side import TextSide
+from common.models.text.tokenizers import TextTokenizer
+from common.models.weights.four_bit import quantise
+from common.models.weights.selection import lay_masters, select
+from common.models.weights.trained import LoadReport, load_trained, save_trained
 
-__all__ = ["CaptionIds", "CaptionModel", "Decoding", "LoadReport", "PackedSettings", "PromptIds"]
+__all__ = ["CaptionModel", "Decoding", "LoadReport", "PackedSettings"]
 
 
-class CaptionModel(TextSide, nn.Module):
+class CaptionModel(TextSide, ModelBody):
     """A multimodal model that describes images. Always without dropout; frozen until :meth:`set_trainable`.
 
-    Args:
-        vision: the frozen encoder.
-        connector: what maps its output to decoder embeddings; the part that is usually trained.
-        lm: a causal language model of transformers.
-        tokenizer, preprocessing: of text and images.
-        layout: tensor names of the files that the model came from.
-        source: those files, for manifests and messages.
+    Arguments are those of :class:`ModelBody`.
     """
 
     max_positions: ClassVar[int | None] = None  # of prompt, image and target together; a longer target is cut
     sees_apart: ClassVar[bool] = True  # whether `see` and `connect` can be called one after the other
     packs: ClassVar[bool] = True  # whether `packed_losses` works: the decoder is a Llama
-    connector_parts: tuple[str, ...] = ("connector.",)
-    decoder_parts: tuple[str, ...] = ("lm.",)
 
     def __init__(
         self,
@@ -67,64 +53,23 @@ class CaptionModel(TextSide, nn.Module):
         layout: KeyMap,
         source: Path | None,
     ) -> None:
-        super().__init__()
-        self.vision = vision
-        self.connector = connector
-        self.lm = lm
-        self.tokenizer = tokenizer
-        self.preprocessing = preprocessing
-        self.layout = layout
-        self.source = source
+        super().__init__(vision, connector, lm, tokenizer, preprocessing, layout, source)
         self.eos_id: int = tokenizer.eos_id
         self.stop_ids: frozenset[int] = frozenset({tokenizer.eos_id})  # that end a generated text
         self.dropped_ids = frozenset()
         self.hidden_ids: frozenset[int] = frozenset()  # ids that it hides from attention in training
         self.uncounted_ids: frozenset[int] = frozenset()  # target ids that it leaves out of the loss
-        self.selection: str | None = None  # what set_trainable chose last
-        self.frozen_dtype: torch.dtype | None = None
-        self.cast_hooks: list[RemovableHandle] = []
-        self.lora: LoraSettings | None = None
         self._decoder: PackedDecoder | None = None
         self.packed = PackedSettings()
-        self.source_hash: str | None = None
-        self.requires_grad_(False)
-        self.eval()
 
     @classmethod
     def load(cls, path: Path | None, device: torch.device, dtype: torch.dtype, **settings: Any) -> CaptionModel:
         """Load from files; see the adapters. Raises CheckpointError for files that do not fit."""
         raise NotImplementedError
 
-    def lora_host(self) -> nn.Module:
-        """Where low-rank adapters go: the decoder."""
-        host: nn.Module = self.lm
-        return host
-
-    def trained_layout(self) -> KeyMap:
-        """Tensor names that a published trained checkpoint of this family may use."""
-        return self.layout
-
     def see(self, pixels: Tensor) -> Tensor:
         """What the connector gets: [n, 3, h, w] -> [n, k, hidden size of the encoder]."""
         raise NotImplementedError
-
-    @property
-    def device(self) -> torch.device:
-        """Where the decoder's embeddings are."""
-        device: torch.device = self.lm.get_input_embeddings().weight.device
-        return device
-
-    @property
-    def compute_dtype(self) -> torch.dtype:
-        """Dtype of the activations: that of the frozen weights, whatever the trained masters are."""
-        dtype: torch.dtype = self.lm.get_input_embeddings().weight.dtype
-        return self.frozen_dtype or dtype
-
-    def train(self, mode: bool = True) -> CaptionModel:
-        """Only the decoder follows `mode` (gradient checkpointing asks for it; it has no dropout); the rest never."""
-        super().train(False)
-        self.lm.train(mode)
-        return self
 
     def preprocess(self, images: Sequence[Any]) -> Tensor:
         """PIL images -> [n, 3, h, w] float32 on the CPU. Raises DataError for an image with a zero side."""
@@ -276,6 +221,11 @@ class CaptionModel(TextSide, nn.Module):
     def set_trainable(self, selection: str, master_dtype: torch.dtype = torch.float32) -> dict[str, nn.Parameter]:
         """Freeze everything but the selection and turn that into masters of `master_dtype`; returns it."""
         return lay_masters(self, selection, master_dtype)
+
+    def quantise(self, device: torch.device) -> None:
+        """Turn the decoder's frozen linear layers into 4-bit ones, on `device`; see `weights/four_bit.py`."""
+        quantise(self, device)
+        self.set_packed(self.packed)
 
     def load_trained(self, path: Path | str) -> LoadReport:
         """Lay trained tensors over the model: a folder of ours, or a published step_*.pth.

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from common.args import suggestion
-from common.errors import ArgumentError
+from common.errors import ArgumentError, suggestion
 
 if TYPE_CHECKING:
     from common.args import ModelArguments
@@ -33,18 +32,24 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     "llava": Family(
-        "common.models.llava", "Llava", ("vit_path", "vit_num_heads", "image_aspect_ratio"), ("image_aspect_ratio",)
+        "common.models.families.llava",
+        "Llava",
+        ("vit_path", "vit_num_heads", "image_aspect_ratio"),
+        ("image_aspect_ratio",),
     ),
     "share4v": Family(
-        "common.models.share4v", "Share4v", ("vit_path", "vit_num_heads", "image_aspect_ratio"), ("image_aspect_ratio",)
+        "common.models.families.llava",
+        "Share4v",
+        ("vit_path", "vit_num_heads", "image_aspect_ratio"),
+        ("image_aspect_ratio",),
     ),
-    "owl": Family("common.models.owl", "Owl"),
+    "owl": Family("common.models.families.owl", "Owl"),
     "minigpt": Family(
-        "common.models.minigpt",
+        "common.models.families.minigpt",
         "MiniGpt",
         ("vit_path", "llama_path", "qformer_path", "qformer_config", "config", "vit_num_heads", "qformer_num_heads"),
     ),
-    "auto": Family("common.models.auto", "Auto", ("trust_remote_code",), ("trust_remote_code",)),
+    "auto": Family("common.models.families.auto", "Auto", ("trust_remote_code",), ("trust_remote_code",)),
 }
 MODEL_NAMES: tuple[str, ...] = tuple(FAMILIES)
 # Settings whose flag is named otherwise, as published.

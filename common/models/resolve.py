@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from common.args import suggestion
-from common.errors import ArgumentError
+from common.errors import ArgumentError, suggestion
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -22,6 +23,11 @@ from dataset.mini.vision_warmup import patch_labels
 
 CAPTIONS_PER_IMAGE = 3
 CHUNK = 2000
+TEMPLATE = (
+    "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, "
+    "and polite answers to the user's questions. USER: ",
+    "\n{prompt} ASSISTANT:",
+)
 
 
 @dataclass(frozen=True)
@@ -107,3 +113,22 @@ def draw_corpus(count: int, seed: int, split: str = "pretrain", folder: str | No
     pixels = np.memmap(path, dtype=np.uint8, mode="r", shape=shape)
     examples = tuple(example for part, _ in parts for example in part)
     return Corpus(pixels, np.concatenate([patches for _, patches in parts]), examples)
+
+
+class Sized(Protocol):
+    """Arguments that say how many images there are and how many make a step."""
+
+    images: int
+    batch_size: int
+
+
+def tokenizer_texts(corpus: Corpus) -> list[str]:
+    """What the vocabulary is learned from: texts of some images, and the fixed instructions often enough to count."""
+    texts = [text for e in corpus.examples[:6000] for text in (*e.captions, *e.references)]
+    fixed = [TEMPLATE[0], TEMPLATE[1].format(prompt=prompts.CAPTION_EVAL), TEMPLATE[1].format(prompt=prompts.POPE)]
+    return [*texts, *fixed * 1000]
+
+
+def visits_of(steps: int, args: Sized) -> int:
+    """How often each image is seen in so many steps, rounded up."""
+    return max(1, -(-steps * args.batch_size // args.images))

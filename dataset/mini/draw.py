@@ -13,9 +13,9 @@ from typing import Any
 from common.args import flag, parse
 from common.cli import run
 from common.errors import ArgumentError
+from common.files.storage import write_json
 from common.paths import MINI_DATA, display
 from common.progress import announce, bar
-from common.storage import write_json
 from dataset.mini.categories import CATEGORIES
 from dataset.mini.describe import reference_captions
 from dataset.mini.layout import IMAGE_SIZE, Layout, generator, make_layout

@@ -21,9 +21,9 @@ from common.cli import run
 from common.paths import MINI_CLIP, display
 from common.progress import announce
 from dataset.mini.categories import CATEGORIES
-from dataset.mini.corpus import Corpus, draw_corpus
+from dataset.mini.corpus import Corpus, draw_corpus, tokenizer_texts, visits_of
 from dataset.mini.layout import IMAGE_SIZE
-from dataset.mini.pretrain_llava import MEAN, STD, normalise, tokenizer_texts, visits_of
+from dataset.mini.normalise import MEAN, STD, normalise
 from dataset.mini.vision_warmup import PatchDataset, train_vision
 
 if TYPE_CHECKING:

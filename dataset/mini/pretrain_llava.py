@@ -9,31 +9,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from common import prompts
 from common.args import flag, parse
 from common.cli import run
+from common.files.storage import write_json
 from common.paths import MINI_LLAVA, display
 from common.progress import announce
-from common.storage import write_json
-from dataset.mini.corpus import Corpus, draw_corpus
+from dataset.mini.corpus import TEMPLATE, Corpus, draw_corpus, tokenizer_texts, visits_of
 from dataset.mini.layout import IMAGE_SIZE
+from dataset.mini.normalise import MEAN, STD, normalise
 from dataset.mini.vision_warmup import GRID, PATCH, PatchDataset, train_vision
 
 if TYPE_CHECKING:
     import torch
     from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast, TrainingArguments
 
-TEMPLATE = (
-    "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, "
-    "and polite answers to the user's questions. USER: ",
-    "\n{prompt} ASSISTANT:",
-)
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
 IMAGE_TOKENS = GRID**2
 ROW = 224  # tokens; one length, so that nothing is compiled twice
 QUESTION_SHARE = 0.12  # of the training targets; the rest are captions
@@ -51,13 +45,6 @@ class PretrainArguments:
     seed: int = flag(0, "seed of images, texts and weights")
     output_dir: str = flag(str(MINI_LLAVA), "folder to write")
     workers: int = flag(8, "processes that feed the GPU")
-
-
-class Sized(Protocol):
-    """Arguments that say how many images there are and how many make a step."""
-
-    images: int
-    batch_size: int
 
 
 def build_model(vocabulary: int, image_token: int) -> LlavaForConditionalGeneration:
@@ -79,13 +66,6 @@ def build_model(vocabulary: int, image_token: int) -> LlavaForConditionalGenerat
         tie_word_embeddings=False,
     )  # fmt: skip
     return LlavaForConditionalGeneration(config)
-
-
-def tokenizer_texts(corpus: Corpus) -> list[str]:
-    """What the vocabulary is learned from: texts of some images, and the fixed instructions often enough to count."""
-    texts = [text for e in corpus.examples[:6000] for text in (*e.captions, *e.references)]
-    fixed = [TEMPLATE[0], TEMPLATE[1].format(prompt=prompts.CAPTION_EVAL), TEMPLATE[1].format(prompt=prompts.POPE)]
-    return [*texts, *fixed * 1000]
 
 
 class TextEncoder:
@@ -150,14 +130,6 @@ def collate(rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "labels": labels, "pixels": pixels}
 
 
-def normalise(pixels: torch.Tensor) -> torch.Tensor:
-    """[n, height, width, 3] uint8 -> [n, 3, height, width] float32 with CLIP's mean and deviation."""
-    import torch
-
-    mean, std = (torch.tensor(v, device=pixels.device).view(1, 3, 1, 1) for v in (MEAN, STD))
-    return (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
-
-
 def caption_loss(model: LlavaForConditionalGeneration, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     """Mean cross-entropy over the answers; logits only there."""
     import torch.nn.functional as F
@@ -217,11 +189,6 @@ def _patch_tokens(tower: Any) -> torch.nn.Module:
             return self.tower(pixel_values=pixels).last_hidden_state[:, 1:]
 
     return PatchTokens()
-
-
-def visits_of(steps: int, args: Sized) -> int:
-    """How often each image is seen in so many steps, rounded up."""
-    return max(1, -(-steps * args.batch_size // args.images))
 
 
 def _on_gpu() -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 
 from dataset.mini.categories import CATEGORIES
 from dataset.mini.layout import IMAGE_SIZE, Layout
+from dataset.mini.normalise import normalise
 
 if TYPE_CHECKING:
     import torch
@@ -73,8 +74,6 @@ def train_vision(tokens_of: Any, width: int, data: PatchDataset, settings: Any) 
     """
     import torch
     from transformers import Trainer
-
-    from dataset.mini.pretrain_llava import normalise
 
     class Classifier(torch.nn.Module):
         def __init__(self) -> None:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluate.metrics.inflection import plurals
 from evaluate.metrics.stats import Array, Formula, Sums, Units, divide, ratio
-from evaluate.metrics.tokens import words
 from evaluate.metrics.yes_no import YesNo, exactly_capitalised
+from evaluate.tagger.inflection import plurals
+from evaluate.tagger.tokens import words
 
 VERSION = "amber-1"
 GENERATIVE_COLUMNS = (

@@ -34,7 +34,7 @@ CHILD = """
 import json, resource, sys, torch, transformers
 from transformers import CLIPVisionModel, LlamaForCausalLM
 from common.models import load_model
-from common.models.llava import Llava
+from common.models.families.llava import Llava
 folder, device = sys.argv[1:]
 if device == "cuda":
     torch.zeros(1, device=device)

@@ -123,9 +123,9 @@ def bench(args: BenchArguments) -> Path:
     """Measure every model, write the record, print the table. Raises ArgumentError for 7B without a GPU."""
     import torch
 
+    from common.files.storage import write_json
     from common.manifest import git_commit, versions
     from common.models.resolve import resolve_device
-    from common.storage import write_json
 
     device = resolve_device(args.device)
     if args.scale == "7b" and device.type != "cuda":

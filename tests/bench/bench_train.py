@@ -36,7 +36,7 @@ class TrainBenchArguments:
     memory: bool = flag(True, "measure the memory of one image at a time")
     ablate: bool = flag(True, "measure one caption an image without each of the savings")
     profile: bool = flag(False, "also record the kernels of a step and their times, on a GPU")
-    attention: str = flag("flash", "how at most; flex: FlexAttention in all layers", ("flash", "flex", "dense"))
+    attention: str = flag("flex", "of packs: FlexAttention or a dense mask", ("flex", "dense"))
     device: str = flag("auto", "cpu, cuda ...; auto takes a GPU where there is one")
     record: str | None = flag(None, "JSON file to write; default tests/bench/records/train_SIZE.json")
 

@@ -10,20 +10,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from common.models.abstractor import Abstractor, AbstractorSizes
 from common.models.base import CaptionModel
-from common.models.clip_tower import build_tower
-from common.models.eva import EvaSizes, build_eva
-from common.models.llama import build_llama
-from common.models.llava import Llava
-from common.models.loading import put, without_memory
-from common.models.minigpt import MiniGpt
-from common.models.minigpt_vision import MiniGptVision
-from common.models.owl import Owl
-from common.models.preprocess import Preprocessing
-from common.models.projector import build_projector
-from common.models.share4v import Share4v
-from common.models.state_dicts import KeyMap
+from common.models.checkpoints.key_maps import KeyMap
+from common.models.checkpoints.loading import put, without_memory
+from common.models.families.llava import Llava, Share4v
+from common.models.families.minigpt import MiniGpt
+from common.models.families.owl import Owl
+from common.models.parts.abstractor import Abstractor, AbstractorSizes
+from common.models.parts.clip_tower import build_tower
+from common.models.parts.eva import EvaSizes, build_eva
+from common.models.parts.llama import build_llama
+from common.models.parts.minigpt_vision import MiniGptVision
+from common.models.parts.preprocess import Preprocessing
+from common.models.parts.projector import build_projector
 
 NAMES = ("llava", "share4v", "owl", "minigpt")
 

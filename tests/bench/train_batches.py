@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from common.models.base import CaptionModel
-from finetune.batches import StepBatch
-from finetune.data import CaptionItem
+from finetune.corpus.records import CaptionItem
+from finetune.steps.batch import StepBatch
 from tests.bench.train_items import CaptionShape, Shape, batches
 from tests.bench.train_steps import collator
 

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from common.errors import ArgumentError
+from common.files.storage import write_json
 from common.manifest import git_commit, versions
 from common.models import load_model
 from common.models.base import CaptionModel, PackedSettings
 from common.models.resolve import resolve_device
 from common.paths import display
 from common.progress import announce
-from common.storage import write_json
-from finetune.batches import StepBatch
+from finetune.steps.batch import StepBatch
 from tests.bench.train_batches import BenchData
 from tests.bench.train_items import SHAPES, CaptionShape, captions_of, write_images
 from tests.bench.train_kernels import kernel_table
@@ -89,10 +89,7 @@ class TrainBench:
                 self.part(f"published shape, {attention}", lambda a=attention: self.measure_published(a))
             counts = [int(count) for count in self.args.captions_per_image.split(",")]
             for count in counts:
-                self.measure_count(count)
-            if self.gpu and self.settings.attention == "flash":
-                self.part("without cuDNN", self.measure_without_cudnn)
-                self.part("FlexAttention", self.measure_flex)
+                self.part(f"{count} captions an image", lambda c=count: self.measure_engine(c))
             self.part("fed from files", lambda: self.measure_feeding(counts[0]))
             self.part("mask", self.measure_mask)
             if self.args.ablate:
@@ -151,25 +148,6 @@ class TrainBench:
         step = published_step(self.model, self.shape, self.data.pixels(3))
         self.add(f"published shape, {attention}", timed(step, self.device, self.args.steps), 3 * self.shape.row, 3)
 
-    def measure_count(self, count: int) -> None:
-        """The engine; where FlashAttention fails, that is reported, and FlexAttention takes its place from there on."""
-        name = f"{count} captions an image"
-        if not self.part(name, lambda: self.measure_engine(count)) and self.settings.attention == "flash":
-            self.settings = replace(self.settings, attention="flex")
-            self.part(f"{name}, FlexAttention", lambda: self.measure_engine(count))
-
-    def measure_flex(self) -> None:
-        """One caption an image with the other attention, to compare."""
-        self.engine_row("1 caption, FlexAttention", 1, replace(self.settings, attention="flex"))
-
-    def measure_without_cudnn(self) -> None:
-        """One caption an image with FlashAttention's kernels in cuDNN's place."""
-        torch.backends.cuda.enable_cudnn_sdp(False)
-        try:
-            self.engine_row("1 caption, FlashAttention 2", 1, self.settings)
-        finally:
-            torch.backends.cuda.enable_cudnn_sdp(True)
-
     def measure_engine(self, count: int) -> None:
         """One pack."""
         what = f"engine, {count} captions an image"
@@ -199,9 +177,7 @@ class TrainBench:
 
     def measure_memory_in_4bit(self) -> None:
         """The same with 4-bit weights. Last, as the model is another one then."""
-        from common.models.four_bit import quantise
-
-        quantise(self.model, self.device)
+        self.model.quantise(self.device)
         self.measure_memory("one image in 4 bits")
 
     def measure_feeding(self, count: int) -> None:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 
-from common.models.sequence import PromptIds
-from finetune.data import CaptionItem, Span
-from finetune.presets import NEG, POS, SENT
+from common.models.text.ids import PromptIds
+from finetune.corpus.records import NEG, POS, SENT, CaptionItem, Span
 
 IMAGES = 64  # distinct files
 END = 2
@@ -63,8 +62,8 @@ def _caption(tokens: int, spans: int, draw: random.Random) -> CaptionShape:
 def captions_of(pos_neg: Path, sentences: Path) -> list[CaptionShape]:
     """Captions of a published or mined set; 4 tokens for every 3 words. Raises DataError for a malformed file."""
     from common.thresholds import Thresholds
-    from finetune.grouping import filter_samples, group
-    from finetune.training_data import read_samples
+    from finetune.corpus.grouping import filter_samples, group
+    from finetune.corpus.samples import read_samples
 
     samples = read_samples(pos_neg, sentences)
     found = []

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from common.images import ImageFolder
+from common.files.images import ImageFolder
 from common.models.base import CaptionModel
-from finetune.batches import Collator, StepBatch
-from finetune.data import CaptionItem
-from finetune.forward import SpanLosses
-from finetune.loss import objective
-from finetune.packs import PackPlan
-from finetune.presets import NEG, POS, SENT
+from finetune.corpus.records import NEG, POS, SENT, CaptionItem
+from finetune.objectives.loss import objective
+from finetune.steps.batch import StepBatch
+from finetune.steps.collate import Collator
+from finetune.steps.packs import PackPlan
+from finetune.steps.span_losses import SpanLosses
 from tests.bench.train_items import Shape
 
 WEIGHTS = {POS: 1.0, NEG: 0.3, SENT: 0.2}

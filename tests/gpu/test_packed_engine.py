@@ -1,4 +1,4 @@
-"""The engine on a GPU: fused kernels and FlexAttention, compiled layers, in bfloat16, against plain float32."""
+"""The engine on a GPU: FlexAttention and compiled layers, in bfloat16, against plain float32."""
 
 from __future__ import annotations
 
@@ -9,37 +9,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from common.models import packed_flash, packed_rows
 from common.models.base import CaptionModel, PackedSettings
-from common.models.packed_attention import dense_attention, dense_mask
-from common.models.packed_flash import (
-    CudnnKernels,
-    FlashKernels,
-    FlashTables,
-    Kernels,
-    flash_attention,
-)
-from common.models.packing import PackedImage, PackLayout, lay_out
-from common.models.sequence import PromptIds
+from common.models.packed.attention import block_mask, dense_attention, dense_mask, flex_attention
+from common.models.packed.layout import PackedImage, PackLayout, lay_out
+from common.models.text.ids import PromptIds
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 LENGTH = 2048
 COMPILED = PackedSettings(compile=True, fast_connector=True)
 WAYS = {
-    "flash_compiled": COMPILED,
-    "flash": PackedSettings(),
-    "flash_computed_twice": PackedSettings(recompute=1),
-    "flash_selective": PackedSettings(compile=True, recompute=2, prune=False),
-    "flex_compiled": PackedSettings(compile=True, attention="flex"),
-    "flex": PackedSettings(attention="flex"),
+    "compiled": COMPILED,
+    "plain": PackedSettings(),
+    "computed_twice": PackedSettings(recompute=1),
+    "selective": PackedSettings(compile=True, recompute=2, prune=False),
     "dense": PackedSettings(attention="dense"),
 }
-
-
-@pytest.fixture(autouse=True)
-def any_padding(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows this short differ more than those of real models."""
-    monkeypatch.setattr(packed_rows, "MOST_PADDING", 1.0)
 
 
 def make(dtype: torch.dtype) -> CaptionModel:
@@ -96,33 +80,25 @@ def error(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
 
 
-@pytest.mark.parametrize(
-    ("kernels", "heads"),
-    [(None, (8, 8)), (None, (8, 2)), (FlashKernels(), (8, 8)), (CudnnKernels(), (8, 8))],
-)
-def test_fused_kernels_equal_the_mask(
-    kernels: Kernels | None, heads: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Outputs and gradients against the dense mask in float32; by the kernels that are chosen, and by each kind."""
-    if isinstance(kernels, CudnnKernels) and torch.cuda.get_device_capability() < (9, 0):
-        pytest.skip("not used on this card")
-    if kernels is not None:
-        monkeypatch.setattr(packed_flash, "best_kernels", lambda *_: kernels)
-    layout = lay_out(packs(6, 0, captions=1), 64, LENGTH)
+@pytest.mark.parametrize("heads", [(8, 8), (8, 2)])
+def test_the_block_mask_equals_the_dense_one(heads: tuple[int, int]) -> None:
+    """Outputs and gradients of FlexAttention in bfloat16 against the dense mask in float32."""
+    layout = lay_out(packs(6, 0, captions=2), 64, LENGTH)
     draw = torch.Generator().manual_seed(0)
     shapes = [(1, LENGTH, count, 128) for count in (heads[0], heads[1], heads[1], heads[0])]
     *inputs, gradient_out = (torch.randn(shape, generator=draw).bfloat16().cuda() for shape in shapes)
     gradient_out[:, layout.tokens :] = 0  # nothing is asked of padding
-    on_device = layout.to(torch.device("cuda"))
-    tables = FlashTables(on_device.source, on_device.places, torch.tensor(layout.sizes))
-    mask = dense_mask(on_device.until, torch.arange(LENGTH, device="cuda"))
+    until, places = layout.until.cuda(), torch.arange(LENGTH, device="cuda")
+    masks = dense_mask(until, places), block_mask(until, places)
     found = []
-    for dtype, attend, told in ((torch.float32, dense_attention, mask), (torch.bfloat16, flash_attention, tables)):
+    for dtype, attend, mask in zip(
+        (torch.float32, torch.bfloat16), (dense_attention, flex_attention), masks, strict=True
+    ):
         leaves = [x.to(dtype).requires_grad_() for x in inputs]
-        out = attend(*leaves, 0.09, told)  # type: ignore[operator]
+        out = attend(*leaves, 0.09, mask)  # type: ignore[operator]
         gradients = torch.autograd.grad(out, leaves, gradient_out.to(dtype))
         found.append([x[:, : layout.tokens].double() for x in (out.detach(), *gradients)])
-    assert layout.tokens < LENGTH and tables.rows().number == 6
+    assert layout.tokens < LENGTH
     for name, expected, one in zip(("output", "query", "key", "value"), *found, strict=True):
         print(f"{name} off by {error(one, expected):.1e}")
         assert error(one, expected) < 1e-2, name

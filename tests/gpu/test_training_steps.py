@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from common.errors import UserError
-from common.storage import read_json
+from common.files.storage import read_json
+from finetune.run.trainer import SpanTrainer
 from finetune.train import main
-from finetune.trainer import SpanTrainer
 from tests.training_world import World, log, make_world
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

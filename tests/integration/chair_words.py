@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from common.files.storage import read_text
 from common.paths import DATASET
-from common.storage import read_text
 
 IRREGULAR = {"man": "men", "woman": "women", "child": "children", "mouse": "mice", "goose": "geese", "calf": "calves"}
 

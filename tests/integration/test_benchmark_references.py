@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from evaluate import eval_amber, eval_mme, eval_pope, eval_sqa
+from evaluate.benchmarks.gqa_files import read_questions as read_gqa
 from evaluate.eval_qbench import read_questions as read_qbench
-from evaluate.gqa_files import read_questions as read_gqa
 from tests.data_folder import real_data
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from common.files.storage import read_json
 from common.paths import MINI_CLIP
-from common.storage import read_json
 from dataset.mini.draw import draw_split
 from evaluate import eval_auto
 from finetune import format_data

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from common.errors import ArgumentError, CheckpointError, DataError, UserError
+from common.files.record_files import read_captions
+from common.files.storage import read_json
 from common.paths import ROOT
 from common.prompts import CAPTION_EVAL, TRAIN
-from common.record_files import read_captions
-from common.storage import read_json
 from evaluate.eval_caption import main as evaluate
 from finetune.train import main as train
 from insight.caption import main as caption

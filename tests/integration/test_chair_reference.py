@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from common.coco import read_annotations
-from evaluate.chair_gold import Gold, gold_from_annotations, read_gold_file
-from evaluate.metrics.chair import CaptionScore, ChairParser, score_caption
+from common.files.coco import read_annotations
+from evaluate.chair.counting import CaptionScore, ChairParser, score_caption
+from evaluate.chair.gold import Gold, gold_from_annotations, read_gold_file
 from tests.data_folder import real_data
 
 NAMES = (

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from common.errors import ArgumentError, DataError, UserError
-from common.record_files import read_objects
+from common.files.record_files import read_objects
 from insight import clip
 from tests.clip_folder import make_clip_folder
 

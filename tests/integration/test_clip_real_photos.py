@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from common.gold_objects import read_gold
-from common.object_vocabulary import read_vocabulary
-from common.record_files import locate_word, objects_to_json, read_objects
-from common.records import CaptionObjects
+from common.files.gold import read_gold
+from common.files.record_files import locate_word, objects_to_json, read_objects
+from common.files.records import CaptionObjects
+from common.files.vocabulary import read_vocabulary
 from insight import clip
 from tests.clip_folder import make_clip_folder
 from tests.data_folder import real_data

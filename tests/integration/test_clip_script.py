@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.files.record_files import objects_to_json, read_objects
+from common.files.records import CaptionObjects, ObjectMention
 from common.paths import ROOT
-from common.record_files import objects_to_json, read_objects
-from common.records import CaptionObjects, ObjectMention
 from tests.clip_folder import make_clip_folder
 
 CAPTION = "A red car stands by a wooden table and a dog."

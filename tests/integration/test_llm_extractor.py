@@ -16,7 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from common.errors import CheckpointError
 from common.paths import ROOT
-from insight.llm_extractor import LlmExtractor, first_block, without_cut_item
+from insight.objects.llm_extractor import LlmExtractor, first_block, without_cut_item
 
 CHAT = "{% for m in messages %}[INST] {{ m['content'] }} [/INST]{% endfor %}"
 CAPTION = "Two dogs sit near a traffic light.\nA cat looks on."

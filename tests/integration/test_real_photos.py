@@ -19,9 +19,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from common.files.storage import read_json
 from common.paths import MINI_CLIP, MINI_LLAVA, ROOT
-from common.storage import read_json
-from finetune.spans import split_spans
+from finetune.samples.spans import split_spans
 from tests.data_folder import real_data
 from tests.integration.plain_chair import plain_objects
 

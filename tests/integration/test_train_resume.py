@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from common.errors import ArgumentError, DataError
+from common.files.storage import read_json
 from common.paths import ROOT
-from common.storage import read_json
 from finetune.train import main
 from tests.training_world import World, log, make_world, weights
 
@@ -60,9 +60,9 @@ def _slowly(folder: Path) -> Path:
         "import sys, time\n"
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'finetune.batches':\n"
+        "        if name == 'finetune.steps.collate':\n"
         "            sys.meta_path.remove(self)\n"
-        "            import finetune.batches as b\n"
+        "            import finetune.steps.collate as b\n"
         "            call = b.Collator.__call__\n"
         "            b.Collator.__call__ = lambda self, items: (time.sleep(0.05), call(self, items))[1]\n"
         "            return b.__spec__\n"
@@ -94,7 +94,7 @@ def test_t10_continued_in_the_middle_of_an_epoch_bit_for_bit(
     world: World, tmp_path: Path, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every way of sampling, a reference, a schedule, accumulation, packs: killed at step 3, checkpoint at 2."""
-    from finetune.trainer import SpanTrainer
+    from finetune.run.trainer import SpanTrainer
 
     main(world.train_flags(tmp_path / "whole", **more))
     compute = SpanTrainer.compute_loss

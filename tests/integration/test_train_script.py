@@ -16,10 +16,10 @@ import torch
 from safetensors.torch import load_file
 
 from common.errors import ArgumentError, CheckpointError, DataError, UserError
+from common.files.storage import read_json
 from common.models import load_model
 from common.paths import MINI_LLAVA, ROOT
-from common.storage import read_json
-from finetune.presets import MINI_STEPS
+from finetune.objectives.presets import MINI_STEPS
 from finetune.train import main
 from tests.training_world import World, log, make_world, weights
 
@@ -200,7 +200,7 @@ def test_a_gpu_that_is_full_once_makes_the_step_again_in_smaller_packs(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In the second batch of an accumulated step, in the middle of a backward pass; the result is the same."""
-    from finetune.forward import SpanLosses
+    from finetune.steps.span_losses import SpanLosses
 
     flags = {"gradient_accumulation_steps": 2, "train_bs": 2, "max_steps": 3}
     main(world.train_flags(tmp_path / "plain", **flags))
@@ -229,7 +229,7 @@ def test_a_gpu_that_is_full_once_makes_the_step_again_in_smaller_packs(
 
 def test_a_gpu_that_stays_full_stops_the_run(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a word on what to lower."""
-    from finetune.forward import SpanLosses
+    from finetune.steps.span_losses import SpanLosses
 
     def full(*_: Any) -> Any:
         raise torch.cuda.OutOfMemoryError("full")
@@ -245,8 +245,8 @@ def test_a_loss_that_is_not_finite_is_never_applied(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, delay: int
 ) -> None:
     """Also where the flag of a step is read only when the next has been queued: the state is that before the step."""
-    from finetune.finite_guard import FiniteGuard
-    from finetune.trainer import SpanTrainer
+    from finetune.run.finite_guard import FiniteGuard
+    from finetune.run.trainer import SpanTrainer
 
     made, compute = FiniteGuard.__init__, SpanTrainer.compute_loss
 
@@ -276,7 +276,7 @@ def test_t16_running_out_of_memory_is_not_passed_over(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The published loop skipped any batch whose error text held these words, and went on."""
-    from finetune.forward import SpanLosses
+    from finetune.steps.span_losses import SpanLosses
 
     def full(*_: Any) -> Any:
         raise RuntimeError("CUDA out of memory")

@@ -12,7 +12,7 @@ from dataset.mini.categories import BY_NAME
 from dataset.mini.corpus import Example, make_example
 from dataset.mini.describe import Mention, absent_typical, instruction_caption, joined, phrase, reference_captions
 from dataset.mini.layout import Layout, generator, make_layout
-from evaluate.metrics.chair import CaptionScore, ChairParser, score_caption
+from evaluate.chair.counting import CaptionScore, ChairParser, score_caption
 from tests.unit.mini.test_vocabulary import UNCOUNTED
 
 COUNT = 250

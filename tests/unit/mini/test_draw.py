@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from common.coco import read_annotations
 from common.errors import ArgumentError
-from common.storage import read_json
+from common.files.coco import read_annotations
+from common.files.storage import read_json
 from dataset.mini import draw
 from dataset.mini.categories import BY_NAME
 from dataset.mini.draw import FIRST_ID, draw_split

@@ -9,8 +9,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from common.models.packing import PackedImage, PackLayout, lay_out
-from common.models.sequence import PromptIds
+from common.models.packed.layout import PackedImage, PackLayout, lay_out
+from common.models.text.ids import PromptIds
 
 IMAGES = 3  # in the features that packs look at
 HIDDEN = 7  # an id that tests hide from attention

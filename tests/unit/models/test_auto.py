@@ -12,7 +12,7 @@ from PIL import Image
 
 from common.errors import CheckpointError, DataError
 from common.models import load_model
-from common.models.auto import RawImages, with_tail
+from common.models.families.auto import RawImages, with_tail
 from tests.unit.models.tiny_auto import SPECIAL, write_auto
 
 AUTO = tuple(SPECIAL)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from common.errors import ArgumentError, CheckpointError, DataError
 from common.models import load_model
-from common.models.checkpoint_files import load_tensors, open_file
+from common.models.checkpoints.files import load_tensors, open_file
 from tests.unit.models.conftest import Tiny
 from tests.unit.models.tiny_auto import auto_tokenizer
 from tests.unit.models.tiny_checkpoints import write_llava

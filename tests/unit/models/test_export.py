@@ -14,7 +14,7 @@ from PIL import Image
 from common.args import ModelArguments
 from common.errors import ArgumentError
 from common.models import load_model
-from common.models.tokenizers import SentencePieceTokenizer
+from common.models.text.tokenizers import SentencePieceTokenizer
 from deploy.export import ExportArguments, export
 from deploy.fast_tokenizer import convert
 from deploy.tensor_shards import write_shards
@@ -170,7 +170,7 @@ def test_converted_tokenizer_equals_sentencepiece(text: str, tokenizer_file: Pat
 
 
 def test_shards_are_named_indexed_and_complete(tmp_path: Path) -> None:
-    from common.models.checkpoint_files import open_folder
+    from common.models.checkpoints.files import open_folder
 
     state = {f"t{i}": torch.full((4, 8), float(i)) for i in range(5)}
     files = write_shards(tmp_path, state.items(), limit=300)

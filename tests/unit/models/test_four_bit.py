@@ -14,9 +14,9 @@ from common.args import ModelArguments
 from common.errors import ArgumentError, MissingDependencyError
 from common.models import load_from_args, load_model
 from common.models.base import PackedSettings
-from common.models.four_bit import is_quantised, quantise
-from common.models.packing import PackedImage
-from common.models.sequence import PromptIds
+from common.models.packed.layout import PackedImage
+from common.models.text.ids import PromptIds
+from common.models.weights.four_bit import is_quantised, quantise
 from tests.unit.models.conftest import FAMILIES, Tiny
 from tests.unit.models.packs import assert_equal, seen_by
 
@@ -36,7 +36,7 @@ def bnb() -> Any:
 def test_only_the_decoders_blocks_are_quantised(
     name: str, bnb: Any, tiny: Callable[[str], Tiny], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("common.models.four_bit.WIDTH", 16)  # what is replaced, not what it computes
+    monkeypatch.setattr("common.models.weights.four_bit.WIDTH", 16)  # what is replaced, not what it computes
     model = tiny(name).load(load_in_4bit=True)
     kinds = {path: type(module) for path, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
     quantised = {path for path, kind in kinds.items() if kind is bnb.nn.Linear4bit}

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from common.errors import DataError
-from common.models.decoding import Decoding, cut_at_stop
+from common.models.generation.decoding import Decoding, cut_at_stop
 from tests.unit.models.conftest import FAMILIES, Tiny
 
 PROMPTS = ("Please describe the image.", "Describe", "a red bench, and a cat? " * 3)

@@ -14,10 +14,10 @@ from PIL import Image
 
 from common.errors import CheckpointError
 from common.models import load_model
-from common.models.checkpoint_files import MAPPED_BYTES, TensorFiles, open_folder
-from common.models.eva import eva_layout, eva_sizes, resized_positions
-from common.models.owl import _pack, _unpack
-from common.models.state_dicts import KeyMap, Rule, rename
+from common.models.checkpoints.files import MAPPED_BYTES, TensorFiles, open_folder
+from common.models.checkpoints.key_maps import KeyMap, Rule, rename
+from common.models.families.owl import _pack, _unpack
+from common.models.parts.eva import eva_layout, eva_sizes, resized_positions
 from tests.unit.models.conftest import FAMILIES, Tiny
 from tests.unit.models.tiny_checkpoints import Maker, write_llava, write_owl, write_weights
 from tests.unit.models.tiny_minigpt import eva_state, write_minigpt
@@ -198,7 +198,7 @@ def test_mappings_are_renewed_without_losing_a_tensor(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert MAPPED_BYTES <= 128 << 20
-    monkeypatch.setattr("common.models.checkpoint_files.MAPPED_BYTES", 100)
+    monkeypatch.setattr("common.models.checkpoints.files.MAPPED_BYTES", 100)
     state = {f"t{i}": torch.full((7,), float(i)) for i in range(9)}
     write_weights(tmp_path, state, form)
     files: TensorFiles = open_folder(tmp_path, "x", "--x")

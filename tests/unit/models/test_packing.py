@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.models.packed_attention import BLOCK, block_mask, dense_mask, hide
-from common.models.packing import NO_WORD, PackedImage, lay_out, pack_length, static_size
-from common.models.sequence import PromptIds
+from common.models.packed.attention import BLOCK, block_mask, dense_mask, hide
+from common.models.packed.layout import NO_WORD, PackedImage, lay_out, static_size
+from common.models.text.ids import PromptIds
 from tests.unit.models.packs import packed_images
 
 PROMPT = PromptIds((1, 20), (30,))
@@ -29,14 +29,14 @@ def test_a_pack_written_out() -> None:
     assert layout.asked.tolist() == [0, 1, 2, 0, 3, 4]
     assert layout.targets.tolist() == [5, 6, 2, 8, 9, 2]
     assert layout.slot.tolist() == [0, 1, 2, 3, 6, 7] and (layout.rows, layout.longest) == (3, 3)
-    assert layout.tokens == layout.length == pack_length(2, TWO) == 11
+    assert layout.tokens == layout.length == 11
 
 
 def test_text_before_the_image_is_shared_only_where_it_is_equal() -> None:
     other = PackedImage(0, PromptIds((1, 21), (30,)), ((5, 2),))
     images = [TWO[0], other, TWO[1]]
     layout = lay_out(images, 2)
-    assert layout.tokens == 2 + 5 + 4 + 2 + 4 == pack_length(2, images)
+    assert layout.tokens == 2 + 5 + 4 + 2 + 4
     assert layout.feature.tolist() == [4, 2, 0]  # images of one root stand together
     assert layout.slot.tolist() == [0, 1, 2, 3, 9, 10, 6, 7]  # rows keep the order that they were given in
 
@@ -65,7 +65,7 @@ def sees(images: list[PackedImage], m: int) -> list[list[bool]]:
 @given(packed_images, st.integers(1, 3), st.integers(0, 5))
 @settings(max_examples=60, deadline=None)
 def test_a_token_sees_its_own_root_image_and_branch(images: list[PackedImage], m: int, padding: int) -> None:
-    layout = lay_out(images, m, pack_length(m, images) + padding)
+    layout = lay_out(images, m, lay_out(images, m).tokens + padding)
     mask = dense_mask(layout.until, torch.arange(layout.length))[0, 0]
     t = layout.tokens
     assert mask[:t, :t].tolist() == sees(images, m)
@@ -79,7 +79,7 @@ def test_the_block_mask_is_the_dense_one(
     images: list[PackedImage], m: int, padded: bool, hidden: frozenset[int]
 ) -> None:
     """Blocks left out hold nothing that is seen; blocks taken whole nothing that is not."""
-    layout = lay_out(images, m, -(-pack_length(m, images) // BLOCK) * BLOCK if padded else None)
+    layout = lay_out(images, m, -(-lay_out(images, m).tokens // BLOCK) * BLOCK if padded else None)
     until = hide(layout.until, layout.ids, hidden)
     for queries in (torch.arange(layout.length), layout.queries):
         dense, blocks = dense_mask(until, queries)[0, 0], block_mask(until, queries)

@@ -15,17 +15,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from common.models.base import PackedSettings
-from common.models.packing import PackedImage, lay_out
-from common.models.sequence import PromptIds
+from common.models.packed.layout import PackedImage, lay_out
+from common.models.text.ids import PromptIds
 from tests.unit.models.conftest import FAMILIES, Tiny
 from tests.unit.models.packs import HIDDEN, assert_equal, pack_losses, packed_images, seen_by
-from tests.unit.models.plain_rows import PlainKernels
 
 SETTINGS = st.builds(
     PackedSettings,
     recompute=st.sampled_from([0, 1, 2]),
     prune=st.booleans(),
-    attention=st.sampled_from(["flash", "flex", "dense"]),
+    attention=st.sampled_from(["flex", "dense"]),
 )
 # One-token targets, a span at the first token and at the last, two prompts, one image twice.
 PACK = [
@@ -70,19 +69,9 @@ def test_random_packs_equal_their_rows(
     assert_equal(model, seen, pack, trained(model), 256 if padded else None)
 
 
-@pytest.fixture
-def rows_kernels(monkeypatch: pytest.MonkeyPatch) -> PlainKernels:
-    """Attention of a batch of rows on the CPU, in plain arithmetic, however much of it is padding."""
-    kernels = PlainKernels()
-    monkeypatch.setattr("common.models.packed_flash.best_kernels", lambda *_: kernels)
-    monkeypatch.setattr("common.models.packed_attention.runs_flash", lambda *_: True)
-    monkeypatch.setattr("common.models.packed_rows.MOST_PADDING", 1.0)
-    return kernels
-
-
 @pytest.mark.parametrize("name", ["llava", "owl"])
-def test_a_batch_of_rows_equals_rows(name: str, loaded: Loaded, rows_kernels: PlainKernels) -> None:
-    """All ways to compute layers; a pack with several captions of an image, or that hides a token, has a mask."""
+def test_hidden_tokens_and_padding(name: str, loaded: Loaded) -> None:
+    """All ways to compute layers, with several captions of an image and with one each."""
     model, seen = loaded(name)
     for pack, hidden, length, how in itertools.product(
         (PACK, ONE_EACH),
@@ -92,9 +81,7 @@ def test_a_batch_of_rows_equals_rows(name: str, loaded: Loaded, rows_kernels: Pl
     ):
         model.hidden_ids = frozenset(hidden)
         model.set_packed(how)
-        rows_kernels.calls.clear()
         assert_equal(model, seen, pack, trained(model), length)
-        assert bool(rows_kernels.calls) == (pack is ONE_EACH and 40 not in hidden)
 
 
 @pytest.mark.parametrize("selection", ["connector+decoder", "connector+lm_head", "lora", "connector+lora"])
@@ -108,7 +95,7 @@ def test_gradients_of_every_selection(name: str, selection: str, loaded: Loaded)
 
 @pytest.mark.parametrize("rows", [1, 2, 5])
 def test_the_head_runs_a_few_rows_at_a_time(rows: int, loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("common.models.head_losses.CHUNK", rows)
+    monkeypatch.setattr("common.models.packed.head_losses.CHUNK", rows)
     model, seen = loaded("llava")
     model.set_packed(PackedSettings())
     assert_equal(model, seen, PACK, trained(model))
@@ -166,19 +153,17 @@ def test_without_gradients_the_losses_are_the_same(loaded: Loaded) -> None:
     torch.testing.assert_close(quiet, pack_losses(model, seen, layout).detach())
 
 
-@pytest.mark.parametrize("way", ["flash", "dense"])
-def test_compiled_layers_are_shared_and_exact(way: Any, loaded: Loaded, rows_kernels: PlainKernels) -> None:
+def test_compiled_layers_are_shared_and_exact(loaded: Loaded) -> None:
     """Two versions whatever the number of layers: all but the last, and the last."""
     from torch._dynamo.testing import CompileCounter
 
-    from common.models.packed_decoder import layer_forward
+    from common.models.packed.decoder import layer_forward
 
     model, seen = loaded("llava")
     model.hidden_ids = frozenset()
-    model.set_packed(PackedSettings(attention=way))
+    model.set_packed(PackedSettings(attention="dense"))
     counter = CompileCounter()
     model.packed_decoder().run_layer = torch.compile(layer_forward, dynamic=False, backend=counter, fullgraph=True)
-    several = (PACK, PACK[::-1], ONE_EACH) if way == "dense" else (ONE_EACH, ONE_EACH[::-1], ONE_EACH[:2])
-    for pack in several:  # other trees of the same length
+    for pack in (PACK, PACK[::-1], ONE_EACH):  # other trees of the same length
         assert_equal(model, seen, pack, trained(model), length=128)
-    assert counter.frame_count == 2 and bool(rows_kernels.calls) == (way == "flash")
+    assert counter.frame_count == 2

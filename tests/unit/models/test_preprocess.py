@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from common.errors import ArgumentError, CheckpointError, DataError
-from common.models.preprocess import CLIP_MEAN, CLIP_STD, Preprocessing, read_preprocessing
+from common.models.parts.preprocess import CLIP_MEAN, CLIP_STD, Preprocessing, read_preprocessing
 
 
 def noise(width: int, height: int) -> Image.Image:

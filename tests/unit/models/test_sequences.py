@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from common.errors import DataError
-from common.models.sequence import PromptIds, attention_mask, embed_rows, pad_rows
+from common.models.text.ids import PromptIds
+from common.models.text.sequence import attention_mask, embed_rows, pad_rows
 from tests.unit.models.conftest import FAMILIES, Tiny
 
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.errors import CheckpointError
-from common.models.tokenizers import BLANK, FastTokenizer, SentencePieceTokenizer, load_tokenizer
+from common.models.text.tokenizers import BLANK, FastTokenizer, SentencePieceTokenizer, load_tokenizer
 from tests.unit.models.tiny_auto import auto_tokenizer
 from tests.unit.models.tiny_checkpoints import write_tokenizer
 

@@ -1,0 +1,97 @@
+"""The one shape of all published models: vision encoder -> connector -> decoder, as modules with their facts.
+
+What is trained of them and how they are saved is in `weights/`; what a whole model can do is in `base.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from common.models.checkpoints.key_maps import KeyMap
+from common.models.parts.preprocess import Preprocessing
+from common.models.text.tokenizers import TextTokenizer
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """Low-rank adapters of the decoder's linear layers; no dropout, so losses stay exact."""
+
+    rank: int = 16
+    alpha: int = 32
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+class ModelBody(nn.Module):
+    """The three modules, frozen and without dropout.
+
+    Args:
+        vision: the frozen encoder.
+        connector: what maps its output to decoder embeddings; the part that is usually trained.
+        lm: a causal language model of transformers.
+        tokenizer, preprocessing: of text and images.
+        layout: tensor names of the files that the model came from.
+        source: those files, for manifests and messages.
+    """
+
+    name: ClassVar[str]
+    connector_parts: tuple[str, ...] = ("connector.",)
+    decoder_parts: tuple[str, ...] = ("lm.",)
+
+    def __init__(
+        self,
+        vision: nn.Module,
+        connector: nn.Module,
+        lm: Any,
+        tokenizer: TextTokenizer,
+        preprocessing: Preprocessing,
+        layout: KeyMap,
+        source: Path | None,
+    ) -> None:
+        super().__init__()
+        self.vision = vision
+        self.connector = connector
+        self.lm = lm
+        self.tokenizer = tokenizer
+        self.preprocessing = preprocessing
+        self.layout = layout
+        self.source = source
+        self.source_hash: str | None = None
+        self.selection: str | None = None  # what set_trainable chose last
+        self.frozen_dtype: torch.dtype | None = None
+        self.cast_hooks: list[RemovableHandle] = []
+        self.lora: LoraSettings | None = None
+        self.requires_grad_(False)
+        self.eval()
+
+    def lora_host(self) -> nn.Module:
+        """Where low-rank adapters go: the decoder."""
+        host: nn.Module = self.lm
+        return host
+
+    def trained_layout(self) -> KeyMap:
+        """Tensor names that a published trained checkpoint of this family may use."""
+        return self.layout
+
+    @property
+    def device(self) -> torch.device:
+        """Where the decoder's embeddings are."""
+        device: torch.device = self.lm.get_input_embeddings().weight.device
+        return device
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """Dtype of the activations: that of the frozen weights, whatever the trained masters are."""
+        dtype: torch.dtype = self.lm.get_input_embeddings().weight.dtype
+        return self.frozen_dtype or dtype
+
+    def train(self, mode: bool = True) -> ModelBody:
+        """Only the decoder follows `mode` (gradient checkpointing asks for it; it has no dropout); the rest never."""
+        super().train(False)
+        self.lm.train(mode)
+        return self

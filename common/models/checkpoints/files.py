@@ -1,0 +1,184 @@
+"""Reading the tensors of a checkpoint one after another, whatever it is stored in, with little memory.
+
+Sharded or single, safetensors or PyTorch zip files. A `.bin` is mapped into memory and mapped anew every few tensors,
+because the pages of a long-lived mapping would be held beside the finished model. Nothing is ever unpickled beyond
+plain tensors and containers.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common.errors import CheckpointError, first_line
+from common.paths import display
+from common.files.storage import read_json
+
+INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+SINGLES = ("model.safetensors", "pytorch_model.bin")
+MAPPED_BYTES = 64 << 20  # of tensors, before a mapping is renewed
+WRAPPERS = ("model", "state_dict")
+
+
+@dataclass(frozen=True)
+class TensorFiles:
+    """The tensor files of one checkpoint.
+
+    Args:
+        path: folder or file as the user gave it, for messages.
+        files: in order of reading.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    _shapes: dict[str, torch.Size] = field(default_factory=dict, compare=False, repr=False)
+
+    def shapes(self) -> dict[str, torch.Size]:
+        """Name -> shape of every tensor, without reading the contents."""
+        if not self._shapes:
+            for file in self.files:
+                self._shapes.update(_shapes(file))
+        return self._shapes
+
+    def __iter__(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield (name, tensor on the CPU as stored). Use and drop each before taking the next."""
+        for file in self.files:
+            yield from _safetensors(file) if file.suffix == ".safetensors" else _zipped(file)
+
+
+def open_folder(folder: Path, what: str, flag: str) -> TensorFiles:
+    """The tensor files of a checkpoint folder: an index with its shards, or one file.
+
+    Raises CheckpointError if the folder, the tensors or a shard is missing; `what` and `flag` go into the message.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(f"no folder {display(folder)} for the {what}; give it with {flag}")
+    for name in INDEXES:
+        if (folder / name).is_file():
+            return TensorFiles(folder, _shards(folder / name))
+    for name in SINGLES:
+        if (folder / name).is_file():
+            return TensorFiles(folder, (folder / name,))
+    raise CheckpointError(
+        f"no weights of the {what} in {display(folder)} (from {flag}): looked for {', '.join(INDEXES + SINGLES)}"
+    )
+
+
+def open_file(path: Path, what: str, flag: str) -> TensorFiles:
+    """One tensor file. Raises CheckpointError if it is not there."""
+    if not path.is_file():
+        raise CheckpointError(f"no file {display(path)} for the {what}; give it with {flag}")
+    return TensorFiles(path, (path,))
+
+
+def _shards(index: Path) -> tuple[Path, ...]:
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{display(index)} has no weight_map; copy it again")
+    shards = [index.parent / name for name in dict.fromkeys(weight_map.values())]
+    for shard in shards:
+        if not shard.is_file():
+            raise CheckpointError(f"shard {shard.name} named in {display(index)} is missing; copy it beside the index")
+    return tuple(shards)
+
+
+def _safetensors(file: Path) -> Iterator[tuple[str, Tensor]]:
+    # Opened anew every few tensors, as in _zipped.
+    names = list(_shapes(file))
+    while names:
+        read = 0
+        with _open_safetensors(file) as source:
+            while names and read < MAPPED_BYTES:
+                name = names.pop(0)
+                tensor = source.get_tensor(name)
+                read += tensor.nbytes
+                yield name, tensor
+                del tensor
+
+
+def _open_safetensors(file: Path) -> Any:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        return safe_open(str(file), framework="pt", device="cpu")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{display(file)} cannot be read: {error}; copy it again") from None
+
+
+def _zipped(file: Path) -> Iterator[tuple[str, Tensor]]:
+    state = load_tensors(file)
+    if not zipfile.is_zipfile(file):  # the oldest format cannot be mapped: it was read whole
+        while state:
+            name = next(iter(state))
+            yield name, state.pop(name)
+        return
+    names = list(state)
+    while names:
+        state = load_tensors(file)
+        read = 0
+        while names and read < MAPPED_BYTES:
+            name = names.pop(0)
+            read += state[name].nbytes
+            yield name, state.pop(name)
+        del state
+
+
+def _shapes(file: Path) -> dict[str, torch.Size]:
+    if file.suffix == ".safetensors":
+        with _open_safetensors(file) as source:
+            return {name: torch.Size(source.get_slice(name).get_shape()) for name in source.keys()}  # noqa: SIM118
+    return {name: tensor.shape for name, tensor in load_tensors(file).items()}
+
+
+def load_tensors(file: Path) -> dict[str, Tensor]:
+    """The tensors of a PyTorch file, mapped into memory where its format allows; bare or under "model".
+
+    Raises CheckpointError for a damaged file and for one that holds more than tensors and plain containers.
+    """
+    try:
+        state = _weights_only(file)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(_refusal(file, str(error))) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{display(file)} cannot be read: {first_line(error)}; copy it again") from None
+    state = _unwrapped(state)
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise CheckpointError(f"{display(file)} holds no tensors")
+    return tensors
+
+
+def _weights_only(file: Path) -> Any:
+    import argparse
+
+    # A Namespace is the one non-tensor object that published training scripts put beside the weights.
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+
+
+def _unwrapped(state: Any) -> Mapping[str, Any]:
+    for key in WRAPPERS:
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            return state[key]
+    return state if isinstance(state, Mapping) else {}
+
+
+REFUSED = (r"GLOBAL (\S+)", r"unrecognized function (\S+)", r"but got <class '(\S+)'>")
+
+
+def _refusal(file: Path, message: str) -> str:
+    found = next((hit.group(1) for hit in (re.search(pattern, message) for pattern in REFUSED) if hit), None)
+    if found is None:
+        return f"{display(file)} is not a PyTorch file (is it a download that failed?); copy it again"
+    return (
+        f"{display(file)} holds {found}, which is refused because unpickling it could run code; "
+        "get the weights as safetensors, or convert them in a sandbox that you can throw away"
+    )

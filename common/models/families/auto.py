@@ -1,0 +1,233 @@
+"""`auto`: any image-text-to-text checkpoint that transformers loads itself, through its processor and plain forward.
+
+Image handling differs from family to family (tiles, grids, placeholders in the text), so nothing is cut apart here:
+what the trainer passes along as pixels and features are the images themselves, and each row is one plain forward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from common.errors import CheckpointError, DataError, first_line
+from common.models.base import CaptionModel
+from common.models.checkpoints.key_maps import KeyMap, rename
+from common.models.generation.decoding import Decoding, cut_at_stop, seeded
+from common.models.packed.head_losses import token_losses
+from common.models.parts.preprocess import Preprocessing
+from common.models.text.ids import PromptIds
+from common.models.text.sequence import check_lengths
+from common.models.text.tokenizers import FastTokenizer
+from common.paths import display
+
+# Modules between encoder and decoder, as the families name them.
+CONNECTORS = (
+    "multi_modal_projector",
+    "connector",
+    "merger",
+    "aligner",
+    "mlp1",
+    "vision_projection",
+    "modality_projection",
+)
+DECODERS = ("language_model", "text_model")
+
+
+@dataclass(frozen=True)
+class TextPrompt(PromptIds):
+    """A prompt that stays text until its image is known."""
+
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class RawImages:
+    """Images in place of a tensor of pixels or features: indexed by a tensor, pinned and moved for free."""
+
+    images: tuple[Any, ...]
+    device: torch.device
+    tokens: int = 0  # that the first image of the model took; images of other sizes may take more or fewer
+    hidden: int = 0
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """As features would have it: images, tokens of one image, hidden size."""
+        return len(self.images), self.tokens, self.hidden
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.images)
+
+    def __getitem__(self, index: Tensor) -> RawImages:
+        return replace(self, images=tuple(self.images[i] for i in index.tolist()))
+
+    def to(self, device: torch.device | str) -> RawImages:
+        """The same; inputs are moved when they are made."""
+        return replace(self, device=torch.device(device))
+
+    def pin_memory(self) -> RawImages:
+        """The same; there is nothing to pin."""
+        return self
+
+
+class Auto(CaptionModel):
+    """A model of transformers' image-text-to-text kind; `lm` is the whole of it."""
+
+    name = "auto"
+    template = ""
+    sees_apart = False
+    packs = False  # the decoder need not be a Llama, nor its positions one number a token
+
+    processor: Any
+    image_tokens: int | None = None  # of the first image that was seen
+
+    @classmethod
+    def load(cls, path: Path | None, device: torch.device, dtype: torch.dtype, **settings: Any) -> CaptionModel:
+        """Load model and processor.
+
+        Args:
+            settings: trust_remote_code, whether code that comes with the checkpoint may run.
+
+        Raises CheckpointError for a folder that transformers does not load so.
+        """
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        trust_remote_code = bool(settings.get("trust_remote_code", False))
+        if path is None or not path.is_dir():
+            raise CheckpointError(f"no checkpoint folder {display(path or '')}; give it with --auto_path")
+        try:
+            processor = AutoProcessor.from_pretrained(str(path), trust_remote_code=trust_remote_code)
+            lm = AutoModelForImageTextToText.from_pretrained(
+                str(path), dtype=dtype, trust_remote_code=trust_remote_code
+            )
+        except (ValueError, OSError, KeyError, ImportError) as error:
+            raise CheckpointError(
+                f"transformers does not load {display(path)} as image-text-to-text: {first_line(error)}"
+            ) from None
+        if not getattr(processor, "chat_template", None):
+            raise CheckpointError(f"the processor in {display(path)} has no chat template; add chat_template.jinja")
+        return cls.around(lm.to(device), processor, path)
+
+    @classmethod
+    def around(cls, lm: Any, processor: Any, path: Path | None) -> Auto:
+        """The adapter of a loaded model and its processor."""
+        tokenizer = FastTokenizer(processor.tokenizer, path or Path())
+        layout = KeyMap((rename("{}", "lm.{}"),))
+        model = cls(nn.Identity(), nn.Identity(), lm, tokenizer, Preprocessing(1, 1), layout, path)
+        model.processor = processor
+        stops = lm.generation_config.eos_token_id
+        model.stop_ids |= frozenset([] if stops is None else [stops] if isinstance(stops, int) else stops)
+        model.connector_parts = parts_named(lm, CONNECTORS)
+        model.decoder_parts = (*parts_named(lm, DECODERS), "lm.lm_head.")
+        return model
+
+    def train(self, mode: bool = True) -> Auto:  # noqa: ARG002
+        """Never in training mode: families differ in what would then be dropped."""
+        nn.Module.train(self, False)
+        return self
+
+    def lora_host(self) -> nn.Module:
+        """The language model, without the encoder."""
+        trunk = self.decoder_parts[0].removesuffix(".")
+        return self.get_submodule(trunk) if trunk != "lm.lm_head" else super().lora_host()
+
+    def format_prompt(self, prompt: str, context: str = "") -> str:
+        """The processor's chat template around image and prompt, up to where the answer begins."""
+        content = [{"type": "image"}, {"type": "text", "text": prompt}]
+        turns = [{"role": "user", "content": content}]
+        text: str = self.processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        return f"{text} {context}" if context else text
+
+    def preprocess(self, images: Sequence[Any]) -> Any:
+        """The images themselves. Raises DataError for one with a zero side."""
+        for image in images:
+            if 0 in image.size:
+                raise DataError(f"an image of {image.width}x{image.height} pixels has a zero side; leave it out")
+        return RawImages(tuple(image.convert("RGB") for image in images), self.device)
+
+    def image_features(self, pixels: Any) -> Any:
+        """The images themselves; the encoder runs inside the plain forward."""
+        if self.image_tokens is None and len(pixels):
+            prompt = self.encode_prompt(self.format_prompt(""))
+            whole = self._inputs([pixels.images[0]], [prompt])["input_ids"].shape[1]
+            self.image_tokens = whole - len(prompt.before) + 1
+        hidden = self.lm.get_input_embeddings().weight.shape[1]
+        return replace(pixels, tokens=self.image_tokens or 0, hidden=hidden)
+
+    def encode_prompt(self, text: str, for_generation: bool = False) -> PromptIds:  # noqa: ARG002
+        """The text, kept until its image is known; the ids are those without image."""
+        return TextPrompt(tuple(self.tokenizer.encode(text)), (), text)
+
+    def target_losses(self, features: Any, prompts: Sequence[PromptIds], targets: Sequence[Sequence[int]]) -> Tensor:
+        """As for every model, one plain forward a row: [n, longest target], 0 past each end."""
+        rows = [
+            self._row_losses(image, prompt, target)
+            for image, prompt, target in zip(features, prompts, targets, strict=True)
+        ]
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+    def _row_losses(self, image: Any, prompt: PromptIds, target: Sequence[int]) -> Tensor:
+        if not target:
+            return torch.zeros(0, device=self.device)
+        inputs = self._inputs([image], [prompt])
+        ids = torch.tensor([list(target)], device=self.device)
+        logits = self.lm(**with_tail(inputs, ids), use_cache=False).logits[0]
+        return token_losses(logits[-len(target) - 1 : -1], ids[0])
+
+    def sample_losses(
+        self, images: Sequence[Any], texts: Sequence[str], targets: Sequence[str], add_eos: Sequence[bool]
+    ) -> Tensor:
+        """Mean cross-entropy over each target's tokens, text and target tokenised apart: [n]."""
+        check_lengths(images=images, texts=texts, targets=targets, add_eos=add_eos)
+        ids = [self.encode_target(target, eos) for target, eos in zip(targets, add_eos, strict=True)]
+        prompts = [self.encode_prompt(text) for text in texts]
+        losses = self.target_losses(self.preprocess(images), prompts, ids)
+        return losses.sum(1) / torch.tensor([len(target) for target in ids], device=losses.device)
+
+    @torch.no_grad()
+    def continue_ids(self, features: Any, prompts: Sequence[PromptIds], decoding: Decoding) -> list[list[int]]:
+        """New ids of a left-padded batch, end symbol included where produced."""
+        inputs = self._inputs(list(features), prompts)
+        pad = self.processor.tokenizer.pad_token_id
+        config = decoding.config(self.stop_ids, self.eos_id if pad is None else pad)
+        with seeded(decoding.seed, self.device):
+            rows = self.lm.generate(**inputs, generation_config=config)
+        return cut_at_stop(rows[:, inputs["input_ids"].shape[1] :], self.stop_ids)
+
+    def _inputs(self, images: Sequence[Any], prompts: Sequence[PromptIds]) -> dict[str, Tensor]:
+        texts = [prompt.text for prompt in prompts if isinstance(prompt, TextPrompt)]
+        nested = [[image] for image in images]
+        options: dict[str, Any] = {"padding": True, "padding_side": "left"} if len(texts) > 1 else {}
+        start = self.processor.tokenizer.bos_token
+        if start and all(text.startswith(start) for text in texts):
+            options["add_special_tokens"] = False  # the template has written it already
+        made = self.processor(text=texts, images=nested, return_tensors="pt", **options)
+        return {key: self._moved(value) for key, value in made.items()}
+
+    def _moved(self, value: Tensor) -> Tensor:
+        return value.to(self.device, self.compute_dtype) if value.is_floating_point() else value.to(self.device)
+
+
+def with_tail(inputs: Mapping[str, Tensor], tail: Tensor) -> dict[str, Tensor]:
+    """The processor's inputs of one row with [1, k] ids behind; per-token companions are continued as plain text."""
+    length = inputs["input_ids"].shape[1]
+    longer = dict(inputs)
+    for key, value in inputs.items():
+        if value.ndim == 2 and value.shape == (1, length):
+            fill = tail if key == "input_ids" else torch.full_like(tail, int(key == "attention_mask")).to(value.dtype)
+            longer[key] = torch.cat([value, fill], dim=1)
+    return longer
+
+
+def parts_named(lm: nn.Module, names: Sequence[str]) -> tuple[str, ...]:
+    """Prefixes of the outermost modules that bear one of the names, as they appear in the adapter."""
+    found = [path for path, _ in lm.named_modules() if path.split(".")[-1] in names]
+    outer = [path for path in found if not any(path.startswith(f"{other}.") for other in found)]
+    return tuple(f"lm.{path}." for path in outer)

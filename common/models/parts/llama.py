@@ -1,0 +1,81 @@
+"""The decoder that all published models share: a Llama, from its config values and its tensor names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from common.errors import CheckpointError, first_line
+from common.models.checkpoints.key_maps import KeyMap, rename
+from common.models.text.tokenizers import TextTokenizer
+
+# What of a config.json describes the decoder; older files lack some, and then LlamaConfig's defaults are right.
+CONFIG_KEYS = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "hidden_act",
+    "max_position_embeddings",
+    "rms_norm_eps",
+    "rope_theta",
+    "rope_scaling",
+    "rope_parameters",
+    "head_dim",
+    "attention_bias",
+    "mlp_bias",
+    "tie_word_embeddings",
+    "initializer_range",
+)
+
+LLAMA = KeyMap(
+    rules=(
+        rename("model.embed_tokens.{}", "model.embed_tokens.{}"),
+        rename("model.layers.{}", "model.layers.{}"),
+        rename("model.norm.{}", "model.norm.{}"),
+        rename("lm_head.{}", "lm_head.{}"),
+    ),
+    # Computed from the configuration; older files store it all the same.
+    ignored=("model.layers.{i}.self_attn.rotary_emb.inv_freq", "model.rotary_emb.inv_freq"),
+)
+
+
+def build_llama(values: Mapping[str, Any], where: str) -> Any:
+    """An empty LlamaForCausalLM for the values of a config.json (`where`, for messages).
+
+    Raises CheckpointError for another kind of decoder or values that make no Llama.
+    """
+    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+
+    kind = values.get("model_type", "llama")
+    if kind in ("mistral", "qwen2", "gemma", "phi", "opt", "t5"):
+        raise CheckpointError(f"{where} describes a {kind} decoder, not a Llama; load it with --model auto")
+    given = {key: values[key] for key in CONFIG_KEYS if values.get(key) is not None}
+    try:
+        config = LlamaConfig(**given, attention_dropout=0.0)
+        lm = LlamaForCausalLM(config)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{where} makes no Llama: {first_line(error)}") from None
+    lm.generation_config = GenerationConfig()
+    return lm
+
+
+def tied_names(lm: Any, prefix: str = "lm.") -> tuple[str, ...]:
+    """Parameters that a file need not hold because the configuration ties them to others."""
+    return (f"{prefix}lm_head.weight",) if lm.config.tie_word_embeddings else ()
+
+
+def finish_llama(lm: Any, tokenizer: TextTokenizer, where: str) -> None:
+    """Tie what is tied. Raises CheckpointError if the tokenizer has more ids than the embedding has rows."""
+    if lm.config.tie_word_embeddings:
+        lm.lm_head.weight = lm.model.embed_tokens.weight
+    embedding: nn.Embedding = lm.get_input_embeddings()
+    if tokenizer.vocab_size > embedding.weight.shape[0]:
+        raise CheckpointError(
+            f"{where}: the tokenizer has {tokenizer.vocab_size} ids, the embedding {embedding.weight.shape[0]} rows; "
+            "tokenizer and weights are of different models"
+        )

@@ -1,0 +1,118 @@
+"""Images to pixel tensors with Pillow and numpy, equal to what the published models were trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from common.errors import ArgumentError, CheckpointError, DataError
+from common.files.storage import read_json
+from common.paths import display
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+FITS = ("crop", "pad", "squash")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes a square of pixels.
+
+    Args:
+        size: length that the shortest side is scaled to (for `squash`: both sides).
+        crop: side of the final square, cut from the centre.
+        fit: `crop` scales the shortest side; `pad` first pastes the image on a square of the mean colour, as LLaVA
+            upstream does; `squash` ignores the aspect ratio.
+        mean, std: per channel, of values in 0..1.
+        resample: Pillow's number; 3 is bicubic.
+    """
+
+    size: int
+    crop: int
+    fit: str = "crop"
+    mean: tuple[float, ...] = CLIP_MEAN
+    std: tuple[float, ...] = CLIP_STD
+    resample: int = 3
+
+    def __post_init__(self) -> None:
+        if self.fit not in FITS:
+            raise ArgumentError(f"unknown image fit {self.fit} (from --image_aspect_ratio); known: {', '.join(FITS)}")
+
+    def __call__(self, images: Sequence[Image.Image]) -> Tensor:
+        """PIL images to [n, 3, crop, crop] float32. Raises DataError for an image with a side of zero pixels."""
+        if not images:
+            return torch.empty(0, 3, self.crop, self.crop)
+        return torch.from_numpy(np.stack([self._normalised(self._square(image)) for image in images]))
+
+    def _square(self, image: Image.Image) -> Image.Image:
+        if 0 in image.size:
+            raise DataError(f"an image of {image.width}x{image.height} pixels has a zero side; leave it out")
+        image = image.convert("RGB")
+        if self.fit == "squash":
+            return image.resize((self.size, self.size), resample=self.resample)
+        if self.fit == "pad":
+            image = pad_to_square(image, self.mean)
+        short, long = sorted(image.size)
+        scaled = int(self.size * long / short)
+        size = (self.size, scaled) if image.width <= image.height else (scaled, self.size)
+        return centre_crop(image.resize(size, resample=self.resample), self.crop)
+
+    def _normalised(self, image: Image.Image) -> np.ndarray:
+        # The order and widths of the CLIP processor: float64 product, float32 from there on.
+        scaled = (np.asarray(image).astype(np.float64) * (1 / 255)).astype(np.float32)
+        values: np.ndarray = (scaled - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+        return np.ascontiguousarray(values.transpose(2, 0, 1))
+
+
+def pad_to_square(image: Image.Image, mean: Sequence[float]) -> Image.Image:
+    """Paste centred on a square of the longer side, filled with the mean colour."""
+    side = max(image.size)
+    if image.width == image.height:
+        return image
+    square = Image.new("RGB", (side, side), tuple(int(value * 255) for value in mean))
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return square
+
+
+def centre_crop(image: Image.Image, side: int) -> Image.Image:
+    """Cut a square of `side` from the centre; where the image is smaller, black fills the rest."""
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
+def read_preprocessing(folder: Path | None, image_size: int, fit: str) -> Preprocessing:
+    """Preprocessing as a folder's preprocessor_config.json says, or CLIP's for `image_size` without that file.
+
+    Raises CheckpointError if the file's crop does not fit the vision encoder.
+    """
+    plain = Preprocessing(image_size, image_size, fit)
+    path = None if folder is None else folder / "preprocessor_config.json"
+    if path is None or not path.is_file():
+        return plain
+    values: dict[str, Any] = read_json(path)
+    size = _side(values.get("size"), "shortest_edge", image_size)
+    crop = _side(values.get("crop_size"), "height", size)
+    if crop != image_size:
+        raise CheckpointError(f"{display(path)} crops to {crop} pixels, but the vision encoder takes {image_size}")
+    return replace(
+        plain,
+        size=size,
+        crop=crop,
+        mean=tuple(values.get("image_mean") or CLIP_MEAN),
+        std=tuple(values.get("image_std") or CLIP_STD),
+        resample=int(values.get("resample") or 3),
+    )
+
+
+def _side(value: Any, key: str, default: int) -> int:
+    """A size that older files give as a number and newer ones as a mapping."""
+    if isinstance(value, dict):
+        value = value.get(key) or value.get("height")
+    return default if value is None else int(value)

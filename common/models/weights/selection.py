@@ -1,0 +1,111 @@
+"""Which parameters are trained, as float32 masters over a frozen rest of another dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from common.errors import ArgumentError, suggestion
+from common.models.body import LoraSettings, ModelBody
+
+PARTS = ("connector", "lm_head", "lora", "decoder", "all")
+
+
+def select(model: ModelBody, selection: str) -> dict[str, nn.Parameter]:
+    """Name -> parameter for parts joined with +. Raises ArgumentError for an unknown part."""
+    parts = selection.split("+")
+    for part in parts:
+        if part not in PARTS:
+            raise ArgumentError(
+                f"unknown part {part!r} in the trainable selection {selection}{suggestion(part, PARTS)}"
+            )
+    if "lora" in parts:
+        add_lora(model)
+    chosen = {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if any(_belongs(model, name, parameter, part) for part in parts)
+    }
+    if not chosen:
+        raise ArgumentError(f"the selection {selection} holds no parameter of {model.name}")
+    if not all(parameter.is_floating_point() for parameter in chosen.values()):
+        raise ArgumentError(f"--trainable {selection}: 4-bit weights cannot be trained; take connector, lora or both")
+    return chosen
+
+
+def _belongs(model: ModelBody, name: str, parameter: nn.Parameter, part: str) -> bool:
+    if part == "lora" or ".lora_" in name:
+        return part == "lora" and ".lora_" in name
+    if part == "lm_head":
+        return parameter is model.lm.get_output_embeddings().weight
+    starts = {"connector": model.connector_parts, "decoder": model.decoder_parts, "all": ("",)}
+    return name.startswith(starts[part])
+
+
+def add_lora(model: ModelBody, settings: LoraSettings | None = None) -> None:
+    """Put float32 adapters (that start as identity) into the decoder, once."""
+    if any(".lora_" in name for name, _ in model.named_parameters()):
+        return
+    from peft import LoraConfig, inject_adapter_in_model
+
+    settings = settings or LoraSettings()
+    config = LoraConfig(
+        r=settings.rank, lora_alpha=settings.alpha, target_modules=list(settings.targets), lora_dropout=0.0
+    )
+    inject_adapter_in_model(config, model.lora_host())
+    model.lora = settings
+    for name, parameter in model.named_parameters():
+        if ".lora_" not in name:
+            parameter.requires_grad_(False)
+
+
+def lay_masters(model: ModelBody, selection: str, master_dtype: torch.dtype) -> dict[str, nn.Parameter]:
+    """Freeze all but the selection, give that `master_dtype`, and cast activations where dtypes meet.
+
+    The connector casts at its own border; any other module that holds a master casts its input and its output.
+    """
+    compute = model.compute_dtype
+    chosen = select(model, selection)
+    model.selection, model.frozen_dtype = selection, compute
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in chosen)
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(master_dtype if name in chosen else compute)
+    _renew_casts(model, compute, master_dtype)
+    return chosen
+
+
+def _renew_casts(model: ModelBody, compute: torch.dtype, master: torch.dtype) -> None:
+    for hook in model.cast_hooks:
+        hook.remove()
+    model.cast_hooks.clear()
+    if master == compute:
+        return
+    # A tied head is a second name of a trained parameter, so duplicates are looked at too.
+    trained = [name for name, p in model.named_parameters(remove_duplicate=False) if p.requires_grad]
+    for path in dict.fromkeys(name.rpartition(".")[0] for name in trained):
+        if path.split(".")[0] != "connector" and ".lora_" not in path:
+            module = model.get_submodule(path)
+            model.cast_hooks.append(module.register_forward_pre_hook(_caster_in(master), with_kwargs=True))
+            model.cast_hooks.append(module.register_forward_hook(_caster_out(compute)))
+
+
+def _cast(value: Any, dtype: torch.dtype) -> Any:
+    return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+def _caster_in(dtype: torch.dtype) -> Callable[..., Any]:
+    def cast(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return tuple(_cast(arg, dtype) for arg in args), {key: _cast(arg, dtype) for key, arg in kwargs.items()}
+
+    return cast
+
+
+def _caster_out(dtype: torch.dtype) -> Callable[..., Any]:
+    def cast(_module: nn.Module, _args: tuple[Any, ...], out: Any) -> Any:
+        return _cast(out, dtype)
+
+    return cast

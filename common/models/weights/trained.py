@@ -1,0 +1,180 @@
+"""Checkpoints of what was trained: ours (safetensors and a JSON beside it), and the published step_*.pth."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common.errors import CheckpointError
+from common.files.storage import read_json, write_json
+from common.manifest import model_hash
+from common.models.body import LoraSettings, ModelBody
+from common.models.checkpoints.files import TensorFiles, open_file
+from common.models.weights.selection import add_lora
+from common.paths import display
+from common.progress import announce
+
+WEIGHTS = "trained.safetensors"
+CARD = "trained.json"
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What a trained checkpoint brought.
+
+    Args:
+        path: of the file.
+        loaded: names of the parameters that it replaced.
+        ignored: tensors of the file that are named exceptions (stray buffers).
+        values: numbers loaded.
+        untouched: parameters of the usual trained part, the connector, that the file does not hold.
+    """
+
+    path: Path
+    loaded: tuple[str, ...]
+    ignored: tuple[str, ...]
+    values: int
+    untouched: tuple[str, ...]
+
+    def __str__(self) -> str:
+        text = f"loaded {len(self.loaded)} tensors ({self.values:,} values) from {display(self.path)}"
+        if self.ignored:
+            text += f"; ignored {len(self.ignored)} stray buffers"
+        if self.untouched:
+            text += f"; {len(self.untouched)} connector tensors keep the base model's values"
+        return text
+
+
+def load_trained(model: ModelBody, path: Path) -> LoadReport:
+    """Lay a trained checkpoint over the model and announce what was loaded.
+
+    Raises CheckpointError if the file is missing or of another model, a tensor unknown or of another shape, or
+    nothing matched.
+    """
+    file = _weights_file(path)
+    card = file.with_name(CARD)
+    if file.suffix == ".safetensors" and card.is_file():
+        _check_card(model, read_json(card), card)
+    report = _lay_over(model, open_file(file, "trained tensors", "--ckpt_load_path"))
+    announce(str(report))
+    return report
+
+
+def _weights_file(path: Path) -> Path:
+    """The file itself; in a folder ours, or the published one with the highest step."""
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise CheckpointError(f"no trained checkpoint {display(path)}; give a folder with {WEIGHTS} or a step_*.pth")
+    if (path / WEIGHTS).is_file():
+        return path / WEIGHTS
+    steps = sorted(path.glob("step_*.pth"), key=lambda p: int((re.findall(r"\d+", p.stem) or ["-1"])[0]))
+    if not steps:
+        raise CheckpointError(f"{display(path)} holds neither {WEIGHTS} nor a step_*.pth; is it a trained checkpoint?")
+    announce(f"{display(path)}: taking the last step, {steps[-1].name}")
+    return steps[-1]
+
+
+def _check_card(model: ModelBody, card: dict[str, Any], path: Path) -> None:
+    if card.get("model") != model.name:
+        raise CheckpointError(f"{display(path)} was trained on {card.get('model')}, not on {model.name}; check --model")
+    if card.get("lora"):
+        values = card["lora"]
+        add_lora(model, LoraSettings(values["rank"], values["alpha"], tuple(values["targets"])))
+    if card.get("base_hash") not in (None, base_hash(model)):
+        announce(f"{display(path)} was trained over another base model than {display(model.source or '')}")
+
+
+def _lay_over(model: ModelBody, files: TensorFiles) -> LoadReport:
+    parameters = _plain_names(model)
+    ignored = [name for name in files.shapes() if model.trained_layout().is_ignored(name)]
+    named = ((name, tensor) for name, tensor in files if name not in ignored)
+    ours = all(name in parameters for name in files.shapes() if name not in ignored)
+    where = display(files.path)
+    pairs = named if ours else model.trained_layout().to_modules(named, where)
+    loaded: list[str] = []
+    values = 0
+    for name, tensor in pairs:
+        _replace(parameters, name, tensor, where)
+        loaded.append(name)
+        values += tensor.numel()
+    if not loaded:
+        raise CheckpointError(f"{where} holds no tensor of {model.name}; nothing was loaded")
+    untouched = [name for name in parameters if name.startswith(model.connector_parts) and name not in loaded]
+    return LoadReport(files.path, tuple(loaded), tuple(ignored), values, tuple(untouched))
+
+
+def _plain(name: str) -> str:
+    """A parameter's name as it is without adapters around its layer."""
+    return name.replace(".base_layer.", ".")
+
+
+def _plain_names(model: ModelBody) -> dict[str, torch.nn.Parameter]:
+    return {_plain(name): parameter for name, parameter in model.named_parameters()}
+
+
+def _replace(parameters: dict[str, torch.nn.Parameter], name: str, tensor: Tensor, where: str) -> None:
+    if name not in parameters:
+        raise CheckpointError(f"{where} holds a tensor for {name}, which this model does not have; check --model")
+    parameter = parameters[name]
+    if parameter.shape != tensor.shape:
+        raise CheckpointError(
+            f"{where}: the tensor for {name} has shape {list(tensor.shape)}, this model wants {list(parameter.shape)}"
+        )
+    parameter.data.copy_(tensor)
+
+
+def save_trained(model: ModelBody, folder: Path, names: Sequence[str]) -> None:
+    """Write the named parameters as trained.safetensors, and trained.json with what they belong to.
+
+    Raises CheckpointError for a name that the model does not have.
+    """
+    parameters = _plain_names(model)
+    names = [_plain(name) for name in names]
+    unknown = [name for name in names if name not in parameters]
+    if unknown:
+        raise CheckpointError(f"cannot save {unknown[0]}: {model.name} has no such parameter")
+    write_safetensors(folder / WEIGHTS, ((name, parameters[name].detach()) for name in names))
+    lora = model.lora if any(".lora_" in name for name in names) else None
+    card = {
+        "model": model.name,
+        "selection": model.selection,
+        "base": None if model.source is None else display(model.source),
+        "base_hash": base_hash(model),
+        "lora": None if lora is None else asdict(lora),
+        "tensors": list(names),
+    }
+    write_json(folder / CARD, json.loads(json.dumps(card)))
+
+
+def write_safetensors(
+    path: Path, tensors: Iterable[tuple[str, Tensor]], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors to a temporary name beside `path`, then rename. `metadata`: default, that they are torch's."""
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    whole = {name: tensor.cpu().contiguous() for name, tensor in tensors}
+    save_file(whole, str(temporary), metadata=dict(metadata or {"format": "pt"}))
+    mask = os.umask(0)
+    os.umask(mask)
+    temporary.chmod(0o666 & ~mask)  # the library makes it readable for its owner only
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def base_hash(model: ModelBody) -> str | None:
+    """Hash of the files that the model came from, computed once."""
+    if model.source is not None and model.source_hash is None:
+        model.source_hash = model_hash(model.source)
+    return model.source_hash

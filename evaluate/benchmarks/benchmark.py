@@ -1,0 +1,153 @@
+"""What the question benchmarks share: their flags, asking a model, and finding the question of each answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.args import GenerationArguments, ModelArguments, RunArguments, flag
+from common.errors import ArgumentError, DataError
+from common.files.images import ImageFolder
+from common.files.storage import require_file
+from common.manifest import manifest, model_hash
+from common.mini_world import is_mini_model
+from common.paths import MINI_LLAVA
+from common.progress import announce
+from common.resume_guard import begin_or_continue
+from evaluate.benchmarks.answer_files import AnswerRow, read_answers
+from evaluate.benchmarks.answering import Decoding, answer_questions
+from evaluate.benchmarks.questions import Joined, Question, join_by_key, join_by_line
+
+
+@dataclass
+class BenchmarkArguments:
+    """Questions, and answers: read from a file, or asked of a model."""
+
+    question_path: str | None = flag(None, "the benchmark's questions (file or folder, in its published layout)")
+    answers_path: str | None = flag(None, "score this answer file (or folder) without a model")
+    answers_save_path: str | None = flag(None, "where the model's answers go (JSON Lines, continued by question id)")
+    image_dir_path: str | None = flag(None, "folder of the images, for asking a model")
+    pairing: str = flag(
+        "id", "answers belong to questions by id, or by line as some original scripts do", ("id", "line")
+    )
+    result_path: str | None = flag(None, "where to write the scores as JSON")
+
+
+@dataclass
+class AnswerArguments(GenerationArguments):
+    """How answers are generated: as captions, but greedy."""
+
+    generate_num_beams: int = flag(1, "beams; 1 is greedy, as published for question benchmarks")
+
+
+Groups = tuple[BenchmarkArguments, ModelArguments, AnswerArguments, RunArguments]
+GROUPS: tuple[type, ...] = (BenchmarkArguments, ModelArguments, AnswerArguments, RunArguments)
+
+
+def ask(questions: Sequence[Question], template: str, groups: Groups) -> list[AnswerRow] | None:
+    """Answers of the chosen model to the questions, in their order; None for a dry run.
+
+    Raises ArgumentError for missing flags or a file begun with other settings, DataError for images.
+    """
+    args, model_args, generation, run_args = groups
+    if args.image_dir_path is None or args.answers_save_path is None:
+        raise ArgumentError(
+            "asking a model needs --image_dir_path and --answers_save_path; give --answers_path to score a file instead"
+        )
+    end = len(questions) if run_args.end_pos < 0 else run_args.end_pos
+    chosen = questions[run_args.start_pos : end]
+    if not chosen:
+        raise DataError(f"no question left between --start_pos {run_args.start_pos} and --end_pos {run_args.end_pos}")
+    decoding = Decoding(
+        generation.generate_num_beams, generation.max_new_tokens, generation.length_penalty, generation.infer_bs
+    )
+    images = ImageFolder(Path(args.image_dir_path))
+    if run_args.dry_run:
+        images.require(q.image for q in chosen if q.image)
+        announce(f"would ask {len(chosen)} questions in batches of {decoding.batch_size}")
+        return None
+    begin_or_continue(Path(args.answers_save_path), settings(template, decoding, model_args), run_args.restart)
+
+    def load() -> Any:
+        """The chosen model."""
+        from common.models import load_from_args
+
+        return load_from_args(model_args)
+
+    answer_questions(load, chosen, images, template, args.answers_save_path, decoding, run_args.restart)
+    return read_answers(args.answers_save_path)
+
+
+def answered(
+    questions: Sequence[Question],
+    template: str,
+    groups: Groups,
+    read: Callable[[Path], Sequence[AnswerRow]] = read_answers,
+    with_image_only: bool = False,
+) -> Joined | None:
+    """Questions with answers from `--answers_path` (read by `read`), or of the chosen model; None for a dry run.
+
+    Args:
+        with_image_only: ask a model only the questions that have an image.
+    """
+    args = groups[0]
+    if args.answers_path is not None:
+        rows = read(require_file(args.answers_path, "--answers_path"))
+        return join(questions, rows, args.pairing, args.answers_path)
+    to_ask = [q for q in questions if q.image or not with_image_only]
+    asked = ask(to_ask, template, groups)
+    return None if asked is None else join(to_ask, asked, "id", str(args.answers_save_path))
+
+
+def settings(template: str, decoding: Decoding, model_args: ModelArguments) -> dict[str, Any]:
+    """Whatever changes the answers."""
+    checkpoint = model_args.chosen("ckpt_load_path")
+    return {
+        "prompt": template,
+        "num_beams": decoding.num_beams,
+        "max_new_tokens": decoding.max_new_tokens,
+        "length_penalty": decoding.length_penalty,
+        "model": model_args.model,
+        "model_hash": model_hash(MINI_LLAVA if is_mini_model(model_args) else model_args.chosen("path")),
+        "checkpoint_hash": model_hash(checkpoint) if checkpoint and Path(checkpoint).exists() else None,
+        "dtype": model_args.dtype,
+    }
+
+
+def join(questions: Sequence[Question], rows: Sequence[AnswerRow], pairing: str, where: str) -> Joined:
+    """Answers with their questions, by line or by id; rows without id are recognised by image and wording."""
+    if pairing == "line":
+        return join_by_line(questions, [row.answer for row in rows], where)
+    known = {question.key for question in questions}
+    by_content = {(q.group, q.image, _wording(q.text)): q.key for q in questions}
+    by_content |= {("", q.image, _wording(q.text)): q.key for q in questions}
+    joined = join_by_key(questions, [(_key(row, known, by_content), row.answer) for row in rows], where)
+    joined.report()
+    return joined
+
+
+def _wording(text: str) -> str:
+    """The question's words; LLaVA's copy of POPE misspells some ("in the imange")."""
+    return text.replace("imange", "image").strip()
+
+
+def _key(row: AnswerRow, known: set[str], by_content: Mapping[tuple[str, str, str], str]) -> str:
+    for key in (f"{row.group}/{row.key}", row.key):
+        if row.key and key in known:
+            return key
+    found = by_content.get((row.group, row.image, _wording(row.question)))
+    if found is None and not row.key:
+        raise DataError(f"{row.where}: the answer has no id and no known question; use --pairing line if lines match")
+    return found or row.key
+
+
+def about(groups: Groups, joined: Joined, **more: Any) -> dict[str, Any]:
+    """The manifest of a benchmark's result."""
+    args, model_args, generation, run_args = groups
+    asked = args.answers_path is None
+    kept = (args, model_args, generation, run_args) if asked else (args, run_args)
+    path = (MINI_LLAVA if is_mini_model(model_args) else model_args.chosen("path")) if asked else None
+    checkpoint = model_args.chosen("ckpt_load_path") if asked else None
+    return manifest(kept, model=path, checkpoint=checkpoint, images=len({q.image for q, _ in joined.pairs}), **more)

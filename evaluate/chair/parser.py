@@ -1,0 +1,117 @@
+"""Objects named in a text, by CHAIR's rules (`metrics.synonyms` tells the two definitions apart).
+
+Lower-case, tokenise, reduce to base forms, merge known word pairs from left to right, drop every "seat" if a "toilet"
+is left too, keep the words of the list. `standard` takes a word as verb or adjective where the original's tagger
+does ("seated" names a seat, hence a chair); `paper` takes every word as a noun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluate.chair.synonyms import ChairMode, WordLists, load_word_lists
+from evaluate.tagger.inflection import WORD_CLASSES, BaseForms, WordClass, bundled_forms, with_plurals
+from evaluate.tagger.tagger import TagSource, word_classes
+from evaluate.tagger.tokens import words
+
+PARSER_VERSION = "2"
+
+
+@dataclass(frozen=True)
+class Mention:
+    """An object named in a text.
+
+    Attributes:
+        word: base form as it stands in the synonym list ("sofa").
+        node: COCO object ("couch").
+        position: number of the token where it begins.
+    """
+
+    word: str
+    node: str
+    position: int
+
+
+@dataclass(frozen=True)
+class ParsedText:
+    """The objects of a text in order, repeats kept, and its number of tokens after merging."""
+
+    mentions: tuple[Mention, ...]
+    tokens: int
+
+
+class ChairParser:
+    """Finds the COCO objects that a text names. Cheap to construct; safe to keep and share.
+
+    Args:
+        mode: `standard` or `paper`.
+        synonyms_path: a synonym list in place of the bundled one.
+        tagger: decides word classes in place of the bundled tagger; `paper` mode asks none.
+
+    Attributes:
+        lists: the words that it looks for.
+        class_dependent: word forms whose count depends on their word class; none in `paper` mode.
+    """
+
+    def __init__(
+        self,
+        mode: ChairMode = "standard",
+        synonyms_path: Path | str | None = None,
+        tagger: TagSource | None = None,
+    ) -> None:
+        self._tagger = tagger
+        self.lists: WordLists = load_word_lists(mode, synonyms_path)
+        self._forms: Mapping[str, BaseForms] = bundled_forms()
+        if synonyms_path is not None:
+            own = load_word_lists(mode)
+            self._forms = with_plurals((self.lists.nodes.keys() | self.lists.pairs) - (own.nodes.keys() | own.pairs))
+        self._wanted = self.lists.nodes.keys() | {part for pair in self.lists.pairs for part in pair.split()}
+        self.class_dependent = self._class_dependent() if mode == "standard" else frozenset()
+
+    def counts_as(self, token: str, word_class: WordClass) -> str | None:
+        """The listed word, or part of a listed pair, that a token is in one word class; None if it is none."""
+        forms = self._forms.get(token)
+        form = getattr(forms, word_class) if forms else token
+        return form if form in self._wanted else None
+
+    def _class_dependent(self) -> frozenset[str]:
+        """Word forms that name an object, or part of a pair, in one word class and not in another."""
+        return frozenset(t for t in self._forms if len({self.counts_as(t, c) for c in WORD_CLASSES}) > 1)
+
+    def objects(self, text: str) -> list[Mention]:
+        """The objects named in a text, in order of appearance, repeats kept."""
+        return list(self.parse(text).mentions)
+
+    def parse(self, text: str) -> ParsedText:
+        """The objects named in a text and its length in tokens."""
+        merged = self._merge(self._base_forms(words(text)))
+        found = [(word, position) for word, position in merged if word in self.lists.nodes]
+        if any(word == "toilet" for word, _ in found):
+            found = [(word, position) for word, position in found if word != "seat"]
+        mentions = tuple(Mention(word, self.lists.nodes[word], position) for word, position in found)
+        return ParsedText(mentions, len(merged))
+
+    def node_of(self, phrase: str) -> str | None:
+        """The COCO object that a short phrase names ("two red sofas" -> "couch"), its last one; None if none."""
+        mentions = self.objects(phrase)
+        return mentions[-1].node if mentions else None
+
+    def _base_forms(self, tokens: Sequence[str]) -> list[str]:
+        """Base form of each token, in the word class that the mode sees in it."""
+        forms = [self._forms.get(token) for token in tokens]
+        if any(token in self.class_dependent for token in tokens):
+            classes = word_classes(tokens, self._tagger)
+            return [getattr(f, c) if f else t for t, f, c in zip(tokens, forms, classes, strict=True)]
+        return [f.noun if f else t for t, f in zip(tokens, forms, strict=True)]
+
+    def _merge(self, tokens: Sequence[str]) -> list[tuple[str, int]]:
+        """Words after merging pairs from left to right, each with the number of its first token."""
+        out: list[tuple[str, int]] = []
+        i = 0
+        while i < len(tokens):
+            pair = self.lists.pairs.get(" ".join(tokens[i : i + 2])) if i + 1 < len(tokens) else None
+            out.append((pair or tokens[i], i))
+            i += 2 if pair else 1
+        return out

@@ -1,0 +1,80 @@
+"""What the frozen vision tower says of an image, kept in memory and, where a folder is given, on disk.
+
+On the CPU every image goes through the tower alone, kept or not: the last bits of a batched product depend on the
+batch, and a continued run, whose memory is empty, must end with the same bytes as an undisturbed one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from common.files.images import ImageFolder
+from common.progress import announce, bar, batches
+from finetune.features.feature_folder import FeatureFolder
+
+if TYPE_CHECKING:
+    from common.models.base import CaptionModel
+
+TOGETHER = 32  # images that a GPU encodes at once when a folder is filled
+
+
+@dataclass
+class TowerCache:
+    """Tower outputs by image name, on the CPU.
+
+    Args:
+        model: its tower must be frozen.
+        images: where the names are found.
+        limit: bytes to keep in memory at most; further images are read or encoded each time.
+        folder: where they are kept on disk, if anywhere. Once it is filled (:meth:`fill`), other processes can read.
+    """
+
+    model: CaptionModel
+    images: ImageFolder
+    limit: int
+    folder: FeatureFolder | None = None
+    kept: dict[str, Tensor] = field(default_factory=dict)
+    size: int = 0
+
+    def __call__(self, names: Sequence[str]) -> Tensor:
+        """[m, k, hidden size of the tower] for m images."""
+        return torch.stack([self._one(name) for name in names])
+
+    def _one(self, name: str) -> Tensor:
+        if name in self.kept:
+            return self.kept[name]
+        seen = self.folder.read(name) if self.folder else None
+        if seen is None:
+            seen = self._encode([name])[0]
+            if self.folder:
+                self.folder.write(name, seen)
+        self._keep(name, seen)
+        return seen
+
+    def _keep(self, name: str, seen: Tensor) -> None:
+        used = seen.numel() * seen.element_size()
+        if self.size + used <= self.limit:
+            self.kept[name] = seen
+            self.size += used
+
+    @torch.no_grad()
+    def _encode(self, names: Sequence[str]) -> Tensor:
+        pixels = self.model.preprocess(self.images.open_all(names))
+        return self.model.see(pixels.to(self.model.device, self.model.compute_dtype)).cpu()
+
+    def fill(self, names: Sequence[str]) -> None:
+        """Encode what the folder does not hold yet; a killed call goes on where it was."""
+        if self.folder is None:
+            return
+        missing = [name for name in names if not self.folder.holds(name)]
+        announce(f"image features: {len(names) - len(missing)} of {len(names)} are in {self.folder}")
+        together = 1 if self.model.device.type == "cpu" else TOGETHER
+        groups = batches(missing, together)
+        for group in bar(groups, "image features", len(groups), unit="batch") if groups else ():
+            for name, seen in zip(group, self._encode(group), strict=True):
+                self.folder.write(name, seen)

@@ -1,0 +1,82 @@
+"""State of optimizer, learning-rate schedule and random generators without pickle: safetensors and JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common.errors import CheckpointError
+from common.files.storage import read_json, write_json
+from common.paths import display
+
+TENSORS = "optimizer.safetensors"
+VALUES = "optimizer.json"
+
+
+def save_state(folder: Path, optimizer: Any, scheduler: Any) -> None:
+    """Write the state of an optimizer, a schedule and torch's generators into a folder.
+
+    Nothing in training draws from Python's or NumPy's generators, so theirs are not kept.
+    """
+    from safetensors.torch import save_file
+
+    state = optimizer.state_dict()
+    tensors: dict[str, Tensor] = {"generator.cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors["generator.cuda"] = torch.cuda.get_rng_state()
+    values: dict[str, dict[str, Any]] = {}
+    for number, entries in state["state"].items():
+        for name, value in entries.items():
+            if isinstance(value, Tensor):
+                tensors[f"state.{number}.{name}"] = value.detach().cpu().contiguous()
+            else:
+                values.setdefault(str(number), {})[name] = value
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, str(folder / TENSORS))
+    write_json(
+        folder / VALUES,
+        {"groups": state["param_groups"], "values": values, "schedule": scheduler.state_dict()},
+    )
+
+
+def load_state(folder: Path, optimizer: Any, scheduler: Any) -> None:
+    """Put back what :func:`save_state` wrote. Raises CheckpointError if a file is missing or does not fit."""
+    tensors, values = _read(folder)
+    state: dict[int, dict[str, Any]] = {int(n): dict(v) for n, v in values["values"].items()}
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "state":
+            number, _, entry = rest.partition(".")
+            state.setdefault(int(number), {})[entry] = tensor
+    groups = [{**g, "betas": tuple(g["betas"])} if "betas" in g else g for g in values["groups"]]
+    try:
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+    except ValueError as error:
+        raise CheckpointError(
+            f"{display(folder)} belongs to another selection of parameters ({error}); use --restart"
+        ) from None
+    scheduler.load_state_dict(values["schedule"])
+
+
+def load_generators(folder: Path) -> None:
+    """Put torch's random generators back."""
+    tensors, _ = _read(folder)
+    torch.set_rng_state(tensors["generator.cpu"])
+    if torch.cuda.is_available() and "generator.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["generator.cuda"])
+
+
+def _read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors: dict[str, Tensor] = load_file(str(folder / TENSORS))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot continue from {display(folder)}: {TENSORS}: {error}; use --restart") from None
+    values: dict[str, Any] = json.loads(json.dumps(read_json(folder / VALUES)))
+    return tensors, values

@@ -1,0 +1,151 @@
+"""Arguments of `finetune/train.py`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from common.args import ModelArguments, RunArguments, ThresholdArguments, flag
+from common.errors import ArgumentError
+from finetune.objectives.schedules import SHAPES
+
+AVERAGES = ("samples", "tokens")
+
+
+@dataclass
+class TrainDataArguments:
+    """The three sets, and instruction data. Without paths everything is the mini world's."""
+
+    pos_neg_data_path: str | None = flag(None, "spans, from finetune/format_data.py or the published set")
+    sentence_data_path: str | None = flag(None, "whole captions, from the same")
+    image_dir_path: str | None = flag(None, "folder of the images")
+    gold_data_path: str | None = flag(None, "instruction data in LLaVA's JSON layout, for a part of its own")
+    gold_image_dir_path: str | None = flag(None, "folder of its images; default: --image_dir_path")
+    gold_size: int = flag(10_000, "records of the instruction data to use, from the first")
+    valid_data_split: float = flag(0.05, "share of the images that is kept for validation")
+
+
+@dataclass
+class LossArguments:
+    """The loss: a preset, and single values laid over it."""
+
+    preset: str = flag("paper", "paper: weights as the paper states them; release: as its published code has them")
+    objective: str = flag("efuf", "of the negative spans: efuf (ascent), npo, unlikelihood")
+    beta: float = flag(0.1, "of npo")
+    average: str = flag(
+        "samples", "samples: a set's loss is the mean of its samples' means; tokens: of all their tokens", AVERAGES
+    )
+    neg_w_start: float | None = flag(None, "weight of the negatives at the start")
+    neg_w_end: float | None = flag(None, "and at the last step")
+    neg_w_start_step_pos: float | None = flag(None, "share of the steps after which it begins to change")
+    neg_w_sched_type: str | None = flag(None, f"how it changes: {', '.join(SHAPES)}")
+    pos_w_start: float | None = flag(None, "weight of the positives at the start")
+    pos_w_end: float | None = flag(None, "and at the last step")
+    pos_w_start_step_pos: float | None = flag(None, "share of the steps after which it begins to change")
+    pos_w_sched_type: str | None = flag(None, f"how it changes: {', '.join(SHAPES)}")
+    sent_w: float | None = flag(None, "weight of the sentences")
+    gold_w: float | None = flag(None, "weight of the instruction data")
+    score_weights: bool | None = flag(None, "multiply each sample's loss by its CLIP score, as the release does")
+
+
+@dataclass
+class OptimizerArguments:
+    """Steps and the optimizer. The mini model has its own learning rate and batch (`objectives/presets.py`)."""
+
+    trainable: str = flag("connector", "connector, lm_head, lora, decoder or all; several joined with +")
+    train_lr: float | None = flag(None, "learning rate; default 1e-5, for the mini model its own")
+    train_wd: float = flag(0.05, "weight decay, not of biases and norms")
+    train_epoch: float = flag(1.0, "passes over the images (sampling shared) or negatives (paper)")
+    max_steps: int = flag(-1, "optimizer steps instead of epochs")
+    sampling: str = flag("shared", "shared: whole images; paper: samples of each kind drawn apart", ("shared", "paper"))
+    train_bs: int | None = flag(
+        None,
+        "images a step (sampling shared), with all their captions; default 1, for the mini model its own; 0, or "
+        "nothing, with --tokens_per_batch: as many as fit into one pack",
+    )
+    train_bs_pos: int = flag(1, "positive samples a step (sampling paper)")
+    train_bs_neg: int = flag(1, "negative samples a step (sampling paper)")
+    train_bs_sent: int = flag(1, "sentences a step (sampling paper)")
+    train_bs_gold: int = flag(1, "instruction samples a step")
+    gradient_accumulation_steps: int = flag(1, "batches in an optimizer step")
+    max_grad_norm: float = flag(1.0, "clip the gradient to this norm; 0: do not")
+    warmup_steps: int = flag(0, "steps of rising learning rate")
+    lr_scheduler_type: str = flag("constant", "constant, linear, cosine ...: any schedule of transformers")
+    paper_numerics: bool = flag(False, "train in pure bfloat16, as published; most steps then round to nothing")
+
+
+@dataclass
+class TrackingArguments:
+    """Logging, validation and checkpoints."""
+
+    run_name: str | None = flag(None, "name of the run; default {model}-efuf")
+    report_to: str = flag(
+        "wandb", "wandb (offline unless logged in), tensorboard or none", ("wandb", "tensorboard", "none")
+    )
+    wandb_user: str | None = flag(None, "W&B entity")
+    logging_steps: int = flag(10, "steps between two logs")
+    eval_steps: int | None = flag(None, "steps between two validations; default: a quarter of the run")
+    save_steps: int = flag(500, "steps between two checkpoints")
+
+
+@dataclass
+class EngineArguments:
+    """How a step is computed; but for --tokens_per_batch without --train_bs, not what it means."""
+
+    tokens_per_batch: int | None = flag(None, "tokens that go through the decoder at once; bounds the memory")
+    strict: bool = flag(False, "fail, rather than skip, if a caption alone exceeds --tokens_per_batch")
+    gradient_checkpointing: bool = flag(False, "compute the decoder's activations twice instead of keeping them")
+    compile: bool | None = flag(None, "compile the decoder's layers; default: on a GPU, where packs have one length")
+    cache_image_features: str | None = flag(
+        None, "folder for outputs of the frozen vision tower, filled before training"
+    )
+    image_cache_mb: int | None = flag(
+        None, "megabytes of memory for the same; 0: none; default 512 on the CPU, 0 on a GPU"
+    )
+    num_workers: int = flag(0, "processes that open images; on a GPU 8 keep up with a 7B model")
+
+
+SHARDING = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
+
+
+class Flags(NamedTuple):
+    """All groups of the script, in the order of `GROUPS`."""
+
+    model: ModelArguments
+    data: TrainDataArguments
+    thresholds: ThresholdArguments
+    loss: LossArguments
+    optimizer: OptimizerArguments
+    tracking: TrackingArguments
+    engine: EngineArguments
+    run: RunArguments
+
+    def check(self) -> None:
+        """Raises ArgumentError for flags of other steps, and where accelerate was told to spread the weights.
+
+        What gathers spread weights is hung on the layers' own forward functions, which packs do not go through.
+        """
+        if (self.run.start_pos, self.run.end_pos) != (0, -1):
+            raise ArgumentError(
+                "--start_pos and --end_pos cut lists of images; training takes --max_steps or --train_epoch"
+            )
+        for variable, name in SHARDING.items():
+            if os.environ.get(variable, "false").lower() == "true":
+                raise ArgumentError(
+                    f"accelerate was launched with {name}, which training does not take: every process holds the "
+                    "frozen decoder whole; launch with --multi_gpu, and where a card is too small add --load_in_4bit "
+                    "or --gradient_checkpointing"
+                )
+
+
+GROUPS = (
+    ModelArguments,
+    TrainDataArguments,
+    ThresholdArguments,
+    LossArguments,
+    OptimizerArguments,
+    TrackingArguments,
+    EngineArguments,
+    RunArguments,
+)

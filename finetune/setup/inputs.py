@@ -1,0 +1,49 @@
+"""The files of a run: found and read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import ArgumentError
+from common.mini_world import MiniWorld, default_path, is_mini_model
+from common.paths import MINI_LLAVA
+from common.progress import announce
+from finetune.corpus.gold import GoldSample, read_gold
+from finetune.corpus.records import GOLD
+from finetune.corpus.samples import Samples, read_samples
+from finetune.objectives.presets import LossWeights
+from finetune.setup.arguments import Flags
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Files and folders of a run, resolved."""
+
+    pos_neg: Path
+    sentences: Path
+    images: Path
+    samples: Samples
+    gold: tuple[GoldSample, ...]
+    model: Path | str | None
+
+
+def read_inputs(flags: Flags, weights: LossWeights) -> Inputs:
+    """Resolve and read the files. Raises DataError, ArgumentError."""
+    model, data, gold_counts = flags.model, flags.data, GOLD in weights.active()
+    mini, world = is_mini_model(model) and data.image_dir_path is None, MiniWorld()
+    pos_neg = default_path(data.pos_neg_data_path, mini, world.pos_neg, "--pos_neg_data_path")
+    sentences = default_path(data.sentence_data_path, mini, world.sentences, "--sentence_data_path")
+    folder = default_path(data.image_dir_path, mini, world.train_images, "--image_dir_path")
+    if gold_counts and not data.gold_data_path:
+        raise ArgumentError(
+            "the loss has a part on instruction data (--gold_w above 0): give LLaVA's JSON with --gold_data_path, "
+            "or leave it out with --gold_w 0"
+        )
+    gold: list[GoldSample] = []
+    if gold_counts and data.gold_data_path:
+        gold_folder = Path(data.gold_image_dir_path or folder)
+        gold, passed = read_gold(data.gold_data_path, gold_folder, data.gold_size)
+        announce(f"instruction data: {len(gold)} records, {passed} without an image passed over")
+    source = MINI_LLAVA if is_mini_model(model) else model.chosen("path")
+    return Inputs(pos_neg, sentences, folder, read_samples(pos_neg, sentences), tuple(gold), source)

@@ -1,0 +1,101 @@
+"""Everything that a run is made of, resolved from its flags; no file has been read and no model loaded for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.args import ModelArguments
+from common.mini_world import is_mini_model
+from common.paths import CHECKPOINTS
+from common.thresholds import Thresholds, resolve
+from finetune.corpus.records import GOLD, NEG, POS, SENT
+from finetune.objectives.presets import (
+    MINI_STEPS,
+    PUBLISHED_STEPS,
+    LossWeights,
+    StepDefaults,
+    WeightOverrides,
+    loss_weights,
+)
+from finetune.run.folder import RunFolder
+from finetune.setup.arguments import EngineArguments, Flags, LossArguments, OptimizerArguments, TrackingArguments
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a run is made of, apart from the model."""
+
+    loss: LossArguments
+    optimizer: OptimizerArguments
+    tracking: TrackingArguments
+    engine: EngineArguments
+    weights: LossWeights
+    thresholds: Thresholds
+    defaults: StepDefaults
+    folder: RunFolder
+    seed: int
+    valid_split: float
+
+    @property
+    def lr(self) -> float:
+        """The learning rate."""
+        return self.defaults.lr if self.optimizer.train_lr is None else self.optimizer.train_lr
+
+    @property
+    def token_steps(self) -> bool:
+        """Whether a step is one pack of as many images as fit."""
+        args = self.optimizer
+        return args.sampling == "shared" and self.engine.tokens_per_batch is not None and not args.train_bs
+
+    @property
+    def images(self) -> int:
+        """Images a step, with shared sampling; 0: as many as fit into a pack."""
+        if self.token_steps:
+            return 0
+        return self.defaults.images if self.optimizer.train_bs is None else self.optimizer.train_bs
+
+    @property
+    def samples(self) -> dict[str, int]:
+        """Samples of each kind a step, with paper sampling."""
+        args = self.optimizer
+        return {POS: args.train_bs_pos, NEG: args.train_bs_neg, SENT: args.train_bs_sent, GOLD: args.train_bs_gold}
+
+    @property
+    def run_name(self) -> str:
+        """Name of the run in the logs."""
+        return self.tracking.run_name or self.folder.path.name
+
+
+def save_folder(model: ModelArguments, run_name: str | None) -> RunFolder:
+    """`--{model}_ckpt_save_path`, or checkpoints/RUN_NAME."""
+    given = model.chosen("ckpt_save_path")
+    return RunFolder(Path(given) if given else CHECKPOINTS / (run_name or f"{model.model}-efuf"))
+
+
+def resolve_weights(loss: LossArguments) -> LossWeights:
+    """The preset's weights with the single values that were given. Raises ArgumentError for an unknown name."""
+    given = {name: getattr(loss, name) for name in WeightOverrides.__dataclass_fields__}
+    return loss_weights(loss.preset, WeightOverrides(**given))
+
+
+def resolve_job(flags: Flags, weights: LossWeights, folder: RunFolder, pos_neg: Path) -> Job:
+    """The run that the flags describe; thresholds that no flag gives are those of `pos_neg`'s manifest.
+
+    Raises ArgumentError for thresholds that do not fit.
+    """
+    mini = is_mini_model(flags.model)
+    if flags.optimizer.paper_numerics:
+        flags.model.dtype = "bfloat16"
+    return Job(
+        loss=flags.loss,
+        optimizer=flags.optimizer,
+        tracking=flags.tracking,
+        engine=flags.engine,
+        weights=weights,
+        thresholds=resolve(flags.thresholds, pos_neg, mini and flags.data.pos_neg_data_path is None),
+        defaults=MINI_STEPS if mini else PUBLISHED_STEPS,
+        folder=folder,
+        seed=flags.run.seed,
+        valid_split=flags.data.valid_data_split,
+    )

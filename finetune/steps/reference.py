@@ -1,0 +1,58 @@
+"""Losses of the negative spans under the model as it was before training, for objectives that compare with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from common.files.storage import read_json, write_json
+from common.progress import bar, batches
+from finetune.corpus.records import NEG, CaptionItem
+from finetune.objectives.loss import span_means
+from finetune.steps.collate import Collator
+from finetune.steps.span_losses import SpanLosses
+
+AT_ONCE = 64  # items that packs are made of
+
+
+@torch.no_grad()
+def measure(module: SpanLosses, collator: Collator, items: Sequence[CaptionItem]) -> dict[str, list[float]]:
+    """Key of each item with a negative span -> mean token loss of each of its spans, in order."""
+    wanted = [item for item in items if any(span.kind == NEG for span in item.spans)]
+    found: dict[str, list[float]] = {}
+    groups = batches(wanted, AT_ONCE)
+    for group in bar(groups, "reference losses", len(groups), unit="batch"):
+        for pack in collator(group).packs:
+            there = pack.to(module.caption_model.device)
+            means = span_means(*there.spans.gather(module.token_losses(there))).tolist()
+            for item in pack.items:
+                found[item.key], means = means[: len(item.spans)], means[len(item.spans) :]
+    return found
+
+
+def measured_once(
+    path: Path, module: SpanLosses, collator: Collator, items: Sequence[CaptionItem]
+) -> dict[str, list[float]]:
+    """As :func:`measure`, kept in a file, so that a continued run compares with the same numbers."""
+    if path.exists():
+        kept: dict[str, list[float]] = read_json(path)
+        return kept
+    found = measure(module, collator, items)
+    write_json(path, found)
+    return found
+
+
+def with_references(items: Sequence[CaptionItem], losses: dict[str, list[float]]) -> list[CaptionItem]:
+    """Items whose spans carry their reference loss."""
+    return [
+        replace(
+            item,
+            spans=tuple(replace(s, reference=loss) for s, loss in zip(item.spans, losses[item.key], strict=True)),
+        )
+        if item.key in losses
+        else item
+        for item in items
+    ]

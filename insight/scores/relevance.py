@@ -1,0 +1,225 @@
+"""Image relevance by a contrastive model of open_clip: unit embeddings of texts and of image windows.
+
+Windows are cut and resized on the device, over a batch of images at once. A whole image is squeezed to the model's
+square rather than cropped, so that an object at the edge is not lost.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.errors import CheckpointError, MissingDependencyError
+from common.paths import display
+from insight.scores.windows import WindowGrid, cut_windows
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+LOCAL = "local-dir:"
+WINDOWS_AT_ONCE = 256  # through the image encoder: bounds memory, and is enough to fill a GPU
+
+
+@dataclass
+class ClipScorer:
+    """A loaded open_clip model.
+
+    Attributes:
+        model: the open_clip model, in evaluation mode on `device`.
+        tokenize: list of texts -> token ids [n, length].
+        size: height and width of the image encoder's input.
+        mean, std: of the pixel normalisation, three numbers each.
+        interpolation: `bicubic` or `bilinear`.
+    """
+
+    model: Any
+    tokenize: Any
+    device: str
+    dtype: torch.dtype
+    size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+
+    def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        """Unit embeddings [n, width], float32 on the CPU."""
+        import torch
+
+        with torch.inference_mode():
+            tokens = self.tokenize(list(texts)).to(self.device)
+            return _unit(self.model.encode_text(tokens))
+
+    def embed_images(self, images: Sequence[Image], grids: Sequence[WindowGrid]) -> list[torch.Tensor]:
+        """Unit embeddings [windows, width] of each image's windows, float32 on the CPU.
+
+        Images of one size are worked on together; their windows pass the encoder in groups of fixed size.
+        """
+        import torch
+
+        embedded: list[torch.Tensor] = [torch.empty(0)] * len(images)
+        for indices in _same_size(images, grids):
+            grid = grids[indices[0]]
+            pixels = torch.stack([_pixels(images[i]) for i in indices]).to(self.device)
+            rows = self._encode(cut_windows(pixels, grid))
+            for i, part in zip(indices, rows.split(grid.windows), strict=True):
+                embedded[i] = part
+        return embedded
+
+    def _encode(self, windows: torch.Tensor) -> torch.Tensor:
+        """[n, 3, height, width] uint8 -> unit embeddings [n, width]."""
+        import torch
+
+        with torch.inference_mode():
+            parts = [_unit(self.model.encode_image(self.prepare(part))) for part in windows.split(WINDOWS_AT_ONCE)]
+        return torch.cat(parts)
+
+    def prepare(self, windows: torch.Tensor) -> torch.Tensor:
+        """Resize (antialiased, as Pillow does) and normalise uint8 windows to the encoder's input."""
+        import torch
+        import torch.nn.functional as nn
+
+        pixels = windows.float()
+        if tuple(pixels.shape[-2:]) != self.size:
+            pixels = nn.interpolate(pixels, self.size, mode=self.interpolation, antialias=True, align_corners=False)
+        pixels = pixels.clamp(0, 255).round() / 255  # Pillow rounds to whole levels; so does the usual preprocessing
+        mean = torch.tensor(self.mean, device=pixels.device)[:, None, None]
+        std = torch.tensor(self.std, device=pixels.device)[:, None, None]
+        return ((pixels - mean) / std).to(self.dtype)
+
+
+def _unit(embeddings: torch.Tensor) -> torch.Tensor:
+    import torch.nn.functional as nn
+
+    return nn.normalize(embeddings.float(), dim=-1).cpu()
+
+
+def _pixels(image: Image) -> torch.Tensor:
+    """[3, height, width] uint8."""
+    import numpy as np
+    import torch
+
+    return torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1)
+
+
+def _same_size(images: Sequence[Image], grids: Sequence[WindowGrid]) -> Iterator[list[int]]:
+    """Indices of the images that share size and grid, in order of first appearance."""
+    groups: dict[tuple[tuple[int, int], WindowGrid], list[int]] = {}
+    for i, (image, grid) in enumerate(zip(images, grids, strict=True)):
+        groups.setdefault((image.size, grid), []).append(i)
+    yield from groups.values()
+
+
+def local_folder(model: str) -> Path | None:
+    """The folder that a model argument names (`PATH` or `local-dir:PATH`); None for an open_clip or hub name."""
+    if model.startswith(LOCAL):
+        return Path(model.removeprefix(LOCAL))
+    return Path(model) if Path(model).is_dir() else None
+
+
+def load_scorer(model: str, pretrained: str | None, device: str = "cpu", dtype: str = "float32") -> ClipScorer:
+    """Load an open_clip model with its tokenizer.
+
+    Args:
+        model: open_clip name (`ViT-B-32`), hub name (`hf-hub:org/repo`) or folder with `open_clip_config.json`.
+        pretrained: weights of a named model: a tag (`openai`) or a file. Not used for folders.
+        dtype: `float32`, `bfloat16` or `float16`.
+
+    Raises:
+        MissingDependencyError: open_clip is not installed.
+        CheckpointError: unknown name or tag, weights that cannot be had, or a folder that is incomplete.
+    """
+    try:
+        import open_clip
+    except ImportError:
+        raise MissingDependencyError("open_clip is not installed; run: pip install open_clip_torch") from None
+    import torch
+
+    name, weights, quick_gelu = _source(model, pretrained)
+    precision = {"float32": "fp32", "bfloat16": "pure_bf16", "float16": "pure_fp16"}[dtype]
+    try:
+        with _quiet():
+            loaded = open_clip.create_model(
+                name,
+                pretrained=weights,
+                precision=precision,
+                device=device,
+                require_pretrained=True,
+                force_quick_gelu=quick_gelu,
+            ).eval()
+            tokenize = open_clip.get_tokenizer(name)
+    except Exception as error:  # open_clip raises whatever its readers, the hub or torch raise
+        raise CheckpointError(_why_not(model, pretrained, error)) from error
+    return _scorer(loaded, tokenize, open_clip.get_model_preprocess_cfg(loaded), device, getattr(torch, dtype))
+
+
+def _scorer(model: Any, tokenize: Any, preprocess: dict[str, Any], device: str, dtype: torch.dtype) -> ClipScorer:
+    """Put a loaded model together with what its preprocessing configuration says."""
+    size = preprocess["size"]
+    height, width = size if isinstance(size, tuple | list) else (size, size)
+    return ClipScorer(
+        model=model,
+        tokenize=tokenize,
+        device=device,
+        dtype=dtype,
+        size=(int(height), int(width)),
+        mean=tuple(preprocess["mean"]),
+        std=tuple(preprocess["std"]),
+        interpolation="bilinear" if preprocess["interpolation"] == "bilinear" else "bicubic",
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the log of failed attempts away: the error that ends them is told in one line."""
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _source(model: str, pretrained: str | None) -> tuple[str, str | None, bool]:
+    """Name and weights as open_clip wants them, and whether these weights were trained with QuickGELU.
+
+    open_clip only warns when a tag's activation differs from the named configuration's; the scores would be wrong.
+    Raises CheckpointError for a folder without configuration, or a named model without weights.
+    """
+    import open_clip
+
+    folder = local_folder(model)
+    if folder is not None:
+        if not (folder / "open_clip_config.json").is_file():
+            raise CheckpointError(
+                f"{display(folder)} (from --clip_model) holds no open_clip_config.json; give an open_clip folder"
+            )
+        return f"{LOCAL}{folder.resolve()}", None, False
+    if ":" in model:
+        return model, None, False
+    if model not in open_clip.list_models():
+        raise CheckpointError(f"--clip_model {model} is neither a folder nor an open_clip model{_nearest(model)}")
+    if pretrained is None:
+        raise CheckpointError(f"--clip_model {model} needs weights; give --clip_pretrained a tag or a file")
+    tag = open_clip.get_pretrained_cfg(model, pretrained) or {}
+    return model, pretrained, bool(tag.get("quick_gelu", False))
+
+
+def _nearest(model: str) -> str:
+    import open_clip
+
+    from common.errors import suggestion
+
+    return suggestion(model, open_clip.list_models())
+
+
+def _why_not(model: str, pretrained: str | None, error: Exception) -> str:
+    weights = f" with --clip_pretrained {pretrained}" if pretrained else ""
+    reason = (str(error).splitlines() or [type(error).__name__])[0].partition(". Last error")[0].rstrip(".")
+    return (
+        f"cannot load --clip_model {model}{weights} ({reason}); where nothing can be downloaded, give the weights as a "
+        "file with --clip_pretrained, or an open_clip folder with --clip_model"
+    )

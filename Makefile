@@ -32,6 +32,8 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/deptry .
 
 bench: install
 	$(RUN) $(BIN)/python -m tests.bench.bench_train --size $(SIZE)

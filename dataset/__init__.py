@@ -1,1 +1,1 @@
-
+"""What data there is: the layout of known sets, word lists, and the built-in mini world."""

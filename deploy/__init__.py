@@ -1,1 +1,1 @@
-
+"""Running it elsewhere: the demo, exports for other tools, a container."""

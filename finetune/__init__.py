@@ -1,1 +1,1 @@
-
+"""Unlearning: mined captions -> spans -> steps -> a trained model."""

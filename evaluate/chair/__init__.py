@@ -1,0 +1,1 @@
+"""CHAIR: objects named in captions against objects in the picture."""

@@ -1,0 +1,1 @@
+"""What scripts leave behind: scores with intervals, written, printed and read again."""

@@ -1,0 +1,1 @@
+"""Words: tokens, word classes and base forms, as NLTK gives them."""

@@ -1,0 +1,1 @@
+"""How the bundled tagger was trained and checked."""

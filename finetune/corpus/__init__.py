@@ -1,0 +1,1 @@
+"""The files of the sets -> captions with spans -> tokens with spans."""

@@ -12,8 +12,8 @@ from common.progress import bar
 from common.prompts import TRAIN
 from common.thresholds import Thresholds
 from finetune.corpus.grouping import Filtered, filter_samples, group
-from finetune.corpus.items import Encoder, encode_items
-from finetune.corpus.records import NEG, POS, SENT, CaptionItem, SpannedCaption, count_spans, only_kinds
+from finetune.corpus.items import encode_items
+from finetune.corpus.records import NEG, POS, SENT, CaptionItem, Encoder, SpannedCaption, count_spans, only_kinds
 from finetune.corpus.samples import Samples
 
 NAMES = {POS: "positive", NEG: "negative", SENT: "sentence"}

@@ -10,8 +10,7 @@ from typing import Any
 from common.errors import DataError
 from common.files.storage import read_json, require_file
 from common.paths import display
-from finetune.corpus.items import Encoder
-from finetune.corpus.records import GOLD, GOLD_SCORE, CaptionItem, Span
+from finetune.corpus.records import GOLD, GOLD_SCORE, CaptionItem, Encoder, Span
 
 IMAGE_MARK = "<image>"
 

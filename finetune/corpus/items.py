@@ -9,25 +9,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
 from common.models.text.ids import CaptionIds, PromptIds
-from finetune.corpus.records import SENT, CaptionItem, Span, SpannedCaption, TextSpan
-
-
-class Encoder(Protocol):
-    """What items need of a model; every :class:`common.models.base.CaptionModel` is one."""
-
-    eos_id: int
-
-    def format_prompt(self, prompt: str, context: str = "") -> str:
-        """The whole text input."""
-
-    def encode_prompt(self, text: str, for_generation: bool = False) -> PromptIds:
-        """Token ids of a text input, cut at the image."""
-
-    def encode_caption(self, caption: str) -> CaptionIds:
-        """A caption tokenised once."""
+from finetune.corpus.records import SENT, CaptionItem, Encoder, Span, SpannedCaption, TextSpan
 
 
 def token_range(offsets: Sequence[tuple[int, int]], start: int, end: int) -> tuple[int, int]:

@@ -5,12 +5,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
-from common.models.text.ids import PromptIds
+from common.models.text.ids import CaptionIds, PromptIds
 
 POS, NEG, SENT, GOLD = "pos", "neg", "sent", "gold"
 KINDS = (POS, NEG, SENT, GOLD)
 GOLD_SCORE = 40.0  # what the published code puts in the place of a CLIP score for instruction data
+
+
+class Encoder(Protocol):
+    """What tokenising needs of a model; every :class:`common.models.base.CaptionModel` is one."""
+
+    eos_id: int
+
+    def format_prompt(self, prompt: str, context: str = "") -> str:
+        """The whole text input."""
+
+    def encode_prompt(self, text: str, for_generation: bool = False) -> PromptIds:
+        """Token ids of a text input, cut at the image."""
+
+    def encode_caption(self, caption: str) -> CaptionIds:
+        """A caption tokenised once."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What the frozen vision tower said of an image, kept in memory or on disk."""

@@ -1,0 +1,1 @@
+"""What is minimised: losses of spans, their weights by preset, and how these change over a run."""

@@ -1,0 +1,1 @@
+"""The loop of a run: transformers' Trainer over packs, its folder, its checkpoints, its logs."""

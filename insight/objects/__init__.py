@@ -1,0 +1,1 @@
+"""Concrete things that a caption names, with their places in the text."""

@@ -1,0 +1,1 @@
+"""How well a picture supports each named object, and where scores are cut."""

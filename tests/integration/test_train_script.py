@@ -90,8 +90,8 @@ def test_without_paths_everything_is_the_mini_worlds(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Model, data, noted thresholds, and steps for a small model; said in one line."""
-    import finetune.train as script
     from common import mini_world, paths
+    from finetune.setup import inputs
 
     mini = tmp_path / "mini"
     (mini / "train").mkdir(parents=True)
@@ -100,9 +100,9 @@ def test_without_paths_everything_is_the_mini_worlds(
         (mini / source.name).write_bytes(source.read_bytes())
     noted = {"thresholds": {"hallucinated": 21.0, "grounded": 36.0, "sentence": 28.0}}
     (mini / "pos_neg.json.manifest.json").write_text(json.dumps(noted), encoding="utf-8")
-    for module in (script, mini_world, paths):
+    for module in (inputs, mini_world, paths):
         monkeypatch.setattr(module, "MINI_LLAVA", world.model)
-    monkeypatch.setattr(script, "MiniWorld", lambda: mini_world.MiniWorld(mini))
+    monkeypatch.setattr(inputs, "MiniWorld", lambda: mini_world.MiniWorld(mini))
     save = str(tmp_path / "run")
     main(["--llava_vit_path", str(world.model / "tower"), "--ckpt_save_path", save, "--report_to", "none"])
     notes = read_json(tmp_path / "run" / "trained.safetensors.manifest.json")

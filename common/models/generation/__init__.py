@@ -1,0 +1,1 @@
+"""Making text: settings of a call, and how new tokens are found."""

@@ -1,0 +1,58 @@
+"""The house keeps its plan: small folders, short chains of imports, no circles, one opening sentence a room."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from common.paths import ROOT
+from tests.floor_plan import PACKAGES, ROOMS, circle, files_per_folder, imports, inside, longest_chain
+
+WITH_SCRIPTS = {"evaluate", "insight", "finetune", "dataset", "dataset/mini", "deploy"}
+READMES = [path for path in ROOT.rglob("README.md") if ".venv" not in path.parts]
+
+
+def test_folders_are_small() -> None:
+    crowded = {folder: count for folder, count in files_per_folder(ROOT).items() if count > 13}
+    assert not {folder: count for folder, count in crowded.items() if folder not in WITH_SCRIPTS}
+    assert max(crowded.values(), default=0) <= 16
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_chains_are_short(room: str) -> None:
+    assert len(longest_chain(inside(room, imports(executed_only=True)))) <= 6
+
+
+def test_nothing_goes_round_not_even_for_types() -> None:
+    assert circle(imports(executed_only=False)) == []
+
+
+def test_a_chain_and_a_circle_are_found() -> None:
+    graph: dict[str, set[str]] = {"a": {"b", "c"}, "b": {"c"}, "c": set()}
+    assert longest_chain(graph) == ["a", "b", "c"] and circle(graph) == []
+    assert {"a", "c"} <= set(circle(graph | {"c": {"a"}}))
+
+
+def test_every_room_says_what_it_is() -> None:
+    silent = [
+        str(path.parent.relative_to(ROOT))
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("__init__.py")
+        if not ast.get_docstring(ast.parse(path.read_text()))
+    ]
+    assert not silent
+
+
+def test_no_file_is_named_after_nothing() -> None:
+    names = {path.stem for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+    assert names.isdisjoint({"utils", "util", "helpers", "helper", "misc", "common"})
+
+
+@pytest.mark.parametrize("readme", READMES, ids=str)
+def test_readmes_name_files_that_are_there(readme: Path) -> None:
+    """Of code, in backticks: from the repository's root, or from the README's folder."""
+    named = set(re.findall(r"`([\w/]+\.py)`", readme.read_text()))
+    assert not {name for name in named if not (ROOT / name).exists() and not (readme.parent / name).exists()}

@@ -9,9 +9,38 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
+LONGEST_MESSAGE = 400  # characters of an error; what is cut is in the middle, so that place and advice stay
+
+
+def plain(text: str, longest: int | None = None) -> str:
+    """Text of any origin as one line that no terminal obeys: the one place where data are made fit to be shown.
+
+    Line breaks, tabs and their like become spaces; whatever else is not printable (escape sequences, marks of
+    direction, halves of surrogate pairs) is spelled out as `\\x1b`. A text above `longest` loses its middle.
+    """
+    shown = "".join(_visible(c) for c in text)
+    if longest is None or len(shown) <= longest:
+        return shown
+    head = (longest - 5) * 2 // 3
+    return f"{shown[:head]} ... {shown[len(shown) - (longest - 5 - head) :]}"
+
+
+def plain_lines(text: str) -> str:
+    """The same for a text of several lines, such as a table, whose own line breaks stay."""
+    return "\n".join(plain(line) for line in text.split("\n"))
+
+
+def _visible(character: str) -> str:
+    if character.isprintable():
+        return character
+    return " " if character.isspace() else character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
 
 class UserError(Exception):
-    """Base of all errors that the user can mend. The message is one line."""
+    """Base of all errors that the user can mend. The message is one line of bounded length, fit for a terminal."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(plain(str(message), LONGEST_MESSAGE))
 
 
 class ArgumentError(UserError):

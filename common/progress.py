@@ -9,16 +9,24 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from common.errors import plain_lines
+
 Item = TypeVar("Item")
 
 
 def announce(text: str) -> None:
     """Say on standard error what is about to happen, so that results on standard output stay clean.
 
-    Of several processes that were launched together the first speaks for all.
+    Of several processes that were launched together the first speaks for all. What data bring along of control
+    characters is spelled out.
     """
     if _is_first():
-        print(text, file=sys.stderr, flush=True)
+        print(plain_lines(text), file=sys.stderr, flush=True)
+
+
+def say(text: str) -> None:
+    """Print a result on standard output, cleaned as :func:`announce` does."""
+    print(plain_lines(text), flush=True)
 
 
 def _is_first() -> bool:
@@ -29,7 +37,7 @@ def bar(items: Iterable[Item], what: str, total: int, done: int = 0, unit: str =
     """Iterate with a progress bar that starts at `done` where a run is continued."""
     yield from tqdm(
         items,
-        desc=what,
+        desc=plain_lines(what),
         total=total,
         initial=done,
         unit=unit,

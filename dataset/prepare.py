@@ -19,6 +19,7 @@ from common.files.record_files import read_sentence_samples, read_span_samples
 from common.files.records import SentenceSample, SpanSample
 from common.files.storage import require_dir
 from common.paths import DATASET, display
+from common.progress import say
 from dataset.expected_files import KINDS, LAYOUTS, Expected
 
 
@@ -105,7 +106,7 @@ def main() -> None:
     rows = [check(expected, root) for expected in LAYOUTS[args.kind]]
     if args.kind == "published":
         rows += check_published(root)
-    print(table(rows))
+    say(table(rows))
     missing = sum(row.missing for row in rows)
     if missing:
         raise DataError(f"{missing} of {len(rows)} parts of '{args.kind}' are missing or incomplete in {display(root)}")

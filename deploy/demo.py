@@ -23,7 +23,7 @@ from common.errors import DataError
 from common.files.storage import read_json, write_json
 from common.mini_world import GREEDY, SAMPLING, MiniWorld
 from common.paths import MINI_CLIP, ROOT, display
-from common.progress import announce
+from common.progress import announce, say
 
 RECIPES = ROOT / "finetune" / "recipes"
 SHOWN = ("chair_s", "chair_i", "recall", "words", "bleu_1", "bleu_4", "distinct_2")
@@ -163,10 +163,10 @@ def report(demo: Demo) -> None:
     write_json(demo.folder / "examples.json", found)
     write_json(demo.folder / "results.json", {"base": base, "unlearned": unlearned, "seconds": demo.seconds})
     for example in found:
-        print(f"\n{example['image']}\n  before: {example['before']}\n  after:  {example['after']}")
-    print("\n" + table(base, unlearned, paired))
-    print("\nseconds: " + ", ".join(f"{name} {value:.0f}" for name, value in demo.seconds.items()))
-    print(f"total {sum(demo.seconds.values()):.0f} s; {display(demo.folder / 'results.json')}")
+        say(f"\n{example['image']}\n  before: {example['before']}\n  after:  {example['after']}")
+    say("\n" + table(base, unlearned, paired))
+    say("\nseconds: " + ", ".join(f"{name} {value:.0f}" for name, value in demo.seconds.items()))
+    say(f"total {sum(demo.seconds.values()):.0f} s; {display(demo.folder / 'results.json')}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

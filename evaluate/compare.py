@@ -16,6 +16,7 @@ from typing import NoReturn
 from common.cli import run
 from common.errors import ArgumentError, DataError
 from common.files.storage import require_file, write_json
+from common.progress import say
 from evaluate.metrics.paired import Difference, McNemar, differences, mcnemar
 from evaluate.results.result_files import EVENT_COLUMNS, StoredResult, formulas_of, read_result
 from evaluate.results.scoring import number
@@ -75,11 +76,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     first, second = (read_result(require_file(path, "the command line")) for path in (args.first, args.second))
     found, events = compare(first, second, args.seed)
-    print(f"{first.task} ({first.definition}, version {first.version}), {len(first.units.ids)} items")
-    print(table(found))
+    say(f"{first.task} ({first.definition}, version {first.version}), {len(first.units.ids)} items")
+    say(table(found))
     if events is not None:
         what = EVENT_COLUMNS[first.task]
-        print(
+        say(
             f"McNemar, {what}: {events.only_first} only in the first, {events.only_second} only in the second, "
             f"p {events.p:.3g}"
         )

@@ -19,7 +19,7 @@ from common.cli import run
 from common.errors import ArgumentError, DataError
 from common.files.record_files import read_captions
 from common.files.records import Caption
-from common.progress import announce
+from common.progress import announce, say
 from evaluate.chair.gold import read_gold_file
 from evaluate.chair.parser import ChairParser
 from evaluate.tagger.nltk_tagger import nltk_tagger
@@ -86,7 +86,7 @@ def main() -> None:
         agreement(Path(p).stem, c, student, ChairParser("standard", tagger=nltk_tagger()), gold)
         for p, c in checks.items()
     ]
-    print("\n".join([HEADER, *(row.line() for row in rows)]) if rows else f"wrote {path}")
+    say("\n".join([HEADER, *(row.line() for row in rows)]) if rows else f"wrote {path}")
 
 
 if __name__ == "__main__":

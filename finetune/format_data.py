@@ -29,7 +29,7 @@ from common.files.storage import require_file
 from common.manifest import file_hash, manifest, write_manifest
 from common.mini_world import MiniWorld, default_path
 from common.paths import display
-from common.progress import announce
+from common.progress import announce, say
 from common.thresholds import Thresholds, resolve
 from finetune.samples.sets import Samples, build_samples
 
@@ -133,7 +133,7 @@ def main() -> None:
             scores_sha256=file_hash([scores]),
         )
         write_manifest(spans, notes)
-    print(f"{samples.counts.line()}; {display(spans)}, {display(sentences)}")
+    say(f"{samples.counts.line()}; {display(spans)}, {display(sentences)}")
 
 
 if __name__ == "__main__":

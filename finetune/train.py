@@ -21,7 +21,7 @@ from common.args import parse
 from common.cli import run
 from common.manifest import manifest, write_manifest
 from common.paths import display
-from common.progress import announce
+from common.progress import announce, say
 from common.resume_guard import begin_or_continue
 from finetune.run.tracking import prepare_tracking
 from finetune.setup.arguments import GROUPS, Flags
@@ -72,7 +72,7 @@ def train(flags: Flags, job: Job, inputs: Inputs) -> None:
             **trainer.notes(),
         )
         write_manifest(job.folder.path / "trained.safetensors", notes)
-        print(display(job.folder.path))
+        say(display(job.folder.path))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -26,7 +26,7 @@ from common.files.storage import ResumableLines, require_file
 from common.files.vocabulary import ObjectVocabulary, read_vocabulary
 from common.manifest import file_hash, manifest, model_hash, write_manifest
 from common.paths import display
-from common.progress import announce
+from common.progress import announce, say
 from common.resume_guard import begin_or_continue
 from insight.scores.auto_thresholds import all_scores, caption_scores, check_thresholds, resolve_thresholds
 from insight.scores.clip_arguments import ClipArguments, ClipPlan, plan
@@ -147,7 +147,7 @@ def main() -> None:
     found = report(thresholds, chosen, truth)
     draw(chosen.figure, found.scores, found.labelled, found.thresholds)
     write_manifest(chosen.scores, result_manifest((args, thresholds, run_args), chosen, records, images, counts, found))
-    print("\n".join([*found.lines(), f"{display(chosen.scores)}  {display(chosen.figure)}"]))
+    say("\n".join([*found.lines(), f"{display(chosen.scores)}  {display(chosen.figure)}"]))
 
 
 def result_manifest(

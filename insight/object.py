@@ -29,7 +29,7 @@ from common.files.storage import ResumableLines, require_file
 from common.manifest import manifest, model_hash, write_manifest
 from common.mini_world import MiniWorld, default_path
 from common.paths import display
-from common.progress import announce, bar, batches
+from common.progress import announce, bar, batches, say
 from common.resume_guard import begin_or_continue
 from insight.objects.extractors import EXTRACTORS, ObjectExtractor, build_extractor
 from insight.objects.llm_extractor import extractor_files
@@ -150,7 +150,8 @@ def main() -> None:
     model = extractor_files(args.extractor_model) if args.extractor_model else None
     ids = {caption.image_id for caption in chosen}
     write_manifest(target, manifest([args, run_args], model=model, image_ids=ids, counts=found))
-    print(", ".join(f"{number} {name.replace('_', ' ')}" for name, number in found.items()), f"in {display(target)}")
+    numbers = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in found.items())
+    say(f"{numbers} in {display(target)}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from common.files.storage import ResumableLines
 from common.manifest import manifest, model_hash, write_manifest
 from common.mini_world import is_mini_model
 from common.paths import MINI_LLAVA, display
-from common.progress import announce
+from common.progress import announce, say
 from common.resume_guard import begin_or_continue
 
 
@@ -67,7 +67,7 @@ class CaptionRun:
         with ResumableLines(self.target, caption_key) as out:
             counts = count_captions(out)
         write_manifest(self.target, self._manifest(counts, groups, more))
-        print(counts.line(self.target))
+        say(counts.line(self.target))
         return counts
 
     def _generate(self, names: Sequence[str]) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-VERSION = "gqa-1"
+VERSION = "gqa-2"
 _PUNCTUATION = re.compile(r"[^\w\s]")
 
 
 def llava(answer: str) -> str:
-    """LLaVA's normalisation: a trailing full stop goes, case goes."""
-    return answer.removesuffix(".").lower()
+    """LLaVA's normalisation (convert_gqa_for_eval.py): all trailing full stops go, case goes."""
+    return answer.rstrip(".").lower()
 
 
 def lmms(answer: str) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 
-VERSION = "scienceqa-1"
+VERSION = "scienceqa-2"
 LETTERS = "ABCDE"
-_STATED = re.compile(r"The answer is ([A-Z])\.")
+_STATED = re.compile(r"The answer is ([A-Z]).")  # the full stop is LLaVA's: it stands for any character
 
 
 def letter(answer: str) -> str | None:
-    """The answer is a letter; or starts with "X. "; or holds "The answer is X." exactly once. Otherwise None."""
+    """The answer is a letter; or starts with "X. "; or holds "The answer is X" and one more character exactly once.
+
+    As in LLaVA's eval_science_qa.py, so "The answer is B, because ..." is B, and "The answer is B" at the end is none.
+    """
     if answer in tuple(LETTERS):
         return answer
     if len(answer) >= 3 and answer[0] in LETTERS and answer[1:3] == ". ":

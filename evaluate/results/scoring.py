@@ -8,7 +8,7 @@ from typing import Any
 
 from common.files.records import Result
 from common.files.storage import write_json
-from common.progress import announce
+from common.progress import announce, say
 from evaluate.metrics.mme import SUBTASKS
 from evaluate.metrics.stats import Formula, Units, intervals, point_scores
 
@@ -51,7 +51,7 @@ def table(result: Result) -> str:
 
 def publish(result: Result, result_path: str | Path | None) -> None:
     """Print the table and, where a path was given, write the JSON."""
-    print(table(result))
+    say(table(result))
     if result_path is not None:
         write_json(result_path, result.to_json())
         announce(f"wrote {result_path}")

@@ -26,7 +26,7 @@ from evaluate.metrics.stats import point_scores
         ("snow", "no", False),  # E6
         ("woman", "man", False),  # E6
         ("a dog", "dog", False),  # articles stay
-        ("dog..", "dog", False),  # one full stop only
+        ("dog..", "dog", True),  # LLaVA strips them all
         ("", "no", False),
     ],
 )
@@ -59,6 +59,11 @@ def test_gqa_official_layout_tells_binary_from_open(tmp_path: Path) -> None:
         ("C. a long answer", 3, 2),
         ("Because of this. The answer is A.", 2, 0),
         ("The answer is A. The answer is B.", 2, None),  # twice is once too often
+        ("The answer is B, because it is red", 2, 1),  # LLaVA's full stop matches any character,
+        ("The answer is Blue", 2, 1),  # really any,
+        ("The answer is B", 2, None),  # but one must be there,
+        ("The answer is B\n", 2, None),  # and it is no line break
+        ("The answer is Z.", 2, None),
         ("The Answer is B", 2, None),  # E5: neither A nor, by this rule, B
         ("E", 2, None),  # no such choice
         ("A.", 2, None),  # no space after the full stop

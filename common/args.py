@@ -1,7 +1,8 @@
 """Arguments: typed groups, read from the command line or a YAML file with the same names.
 
 A script calls :func:`parse` with just the groups that it uses. `--config run.yaml` gives defaults, the command
-line wins. An unknown flag or key is an error that suggests the nearest one.
+line wins; the file may hold blocks of several steps (`config_blocks.py`). An unknown flag or key is an error that
+suggests the nearest one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, NoReturn
 import yaml
 from transformers import HfArgumentParser
 
+from common.config_blocks import own_values
 from common.errors import ArgumentError, suggestion
 from common.files.storage import read_text, require_file
 from common.paths import display
@@ -126,10 +128,13 @@ class _Parser(HfArgumentParser):
         return [s for action in self._actions for s in action.option_strings if s.startswith("--")]
 
 
-def parse(groups: Sequence[type], description: str, argv: Sequence[str] | None = None) -> tuple[Any, ...]:
+def parse(
+    groups: Sequence[type], description: str, argv: Sequence[str] | None = None, step: str | None = None
+) -> tuple[Any, ...]:
     """Read the groups from the command line (`argv`, or the process's) over an optional `--config` file.
 
-    Returns one instance per group. Raises ArgumentError for unknown flags or keys and malformed values.
+    `step`: the script's name among the blocks of that file. Returns one instance per group.
+    Raises ArgumentError for unknown flags or keys and malformed values.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = _Parser(list(groups), description=description, allow_abbrev=False)
@@ -137,7 +142,7 @@ def parse(groups: Sequence[type], description: str, argv: Sequence[str] | None =
     _refuse_unknown(argv, parser.flags())
     config = _config_path(argv)
     if config is not None:
-        parser.set_defaults(**_config_values(config, parser))
+        parser.set_defaults(**_config_values(config, parser, step))
     try:
         *parsed, _rest = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
     except (ValueError, TypeError) as error:
@@ -161,7 +166,7 @@ def _config_path(argv: Sequence[str]) -> Path | None:
     return None
 
 
-def _config_values(path: Path, parser: _Parser) -> dict[str, Any]:
+def _config_values(path: Path, parser: _Parser, step: str | None) -> dict[str, Any]:
     try:
         values = yaml.safe_load(read_text(path)) or {}
     except yaml.YAMLError as error:
@@ -169,7 +174,4 @@ def _config_values(path: Path, parser: _Parser) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ArgumentError(f"{display(path)} (from --config) must be a mapping of flag names to values")
     known = [name.removeprefix("--") for name in parser.flags()]
-    for key in values:
-        if key not in known:
-            raise ArgumentError(f"{display(path)}: unknown key {key}{suggestion(str(key), known)}")
-    return values
+    return own_values(values, known, step, display(path))

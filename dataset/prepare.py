@@ -99,9 +99,12 @@ def table(rows: Iterable[Row]) -> str:
     return "\n".join(lines)
 
 
+ARGUMENTS = (PrepareArguments,)
+
+
 def main() -> None:
     """Print the table. Raises DataError if something is missing."""
-    (args,) = parse([PrepareArguments], "Check the layout of COCO, LLaVA or the published 30k set")
+    (args,) = parse(ARGUMENTS, "Check the layout of COCO, LLaVA or the published 30k set", step="prepare")
     root = require_dir(args.root, "--root")
     rows = [check(expected, root) for expected in LAYOUTS[args.kind]]
     if args.kind == "published":

@@ -84,9 +84,12 @@ def _stored_dtype(args: ModelArguments) -> str:
     return next((name for name in found if name in ("float32", "float16", "bfloat16")), "auto")
 
 
+ARGUMENTS = (ModelArguments, ExportArguments)
+
+
 def main() -> None:
     """Parse the command line and export."""
-    model_args, args = parse([ModelArguments, ExportArguments], __doc__ or "")
+    model_args, args = parse(ARGUMENTS, __doc__ or "", step="export")
     print(export(model_args, args))
 
 

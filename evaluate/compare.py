@@ -8,11 +8,12 @@ Refuses results of different tasks, definitions, versions, prompts, parsers, dec
 
 from __future__ import annotations
 
-import argparse
+import itertools
+import sys
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import NoReturn
+from dataclasses import asdict, dataclass
 
+from common.args import flag, parse
 from common.cli import run
 from common.errors import ArgumentError, DataError
 from common.files.storage import require_file, write_json
@@ -22,10 +23,34 @@ from evaluate.results.result_files import EVENT_COLUMNS, StoredResult, formulas_
 from evaluate.results.scoring import number
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Raise ArgumentError instead of printing usage."""
-        raise ArgumentError(f"{message} (see --help)")
+@dataclass
+class CompareArguments:
+    """Two results, also as the first two words of the command line."""
+
+    first: str | None = flag(None, "result of the first run (a --result_path file)")
+    second: str | None = flag(None, "result of the second run")
+    result_path: str | None = flag(None, "where to write the comparison as JSON")
+    seed: int = flag(0, "seed of the bootstrap")
+
+
+ARGUMENTS = (CompareArguments,)
+
+
+def named(argv: Sequence[str]) -> list[str]:
+    """The command line with its bare words as flags: the first and the second result."""
+    flags: list[str] = []
+    words: list[str] = []
+    left = iter(argv)
+    for word in left:
+        if not word.startswith("-"):
+            words.append(word)
+        elif "=" in word:
+            flags.append(word)
+        else:
+            flags += [word, *itertools.islice(left, 1)]  # every flag takes one value
+    if len(words) > 2:
+        raise ArgumentError(f"two results are compared, {len(words)} were given: {' '.join(words)}")
+    return [part for pair in zip(("--first", "--second"), words, strict=False) for part in pair] + flags
 
 
 def require_comparable(first: StoredResult, second: StoredResult) -> None:
@@ -68,12 +93,10 @@ def compare(first: StoredResult, second: StoredResult, seed: int) -> tuple[dict[
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse, compare, print. Raises UserError."""
-    parser = _Parser(description="Differences of two results with paired intervals")
-    parser.add_argument("first", help="result of the first run (a --result_path file)")
-    parser.add_argument("second", help="result of the second run")
-    parser.add_argument("--result_path", help="where to write the comparison as JSON")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
-    args = parser.parse_args(argv)
+    words = named(sys.argv[1:] if argv is None else argv)
+    (args,) = parse(ARGUMENTS, "Differences of two results with paired intervals", words, step="compare")
+    if args.first is None or args.second is None:
+        raise ArgumentError("two results are needed: python evaluate/compare.py base.json unlearned.json (see --help)")
     first, second = (read_result(require_file(path, "the command line")) for path in (args.first, args.second))
     found, events = compare(first, second, args.seed)
     say(f"{first.task} ({first.definition}, version {first.version}), {len(first.units.ids)} items")

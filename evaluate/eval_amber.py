@@ -94,9 +94,12 @@ def _kind_scores(items: Sequence[Annotation], answers: Mapping[str, str], kind: 
     return point_scores(yes_no_units([i for i in items if i.kind == kind], answers), amber.DISCRIMINATIVE)
 
 
+ARGUMENTS = (AmberArguments, *GROUPS)
+
+
 def main() -> None:
     """Parse, ask or read, score. Raises UserError."""
-    own, *rest = parse((AmberArguments, *GROUPS), "AMBER: descriptions and yes/no questions")
+    own, *rest = parse(ARGUMENTS, "AMBER: descriptions and yes/no questions", step="amber")
     groups: Groups = tuple(rest)
     args = groups[0]
     if own.amber_path is None:

@@ -113,9 +113,12 @@ def named_tagger(result: Result, pos_tagger: str) -> Result:
     return replace(result, definition=f"{result.definition}; word classes by NLTK's own tagger")
 
 
+ARGUMENTS = (AutoArguments,)
+
+
 def main() -> None:
     """Parse, score, print. Raises UserError."""
-    (args,) = parse((AutoArguments,), "Hallucination and text scores of a caption file")
+    (args,) = parse(ARGUMENTS, "Hallucination and text scores of a caption file", step="judge")
     mini = args.caption_eval_path is None
     if not mini and args.annotation_path is None and args.gold_objects_path is None:
         raise ArgumentError("--annotation_path or --gold_objects_path is needed with --caption_eval_path")

@@ -60,10 +60,12 @@ def first_unused(names: Iterable[str], used: set[str], wanted: int) -> list[str]
     return kept[:wanted]
 
 
+ARGUMENTS = (ModelArguments, EvalCaptionArguments, GenerationArguments, RunArguments)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse, build, run. Raises UserErrors for everything that the user can mend."""
-    groups = (ModelArguments, EvalCaptionArguments, GenerationArguments, RunArguments)
-    model, args, generation, run_args = parse(groups, "Captions of evaluation images", argv)
+    model, args, generation, run_args = parse(ARGUMENTS, "Captions of evaluation images", argv, step="caption_eval")
     plan = CaptionPlan(CAPTION_EVAL, deterministic_decoding(generation), generation.infer_bs, 1, run_args.seed)
     mini, world = is_mini_model(model), MiniWorld()
     target = args.caption_eval_path or (str(world.eval_captions) if mini and args.image_dir_path is None else None)

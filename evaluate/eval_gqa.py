@@ -49,9 +49,12 @@ def score(joined: Joined, parser: str, groups: Groups) -> Result:
     return score_choices(joined, judge, lambda q: (q.group,), KINDS, names, groups, prompt=VQA, parser=parser)
 
 
+ARGUMENTS = (GqaArguments, *GROUPS)
+
+
 def main() -> None:
     """Parse, ask or read, score. Raises UserError."""
-    own, *rest = parse((GqaArguments, *GROUPS), "GQA: short answers, exact match")
+    own, *rest = parse(ARGUMENTS, "GQA: short answers, exact match", step="gqa")
     groups: Groups = tuple(rest)
     args = groups[0]
     if args.question_path is None:

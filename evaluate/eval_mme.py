@@ -106,9 +106,12 @@ def joined_answers(own: MmeArguments, groups: Groups) -> Joined | None:
     return None if asked is None else join(questions, asked, "id", str(args.answers_save_path))
 
 
+ARGUMENTS = (MmeArguments, *GROUPS)
+
+
 def main() -> None:
     """Parse, ask or read, score. Raises UserError."""
-    own, *rest = parse((MmeArguments, *GROUPS), "MME: two yes/no questions an image")
+    own, *rest = parse(ARGUMENTS, "MME: two yes/no questions an image", step="mme")
     groups: Groups = tuple(rest)
     joined = joined_answers(own, groups)
     if joined is not None:

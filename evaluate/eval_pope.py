@@ -93,9 +93,12 @@ def score(joined: Joined, parser: str, groups: Groups) -> Result:
     )
 
 
+ARGUMENTS = (PopeArguments, *GROUPS)
+
+
 def main() -> None:
     """Parse, ask or read, score. Raises UserError."""
-    own, *rest = parse((PopeArguments, *GROUPS), "POPE: yes/no questions about objects")
+    own, *rest = parse(ARGUMENTS, "POPE: yes/no questions about objects", step="pope")
     groups: Groups = tuple(rest)
     args = groups[0]
     if args.answers_path is not None:

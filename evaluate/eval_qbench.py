@@ -70,9 +70,12 @@ def score(joined: Joined, parser: str, groups: Groups) -> Result:
     return score_choices(joined, judge, lambda _: (), (), names, groups, prompt=CHOICE, parser=parser)
 
 
+ARGUMENTS = (QbenchArguments, *GROUPS)
+
+
 def main() -> None:
     """Parse, ask or read, score. Raises UserError."""
-    own, *rest = parse((QbenchArguments, *GROUPS), "Q-Bench A1: multiple choice")
+    own, *rest = parse(ARGUMENTS, "Q-Bench A1: multiple choice", step="qbench")
     groups: Groups = tuple(rest)
     args = groups[0]
     if args.question_path is None:

@@ -51,9 +51,12 @@ def score(joined: Joined, parser: str, groups: Groups) -> Result:
     return score_choices(joined, judge, lambda q: (q.group,), ("image",), names, groups, prompt=CHOICE, parser=parser)
 
 
+ARGUMENTS = (SqaArguments, *GROUPS)
+
+
 def main() -> None:
     """Parse, ask or read, score. Raises UserError."""
-    own, *rest = parse((SqaArguments, *GROUPS), "ScienceQA: multiple choice")
+    own, *rest = parse(ARGUMENTS, "ScienceQA: multiple choice", step="sqa")
     groups: Groups = tuple(rest)
     args = groups[0]
     if args.question_path is None:

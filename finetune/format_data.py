@@ -112,9 +112,12 @@ def write(samples: Samples, spans: Path, sentences: Path) -> None:
     write_samples(sentences, samples.sentences)
 
 
+ARGUMENTS = (FormatArguments, ThresholdArguments)
+
+
 def main() -> None:
     """Parse, build, check, write."""
-    args, thresholds = parse([FormatArguments, ThresholdArguments], __doc__ or "")
+    args, thresholds = parse(ARGUMENTS, __doc__ or "", step="format")
     if args.mini:
         announce("no --score_data_path: using the built-in mini world")
     scores, spans, sentences = args.paths()

@@ -29,6 +29,8 @@ from finetune.setup.identity import settings_of
 from finetune.setup.inputs import Inputs, read_inputs
 from finetune.setup.job import Job, resolve_job, resolve_weights, save_folder
 
+ARGUMENTS = GROUPS
+
 
 def already_finished(flags: Flags, job: Job, inputs: Inputs) -> bool:
     """Whether this very run has ended. Raises ArgumentError if the folder's run was begun with other settings."""
@@ -77,7 +79,7 @@ def train(flags: Flags, job: Job, inputs: Inputs) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Resolve, read, prepare, build, run. Raises UserErrors for everything that the user can mend."""
-    flags = Flags(*parse(GROUPS, "Fine-grained unlearning on mined spans", argv))
+    flags = Flags(*parse(ARGUMENTS, "Fine-grained unlearning on mined spans", argv, step="train"))
     flags.check()
     weights = resolve_weights(flags.loss)
     folder = save_folder(flags.model, flags.tracking.run_name)

@@ -55,10 +55,14 @@ def sampling(args: CaptionArguments, generation: GenerationArguments) -> dict[st
     return {**decoding, "num_beams": 1, "do_sample": True, "temperature": args.temperature, "top_p": args.top_p}
 
 
+ARGUMENTS = (ModelArguments, CaptionArguments, GenerationArguments, RunArguments)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse, build, run. Raises UserErrors for everything that the user can mend."""
-    groups = (ModelArguments, CaptionArguments, GenerationArguments, RunArguments)
-    model, args, generation, run_args = parse(groups, "Captions of training images by the model itself", argv)
+    model, args, generation, run_args = parse(
+        ARGUMENTS, "Captions of training images by the model itself", argv, step="caption"
+    )
     plan = CaptionPlan(TRAIN, sampling(args, generation), generation.infer_bs, args.captions_per_image, run_args.seed)
     mini, world = is_mini_model(model), MiniWorld()
     # Only with everything left at the mini world's may its caption file be the target.

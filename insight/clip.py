@@ -130,11 +130,14 @@ def announce_cost(records: Sequence[CaptionObjects], dropped: int, chosen: ClipP
     return counts
 
 
+ARGUMENTS = (ClipArguments, ThresholdArguments, RunArguments)
+
+
 def main() -> None:
     """Parse, score, report. Raises UserErrors for everything that the user can mend."""
     from insight.scores.density_figure import draw
 
-    args, thresholds, run_args = parse((ClipArguments, ThresholdArguments, RunArguments), "Image relevance of objects")
+    args, thresholds, run_args = parse(ARGUMENTS, "Image relevance of objects", step="score")
     args.settings()
     check_thresholds(thresholds, args.object_data_path is None)
     chosen = plan(args)

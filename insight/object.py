@@ -130,9 +130,12 @@ def counts(path: Path) -> Mapping[str, int]:
     }
 
 
+ARGUMENTS = (ObjectArguments, RunArguments)
+
+
 def main() -> None:
     """Parse, extract, write the manifest."""
-    args, run_args = parse([ObjectArguments, RunArguments], __doc__ or "")
+    args, run_args = parse(ARGUMENTS, __doc__ or "", step="objects")
     source, target = args.paths()
     captions = read_captions(require_file(source, "--caption_data_path"), allow_empty=True)
     chosen = selected(captions, run_args, source)

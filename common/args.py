@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
 from transformers import HfArgumentParser
 
 from common.config_blocks import own_values
 from common.errors import ArgumentError, suggestion
-from common.files.storage import read_text, require_file
+from common.files.storage import read_yaml, require_file
 from common.paths import display
 
 
@@ -167,10 +166,7 @@ def _config_path(argv: Sequence[str]) -> Path | None:
 
 
 def _config_values(path: Path, parser: _Parser, step: str | None) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(read_text(path)) or {}
-    except yaml.YAMLError as error:
-        raise ArgumentError(f"{display(path)} (from --config) is not YAML: {str(error).splitlines()[0]}") from None
+    values = read_yaml(path) or {}
     if not isinstance(values, dict):
         raise ArgumentError(f"{display(path)} (from --config) must be a mapping of flag names to values")
     known = [name.removeprefix("--") for name in parser.flags()]

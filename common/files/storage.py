@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
-from common.errors import DataError
+import yaml
+
+from common.errors import DataError, first_line
+from common.files.json_text import TOO_DEEP, as_record, parse_json, shown
 from common.paths import display
+
+T = TypeVar("T")
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -46,45 +52,88 @@ def require_dir(path: Path | str, flag: str) -> Path:
     return path
 
 
-def read_text(path: Path | str) -> str:
-    """The file's text. Raises DataError for a missing file or one that is not UTF-8."""
+def read_bytes(path: Path | str) -> bytes:
+    """The file's bytes without a UTF-8 byte order mark. Raises DataError for a file that is missing or unreadable."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
     except FileNotFoundError:
         raise DataError(f"no file {display(path)}") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {display(path)}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def read_text(path: Path | str) -> str:
+    """The file's text, line ends as `\\n`. Raises DataError for a missing file or one that is not UTF-8."""
+    return _decoded(read_bytes(path), path).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _decoded(data: bytes, path: Path | str) -> str:
+    try:
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"{display(path)} is {_binary_kind(Path(path), error.start)}") from None
+        raise DataError(f"{display(path)} is {_binary_kind(data[:6], error.start)}") from None
 
 
-def _binary_kind(path: Path, byte: int) -> str:
+def _binary_kind(start: bytes, byte: int) -> str:
     """What a file that should be text is, and what to do."""
-    with path.open("rb") as file:
-        start = file.read(6)
     if start == b"\x93NUMPY" or start[:1] == b"\x80" or start[:2] == b"PK":
         return "a NumPy array, a pickle or an archive, which may run code and is never read; write it as JSON Lines"
+    if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return "UTF-16 text; convert it to UTF-8 first"
     return f"not UTF-8 text (byte {byte}); convert it first"
 
 
-def read_json(path: Path | str) -> Any:
-    """One JSON value. Raises DataError with line and column where it does not parse."""
+def read_json(path: Path | str, constants: bool = False) -> Any:
+    """One JSON value; NaN and Infinity only with `constants`. Raises DataError naming the line that does not parse."""
+    data = read_bytes(path)
     try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{display(path)}:{error.lineno}: not JSON ({error.msg})") from None
+        return parse_json(data, display(path), constants)
+    except DataError:
+        _decoded(data, path)  # a file of another kind has a message of its own
+        raise
 
 
-def read_json_lines(path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_record(path: Path | str, kind: type[T]) -> T:
+    """The JSON file as a type: a dataclass, `list[...]`, `dict[str, ...]`, ... (:func:`json_text.as_record`).
+
+    Raises DataError naming file, entry and field for anything that is not of the type; nothing is coerced.
+    """
+    return as_record(read_json(path), kind, display(path))
+
+
+def read_json_lines(path: Path | str, constants: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number, object) for each non-empty line. Raises DataError naming file and line."""
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
+    data = read_bytes(path)
+    for number, line in enumerate(data.splitlines(), start=1):
+        line = line.removeprefix(codecs.BOM_UTF8)  # of a file that was appended to another
         if not line.strip():
             continue
+        where = f"{display(path)}:{number}"
         try:
-            value = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{display(path)}:{number}: not JSON ({error.msg})") from None
+            value = parse_json(line, where, constants)
+        except DataError:
+            _decoded(data, path)
+            raise
         if not isinstance(value, dict):
-            raise DataError(f"{display(path)}:{number}: expected an object, found {type(value).__name__}")
+            raise DataError(f"{where}: expected an object, found {shown(value)}")
         yield number, value
+
+
+def read_yaml(path: Path | str) -> Any:
+    """One YAML value of plain types. Raises DataError naming the line where it does not parse."""
+    text = read_text(path)
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark is not None else ""
+        raise DataError(
+            f"{display(path)}{line}: not YAML ({getattr(error, 'problem', None) or first_line(error)})"
+        ) from None
+    except RecursionError:
+        raise DataError(f"{display(path)}: {TOO_DEEP}") from None
+    except (ValueError, OverflowError, TypeError, LookupError) as error:  # what its constructors let through
+        raise DataError(f"{display(path)}: a value is not what it says ({first_line(error)}); quote it") from None
 
 
 class ResumableLines:

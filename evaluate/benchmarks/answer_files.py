@@ -37,12 +37,12 @@ def read_objects(path: Path | str) -> list[tuple[str, Mapping[str, Any]]]:
     if not start:
         raise DataError(f"{display(path)} is empty")
     if start == "[":
-        entries = read_json(path)
+        entries = read_json(path, constants=True)
         for number, entry in enumerate(entries, start=1):
             if not isinstance(entry, Mapping):
                 raise DataError(f"{display(path)}: entry {number}: expected an object")
         return [(f"{display(path)}: entry {n}", entry) for n, entry in enumerate(entries, start=1)]
-    return [(f"{display(path)}:{number}", value) for number, value in read_json_lines(path)]
+    return [(f"{display(path)}:{number}", value) for number, value in read_json_lines(path, constants=True)]
 
 
 def first_text(value: Mapping[str, Any], names: tuple[str, ...]) -> str | None:

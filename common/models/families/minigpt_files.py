@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from common.errors import CheckpointError, first_line
-from common.files.storage import read_text, require_file
+from common.errors import CheckpointError
+from common.files.storage import read_yaml, require_file
 from common.paths import display
 
 # Published names, looked for beside the projection file or in the folder that was given. One release misspells its own.
@@ -82,10 +80,7 @@ def find_files(
 
 
 def _model_values(path: Path) -> Mapping[str, Any]:
-    try:
-        values = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise CheckpointError(f"{display(path)} is not YAML: {first_line(error)}") from None
+    values = read_yaml(path)
     model = values.get("model") if isinstance(values, Mapping) else None
     if not isinstance(model, Mapping):
         raise CheckpointError(f"{display(path)} has no `model` section; is it a MiniGPT-4 config?")

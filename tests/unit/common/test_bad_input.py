@@ -75,5 +75,5 @@ def test_captions_that_cannot_be_used(tmp_path: Path, text: str, message: str) -
 def test_a_score_that_is_no_number_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "pos_neg.json"
     path.write_text('[{"image": "1.png", "sentence": "a dog", "position": 0, "score": NaN}]')
-    with pytest.raises(DataError, match=r"entry 1: score is nan"):
+    with pytest.raises(DataError, match=r"entry 1: score is not a finite number"):
         read_span_samples(path)

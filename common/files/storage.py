@@ -127,9 +127,8 @@ def read_yaml(path: Path | str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""
-        raise DataError(
-            f"{display(path)}{line}: not YAML ({getattr(error, 'problem', None) or first_line(error)})"
-        ) from None
+        why = getattr(error, "problem", None) or first_line(error)
+        raise DataError(f"{display(path)}{line}: not YAML ({why})") from None
     except RecursionError:
         raise DataError(f"{display(path)}: {TOO_DEEP}") from None
     except (ValueError, OverflowError, TypeError, LookupError) as error:  # what its constructors let through

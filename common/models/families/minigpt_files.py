@@ -80,7 +80,10 @@ def find_files(
 
 
 def _model_values(path: Path) -> Mapping[str, Any]:
-    values = read_yaml(path)
+    try:
+        values = read_yaml(path)
+    except DataError as error:
+        raise CheckpointError(str(error)) from None
     model = values.get("model") if isinstance(values, Mapping) else None
     if not isinstance(model, Mapping):
         raise CheckpointError(f"{display(path)} has no `model` section; is it a MiniGPT-4 config?")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.errors import CheckpointError
+from common.errors import CheckpointError, DataError
 from common.files.storage import read_yaml, require_file
 from common.paths import display
 

@@ -35,6 +35,7 @@ from insight.objects.extractors import EXTRACTORS, ObjectExtractor, build_extrac
 from insight.objects.llm_extractor import extractor_files
 
 BATCH = 256  # captions between two writes; batches are the same in a continued run, so that results are too
+LONGEST = 100_000  # characters of a caption; spaCy takes about a gigabyte for so many, and refuses a million
 SPEED = {"spacy": 150.0, "llm": 1.0}  # captions a second, on one core and on one GPU (7B), for the announcement
 
 
@@ -84,6 +85,16 @@ def selected(captions: Sequence[Caption], args: RunArguments, path: Path) -> lis
             f"of {display(path)}"
         )
     return chosen
+
+
+def check_lengths(captions: Sequence[Caption], path: Path) -> None:
+    """Raise DataError for a caption that is too long to be parsed (spaCy's memory grows with it, without need)."""
+    for caption in captions:
+        if len(caption.caption) > LONGEST:
+            raise DataError(
+                f"{display(path)}: the caption of image {caption.image} has {len(caption.caption)} characters, at most "
+                f"{LONGEST} are parsed; cut it or leave it out"
+            )
 
 
 def check_begun(path: Path, captions: Sequence[Caption]) -> None:
@@ -139,6 +150,7 @@ def main() -> None:
     source, target = args.paths()
     captions = read_captions(require_file(source, "--caption_data_path"), allow_empty=True)
     chosen = selected(captions, run_args, source)
+    check_lengths(chosen, source)
     minutes = len(chosen) / SPEED.get(args.extractor, 1.0) / 60
     announce(f"{len(chosen)} captions, extractor {args.extractor}: about {minutes:.1f} minutes if none is done yet")
     if run_args.dry_run:

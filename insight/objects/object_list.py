@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from common.files.records import ObjectMention
+from insight.objects.special_tokens import blanked
 
 # Items end at commas, semicolons, line ends, brackets and colons, but not within a number ("1,000", "10:30").
 SEPARATOR = re.compile(r"[;\n()\[\]]|,(?!\d)|:(?=\s|\Z)")
@@ -21,7 +22,7 @@ MARKS = " \t.\"'`*“”"
 
 def parse_object_list(answer: str) -> list[str]:
     """Items of a comma or line list, in order, each once (any case), without empty ones, numbering and articles."""
-    items = (_clean(part) for part in SEPARATOR.split(NUMBERING.sub("", answer)))
+    items = (_clean(part) for part in SEPARATOR.split(NUMBERING.sub("", blanked(answer))))
     return list({item.lower(): item for item in reversed(list(items)) if item}.values())[::-1]
 
 
@@ -37,9 +38,10 @@ def locate_all(caption: str, items: Iterable[str]) -> tuple[ObjectMention, ...]:
 
     Where two items overlap, the longer one stands: "traffic light" rather than "light".
     """
+    text = blanked(caption, "\0")
     found: list[ObjectMention] = []
     for item in sorted(items, key=len, reverse=True):
-        found += [m for m in _places(caption, item) if not any(_overlap(m, other) for other in found)]
+        found += [m for m in _places(text, item) if not any(_overlap(m, other) for other in found)]
     return tuple(sorted(found, key=lambda mention: mention.start))
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from common.errors import MissingDependencyError
 from common.files.records import ObjectMention
+from insight.objects.special_tokens import blanked
 from insight.objects.visible_nouns import NounLists, noun_lists
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ class SpacyExtractor:
 
     def extract(self, captions: Sequence[str]) -> Iterator[tuple[ObjectMention, ...]]:
         """Yield, for each caption, every mention of an object in order of appearance."""
-        for doc in self.language.pipe(captions, batch_size=BATCH):
-            yield tuple(self.mentions(doc))
+        for caption, doc in zip(captions, self.language.pipe(map(blanked, captions), batch_size=BATCH), strict=True):
+            yield tuple(m for m in self.mentions(doc) if caption[m.start : m.end] == m.text)
 
     def mentions(self, doc: Doc) -> Iterator[ObjectMention]:
         """Mentions of a parsed caption; they do not overlap."""

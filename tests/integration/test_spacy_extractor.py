@@ -60,3 +60,36 @@ def test_every_mention_stands_in_order_of_appearance(extractor: SpacyExtractor) 
 def test_d8_the_result_is_the_same_every_time(extractor: SpacyExtractor) -> None:
     captions = [caption for caption, _ in CASES]
     assert list(extractor.extract(captions)) == list(SpacyExtractor().extract(captions))
+
+
+SPECIAL = [
+    "</s>",
+    "<s>",
+    "<unk>",
+    "<pad>",
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<0x0A>",
+    "<end_of_turn>",
+    "[INST]",
+    "<<SYS>>",
+]
+
+
+@pytest.mark.parametrize("token", SPECIAL)
+def test_special_tokens_are_no_part_of_an_object(token: str, extractor: SpacyExtractor) -> None:
+    """Wherever they stand, with and without spaces; what is found is what is found without them."""
+    captions = [
+        f"A dog chases a cat{token}",
+        f"A dog chases a cat. {token}",
+        f"{token}A dog chases a cat.",
+        f"A dog{token} chases a cat.{token}{token}",
+    ]
+    for caption, mentions in zip(captions, extractor.extract(captions), strict=True):
+        assert [m.text for m in mentions] == ["dog", "cat"], caption
+        assert all(caption[m.start : m.end] == m.text for m in mentions)
+
+
+def test_no_object_reaches_over_a_special_token(extractor: SpacyExtractor) -> None:
+    (mentions,) = extractor.extract(["A fire</s>hydrant stands near a stop</s> sign."])
+    assert all("<" not in m.text and "  " not in m.text for m in mentions)

@@ -74,6 +74,11 @@ def test_line_breaks_in_the_caption_do_not_hide_an_object() -> None:
     assert found("A traffic\nlight.", "traffic light") == ["traffic\nlight"]
 
 
+def test_special_tokens_of_a_caption_are_no_objects() -> None:
+    caption = "A dog</s> and a fire</s>hydrant.<|im_end|>"
+    assert found(caption, "dog</s>, s, /s, im_end, fire hydrant, fire, hydrant") == ["dog", "fire", "hydrant"]
+
+
 @given(st.text(alphabet='ab ,.;:()\n"-1', max_size=40), st.text(alphabet="ab ,.\n1", max_size=40))
 def test_mentions_are_whole_words_in_order_at_their_offsets(answer: str, caption: str) -> None:
     mentions = locate_all(caption, parse_object_list(answer))

@@ -132,6 +132,7 @@ def refusal(argv: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
         ('{"image_id": 1, "caption": "a"}\n{"image_id": 1, "caption": "b"}\n', "two captions of image 1"),
         ('{"image_id": 1, "caption": "a"}\n{"image_id": 2}\n', "c.jsonl:2: no field caption or text"),
         ('{"image_id": 1, "caption": "a"}\n[1]\n', "c.jsonl:2: expected an object"),
+        ('{"image_id": 1, "caption": "' + "a dog " * 20_000 + '"}\n', "image 1 has 120000 characters, at most"),
     ],
 )
 def test_malformed_captions_are_refused(

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from common.errors import ArgumentError
 from common.models.checkpoints.key_maps import KeyMap
 from common.models.parts.preprocess import Preprocessing
 from common.models.text.tokenizers import TextTokenizer
@@ -20,15 +21,34 @@ from common.models.text.tokenizers import TextTokenizer
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """Low-rank adapters of the decoder's linear layers; no dropout, so losses stay exact."""
+    """Low-rank adapters of the decoder's linear layers.
+
+    Args:
+        rank: r of each adapter.
+        alpha: what an adapter gives is multiplied by alpha / rank.
+        targets: last names of the layers that get one.
+        dropout: of an adapter's input, in training only; 0 keeps losses exact.
+
+    Raises ArgumentError for numbers outside their range.
+    """
 
     rank: int = 16
     alpha: int = 32
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("rank", "alpha"):
+            if getattr(self, name) < 1:
+                raise ArgumentError(f"--lora_{name} is {getattr(self, name)}; give a number from 1")
+        if not 0 <= self.dropout < 1:
+            raise ArgumentError(f"--lora_dropout is {self.dropout:g}; give a number from 0 and below 1")
+        if not self.targets:
+            raise ArgumentError("--lora_targets names no layer; give names such as q_proj v_proj, or leave it out")
 
 
 class ModelBody(nn.Module):
-    """The three modules, frozen and without dropout.
+    """The three modules, frozen and without dropout, but for what training asks of low-rank adapters.
 
     Args:
         vision: the frozen encoder.
@@ -91,7 +111,7 @@ class ModelBody(nn.Module):
         return self.frozen_dtype or dtype
 
     def train(self, mode: bool = True) -> ModelBody:
-        """Only the decoder follows `mode` (gradient checkpointing asks for it; it has no dropout); the rest never."""
+        """Only the decoder follows `mode` (for gradient checkpointing, and dropout in adapters); the rest never."""
         super().train(False)
         self.lm.train(mode)
         return self

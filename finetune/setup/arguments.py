@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from common.args import ModelArguments, RunArguments, ThresholdArguments, flag
 from common.errors import ArgumentError
@@ -54,6 +55,12 @@ class OptimizerArguments:
     """Steps and the optimizer. The mini model has its own learning rate and batch (`objectives/presets.py`)."""
 
     trainable: str = flag("connector", "connector, lm_head, lora, decoder or all; several joined with +")
+    lora_rank: int | None = flag(None, "rank of the adapters of --trainable lora; default 16")
+    lora_alpha: int | None = flag(None, "their scale times the rank; default 32")
+    lora_dropout: float | None = flag(None, "of their input in training; default 0, which keeps losses exact")
+    lora_targets: list[str] = flag(  # noqa: RUF009 (flag makes a field)
+        [], "layers that get one: q_proj v_proj ...; default: all linear layers of the decoder's blocks"
+    )
     train_lr: float | None = flag(None, "learning rate; default 1e-5, for the mini model its own")
     train_wd: float = flag(0.05, "weight decay, not of biases and norms")
     train_epoch: float = flag(1.0, "passes over the images (sampling shared) or negatives (paper)")
@@ -73,6 +80,20 @@ class OptimizerArguments:
     warmup_steps: int = flag(0, "steps of rising learning rate")
     lr_scheduler_type: str = flag("constant", "constant, linear, cosine ...: any schedule of transformers")
     paper_numerics: bool = flag(False, "train in pure bfloat16, as published; most steps then round to nothing")
+
+    def lora_given(self) -> list[str]:
+        """Names of the flags of low-rank adapters that were given."""
+        return [name for name in ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets") if self._given(name)]
+
+    def _given(self, name: str) -> bool:
+        return getattr(self, name) not in (None, [])
+
+    def lora_settings(self) -> dict[str, Any]:
+        """Given values by their names in `LoraSettings`."""
+        values = {name.removeprefix("lora_"): getattr(self, name) for name in self.lora_given()}
+        if "targets" in values:
+            values["targets"] = tuple(part for word in values["targets"] for part in re.split(r"[,+\s]+", word) if part)
+        return values
 
 
 @dataclass
@@ -130,6 +151,15 @@ class Flags(NamedTuple):
             raise ArgumentError(
                 "--start_pos and --end_pos cut lists of images; training takes --max_steps or --train_epoch"
             )
+        if "lora" not in self.optimizer.trainable.split("+") and self.optimizer.lora_given():
+            raise ArgumentError(
+                f"--{self.optimizer.lora_given()[0]} is of low-rank adapters, and --trainable is "
+                f"{self.optimizer.trainable}; add --trainable lora, or connector+lora"
+            )
+        if self.optimizer.lora_given():
+            from common.models.body import LoraSettings
+
+            LoraSettings(**self.optimizer.lora_settings())
         for variable, name in SHARDING.items():
             if os.environ.get(variable, "false").lower() == "true":
                 raise ArgumentError(

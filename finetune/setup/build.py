@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from common.errors import ArgumentError, suggestion
+from common.models.body import LoraSettings
+from common.models.weights.selection import add_lora
 from common.progress import announce
 from finetune.corpus.records import CaptionItem
 from finetune.objectives.loss import NEEDS_REFERENCE, objective
@@ -129,6 +132,9 @@ def choose_trained(job: Job, model: CaptionModel) -> dict[str, Any]:
     """Name -> parameter of what `--trainable` says, as masters of the right dtype."""
     args = job.optimizer
     torch.manual_seed(job.seed)
+    if args.lora_given():
+        base = model.lora or LoraSettings()
+        add_lora(model, replace(base, **args.lora_settings()))
     trained = model.set_trainable(args.trainable, torch.bfloat16 if args.paper_numerics else torch.float32)
     if args.paper_numerics:
         announce(

@@ -357,3 +357,27 @@ def test_commands_of_the_readme_run(world: World, tmp_path: Path, command: str) 
             flags += [name] if value.startswith("--") else [name, value]
     main(flags)
     assert (tmp_path / "run" / "trained.safetensors").exists() != ("--dry_run" in words)
+
+
+def test_adapters_as_asked_resume_byte_for_byte_with_dropout(world: World, tmp_path: Path) -> None:
+    """Dropout draws from the generators that a checkpoint keeps."""
+    more = {
+        "trainable": "connector+lora",
+        "lora_rank": 4,
+        "lora_alpha": 4,
+        "lora_dropout": 0.2,
+        "lora_targets": "v_proj",
+    }
+    main(world.train_flags(tmp_path / "whole", **more))
+    card = read_json(tmp_path / "whole" / "trained.json")
+    assert card["lora"] == {"rank": 4, "alpha": 4, "dropout": 0.2, "targets": ["v_proj"]}
+    assert sum(".lora_" in name for name in card["tensors"]) == 2 * 2
+    main(world.train_flags(tmp_path / "run", **more))
+    pointer = tmp_path / "run" / "last.json"
+    pointer.write_text(json.dumps(read_json(pointer) | {"step": 4, "finished": False}), encoding="utf-8")
+    (tmp_path / "run" / "trained.safetensors").unlink()
+    main(world.train_flags(tmp_path / "run", **more))
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
+    without = {**more, "lora_dropout": 0.0}
+    main(world.train_flags(tmp_path / "without", **without))
+    assert weights(tmp_path / "without") != weights(tmp_path / "whole")

@@ -128,9 +128,12 @@ class Auto(CaptionModel):
         model.decoder_parts = (*parts_named(lm, DECODERS), "lm.lm_head.")
         return model
 
-    def train(self, mode: bool = True) -> Auto:  # noqa: ARG002
-        """Never in training mode: families differ in what would then be dropped."""
+    def train(self, mode: bool = True) -> Auto:
+        """Never in training mode, as families differ in what would then be dropped, but for low-rank adapters."""
         nn.Module.train(self, False)
+        for path, module in self.named_modules():
+            if path.endswith(".lora_dropout"):
+                module.train(mode)
         return self
 
     def lora_host(self) -> nn.Module:

@@ -46,20 +46,42 @@ def _belongs(model: ModelBody, name: str, parameter: nn.Parameter, part: str) ->
 
 
 def add_lora(model: ModelBody, settings: LoraSettings | None = None) -> None:
-    """Put float32 adapters (that start as identity) into the decoder, once."""
+    """Put float32 adapters (that start as identity) into the decoder, once.
+
+    Raises ArgumentError for a target that names no linear layer, and if the model has adapters of other settings.
+    """
     if any(".lora_" in name for name, _ in model.named_parameters()):
+        if settings not in (None, model.lora):
+            raise ArgumentError(f"the model has adapters already: {model.lora}; {settings} do not fit over them")
         return
     from peft import LoraConfig, inject_adapter_in_model
 
     settings = settings or LoraSettings()
+    _check_targets(model, settings)
     config = LoraConfig(
-        r=settings.rank, lora_alpha=settings.alpha, target_modules=list(settings.targets), lora_dropout=0.0
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        target_modules=list(settings.targets),
+        lora_dropout=settings.dropout,
     )
     inject_adapter_in_model(config, model.lora_host())
     model.lora = settings
     for name, parameter in model.named_parameters():
         if ".lora_" not in name:
             parameter.requires_grad_(False)
+
+
+def _check_targets(model: ModelBody, settings: LoraSettings) -> None:
+    known = {path.rpartition(".")[2] for path, layer in model.lora_host().named_modules() if _is_linear(layer)}
+    for target in settings.targets:
+        if target not in known:
+            near = suggestion(target, sorted(known))
+            raise ArgumentError(f"--lora_targets {target} names no linear layer of {model.name}'s decoder{near}")
+
+
+def _is_linear(layer: nn.Module) -> bool:
+    """Plain or quantised."""
+    return isinstance(layer, nn.Linear)
 
 
 def lay_masters(model: ModelBody, selection: str, master_dtype: torch.dtype) -> dict[str, nn.Parameter]:

@@ -88,7 +88,7 @@ def _check_card(model: ModelBody, card: dict[str, Any], path: Path) -> None:
         raise CheckpointError(f"{display(path)} was trained on {card.get('model')}, not on {model.name}; check --model")
     if card.get("lora"):
         values = card["lora"]
-        add_lora(model, LoraSettings(values["rank"], values["alpha"], tuple(values["targets"])))
+        add_lora(model, LoraSettings(**{**values, "targets": tuple(values["targets"])}))
     if card.get("base_hash") not in (None, base_hash(model)):
         announce(f"{display(path)} was trained over another base model than {display(model.source or '')}")
 

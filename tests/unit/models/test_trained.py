@@ -13,6 +13,8 @@ from PIL import Image
 
 from common.errors import ArgumentError, CheckpointError
 from common.models import load_model
+from common.models.body import LoraSettings
+from common.models.weights.selection import add_lora
 from tests.unit.models.conftest import FAMILIES, Tiny
 
 CONNECTORS = {
@@ -221,3 +223,35 @@ def test_another_base_is_announced(
     write_llava(tmp_path / "other", tokenizer_file, form="bin")
     load_model("llava", tmp_path / "other", ckpt=tmp_path / "t")
     assert "trained over another base model" in capsys.readouterr().err
+
+
+def test_adapters_are_of_the_asked_rank_scale_targets_and_dropout(tiny: Callable[[str], Tiny], tmp_path: Path) -> None:
+    settings = LoraSettings(rank=3, alpha=12, targets=("q_proj", "v_proj"), dropout=0.25)
+    model = tiny("llava").load()
+    add_lora(model, settings)
+    chosen = model.set_trainable("lora")
+    assert len(chosen) == 2 * 2 * 2 and all("q_proj" in key or "v_proj" in key for key in chosen)
+    assert {p.shape[0] for key, p in chosen.items() if "lora_A" in key} == {3}
+    layer = model.lm.model.layers[0].self_attn.q_proj
+    assert layer.scaling["default"] == 12 / 3 and layer.lora_dropout["default"].p == 0.25
+    model.train()
+    assert layer.lora_dropout["default"].training
+    model.eval()
+    assert not layer.lora_dropout["default"].training
+    model.save_trained(tmp_path, list(chosen))
+    again = tiny("llava").load()
+    again.load_trained(tmp_path)
+    assert again.lora == settings
+
+
+def test_adapters_that_do_not_fit_are_refused(tiny: Callable[[str], Tiny]) -> None:
+    model = tiny("llava").load()
+    with pytest.raises(ArgumentError, match=r"--lora_targets q_prj names no linear layer.*did you mean q_proj"):
+        add_lora(model, LoraSettings(targets=("q_prj",)))
+    add_lora(model, LoraSettings(rank=4))
+    add_lora(model)
+    with pytest.raises(ArgumentError, match="adapters already"):
+        add_lora(model, LoraSettings(rank=8))
+    for wrong in ({"rank": 0}, {"alpha": 0}, {"dropout": 1.0}, {"targets": ()}):
+        with pytest.raises(ArgumentError, match=f"--lora_{next(iter(wrong))}"):
+            LoraSettings(**wrong)

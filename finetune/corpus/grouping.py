@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from common.files.records import SentenceSample, SpanSample
 from common.thresholds import Thresholds
+from finetune.corpus.prefixes import FirstHomes
 from finetune.corpus.records import NEG, POS, SENT, SpannedCaption, TextSpan
 
 
@@ -76,14 +77,22 @@ def group(filtered: Filtered) -> list[SpannedCaption]:
 def _group_image(
     image: str, spans: Sequence[tuple[str, SpanSample]], sentences: Sequence[SentenceSample]
 ) -> list[SpannedCaption]:
+    homes = FirstHomes([*(s.sentence for s in sentences), *(s.sentence for _, s in spans)])
     captions: dict[str, list[TextSpan]] = {}
+    texts: list[str] = []
+
+    def add(text: str, target: TextSpan) -> None:
+        if text not in captions:
+            homes.add(text, len(texts))
+            texts.append(text)
+        captions.setdefault(text, []).append(target)
+
     for sentence in sentences:
-        whole = TextSpan(SENT, 0, len(sentence.sentence), sentence.mean)
-        captions.setdefault(sentence.sentence, []).append(whole)
+        add(sentence.sentence, TextSpan(SENT, 0, len(sentence.sentence), sentence.mean))
     for kind, sample in sorted(spans, key=lambda pair: -len(pair[1].sentence)):
-        home = next((text for text in captions if text.startswith(sample.sentence)), sample.sentence)
-        target = TextSpan(kind, sample.position, len(sample.sentence), sample.score)
-        captions.setdefault(home, []).append(target)
+        home = homes.first(sample.sentence)
+        text = sample.sentence if home is None else texts[home]
+        add(text, TextSpan(kind, sample.position, len(sample.sentence), sample.score))
     return [
         SpannedCaption(image, text, tuple(sorted(found, key=lambda s: (s.start, s.end, s.kind, s.score))))
         for text, found in captions.items()

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 
 from common.files.records import ObjectMention
 
-BOUNDARY = re.compile(r"[,.;!?:]+(?=[\s\"'”’»)\]}]|\Z)")
+# A run of punctuation is tried once, from its beginning: from within it the end would be the same.
+BOUNDARY = re.compile(r"(?<![,.;!?:])[,.;!?:]++(?=[\s\"'”’»)\]}]|\Z)")
 WORD_BEFORE = re.compile(r"[^\W_][\w.]*\Z")
 # The first never end a sentence, the others only before a capital.
 TITLES = frozenset(("mr", "mrs", "ms", "dr", "prof", "st", "mt", "vs", "e.g", "i.e", "cf"))
 OPEN_ABBREVIATIONS = frozenset(("etc", "approx", "jr", "sr", "a.m", "p.m", "u.s", "u.k"))
-CLOSERS = " \t\n\r\"'”’»)]}"
+CLOSERS = re.compile(r"[ \t\n\r\"'”’»)\]}]*")
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,16 @@ def _boundaries(caption: str) -> Iterator[tuple[int, int]]:
 
 def _abbreviates(caption: str, dot: int, after: int) -> bool:
     """Whether a full stop belongs to an abbreviation rather than to the end of a sentence."""
-    following = caption[after:].lstrip(CLOSERS)
+    closed = CLOSERS.match(caption, after)
+    at = closed.end() if closed else after
+    following = caption[at : at + 1]
     before = WORD_BEFORE.search(caption, max(0, dot - 12), dot)
     if not following or before is None:
         return False
     word = before.group().lower()
     if word in TITLES:
         return True
-    return word in OPEN_ABBREVIATIONS and not following[0].isupper()
+    return word in OPEN_ABBREVIATIONS and not following.isupper()
 
 
 def span_index(spans: Sequence[Span], mention: ObjectMention) -> int | None:

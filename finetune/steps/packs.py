@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from finetune.corpus.records import CaptionItem
+from finetune.corpus.prefixes import FirstHomes
+from finetune.corpus.records import CaptionItem, Span
 
 WINDOW = 16  # units looked at when a pack is filled
 
@@ -32,16 +33,32 @@ def merged(items: Iterable[CaptionItem]) -> list[CaptionItem]:
 
 
 def _without_prefixes(group: Group) -> list[CaptionItem]:
-    kept: list[CaptionItem] = []
+    """Items of one image and prompt over the fewest branches.
+
+    An item joins the branch that it continues, which then takes its tokens, else the first that continues it. No branch
+    ever begins another: one that an item continues is the only one, so it is the nearest prefix that begins any.
+    """
+    homes = FirstHomes(item.ids for item in group)
+    branches: list[CaptionItem] = []  # the first item of each
+    ids: list[tuple[int, ...]] = []
+    spans: list[list[Span]] = []
     for item in group:
-        for place, other in enumerate(kept):
-            short, long = sorted((item, other), key=lambda one: len(one.ids))
-            if long.ids[: len(short.ids)] == short.ids:
-                kept[place] = replace(other, ids=long.ids, spans=other.spans + item.spans)
-                break
-        else:
-            kept.append(item)
-    return kept
+        home = homes.nearest(item.ids)
+        if home is None or not _begin_alike(ids[home], item.ids):
+            home = len(branches)
+            branches.append(item)
+            ids.append(item.ids)
+            spans.append([])
+        ids[home] = max(ids[home], item.ids, key=len)
+        spans[home] += item.spans
+        homes.add(item.ids, home)
+    return [replace(item, ids=i, spans=tuple(s)) for item, i, s in zip(branches, ids, spans, strict=True)]
+
+
+def _begin_alike(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether either begins with the other."""
+    length = min(len(one), len(other))
+    return one[:length] == other[:length]
 
 
 @dataclass(frozen=True)
@@ -105,11 +122,15 @@ class PackPlan:
         if self.budget is None or self.tokens([self.unit(group)]) <= self.budget:
             return [self.unit(group)]
         parts: list[list[CaptionItem]] = []
+        tokens = 0
         for item in group:
-            if parts and self.tokens([self.unit((*parts[-1], item))]) <= self.budget:
+            more = len(item.ids) - 1 + (0 if self.shares else item.prompt.length(self.image_tokens))
+            if parts and tokens + more <= self.budget:
                 parts[-1].append(item)
+                tokens += more
             else:
                 parts.append([item])
+                tokens = self.row_tokens(item)
         return [self.unit(tuple(part)) for part in parts]
 
     def cut(self, items: Iterable[CaptionItem]) -> list[list[Unit]]:

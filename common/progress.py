@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -10,6 +9,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from common.errors import plain_lines
+from common.processes import is_first
 
 Item = TypeVar("Item")
 
@@ -20,17 +20,14 @@ def announce(text: str) -> None:
     Of several processes that were launched together the first speaks for all. What data bring along of control
     characters is spelled out.
     """
-    if _is_first():
+    if is_first():
         print(plain_lines(text), file=sys.stderr, flush=True)
 
 
 def say(text: str) -> None:
-    """Print a result on standard output, cleaned as :func:`announce` does."""
-    print(plain_lines(text), flush=True)
-
-
-def _is_first() -> bool:
-    return os.environ.get("RANK", "0") == "0"  # as torchrun and accelerate number them
+    """Print a result on standard output, cleaned and by the first process alone, as :func:`announce` does."""
+    if is_first():
+        print(plain_lines(text), flush=True)
 
 
 def bar(items: Iterable[Item], what: str, total: int, done: int = 0, unit: str = "it") -> Iterator[Item]:
@@ -44,7 +41,7 @@ def bar(items: Iterable[Item], what: str, total: int, done: int = 0, unit: str =
         dynamic_ncols=True,
         leave=True,
         mininterval=1.0,
-        disable=not _is_first(),
+        disable=not is_first(),
     )
 
 

@@ -82,7 +82,7 @@ def score(
     }
     begin_or_continue(chosen.scores, settings, run_args.restart)
     with ResumableLines(chosen.scores, caption_key, run_args.restart) as out:
-        job = RelevanceJob(scorer, images, args.settings(), args.clip_bs)
+        job = RelevanceJob(scorer, images, args.settings(), args.clip_bs, device)
         job.run(records, out, run_args.start_pos, run_args.end_pos)
     if images.lost:
         announce(f"{len(images.lost)} images could not be read; their captions are left out (see the manifest)")

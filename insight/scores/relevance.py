@@ -1,7 +1,9 @@
 """Image relevance by a contrastive model of open_clip: unit embeddings of texts and of image windows.
 
-Windows are cut and resized on the device, over a batch of images at once. A whole image is squeezed to the model's
-square rather than cropped, so that an object at the edge is not lost.
+Pixels go to the device as bytes; windows are cut and resized there, over a batch of images at once, and embeddings
+stay there. Resizing computes in float32 whatever the model's type: weights of 8 bits would move pixels by up to a
+level, and the time is the encoder's. A whole image is squeezed to the model's square rather than cropped, so that an
+object at the edge is not lost.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,25 +50,30 @@ class ClipScorer:
     interpolation: str
 
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
-        """Unit embeddings [n, width], float32 on the CPU."""
+        """Unit embeddings [n, width], float32 on the model's device."""
         import torch
 
         with torch.inference_mode():
             tokens = self.tokenize(list(texts)).to(self.device)
             return _unit(self.model.encode_text(tokens))
 
-    def embed_images(self, images: Sequence[Image], grids: Sequence[WindowGrid]) -> list[torch.Tensor]:
-        """Unit embeddings [windows, width] of each image's windows, float32 on the CPU.
+    def embed_images(self, images: Sequence[torch.Tensor | Image], grids: Sequence[WindowGrid]) -> list[torch.Tensor]:
+        """Unit embeddings [windows, width] of each image's windows, float32 on the model's device.
 
         Images of one size are worked on together; their windows pass the encoder in groups of fixed size.
+
+        Args:
+            images: uint8 [height, width, 3], or RGB images of Pillow.
+            grids: of each.
         """
         import torch
 
         embedded: list[torch.Tensor] = [torch.empty(0)] * len(images)
-        for indices in _same_size(images, grids):
+        pixels = [_pixels(image) for image in images]
+        for indices in _same_size(pixels, grids):
             grid = grids[indices[0]]
-            pixels = torch.stack([_pixels(images[i]) for i in indices]).to(self.device)
-            rows = self._encode(cut_windows(pixels, grid))
+            there = torch.stack([pixels[i].to(self.device, non_blocking=True) for i in indices])
+            rows = self._encode(cut_windows(there.permute(0, 3, 1, 2), grid))
             for i, part in zip(indices, rows.split(grid.windows), strict=True):
                 embedded[i] = part
         return embedded
@@ -80,37 +88,42 @@ class ClipScorer:
 
     def prepare(self, windows: torch.Tensor) -> torch.Tensor:
         """Resize (antialiased, as Pillow does) and normalise uint8 windows to the encoder's input."""
-        import torch
         import torch.nn.functional as nn
 
         pixels = windows.float()
         if tuple(pixels.shape[-2:]) != self.size:
             pixels = nn.interpolate(pixels, self.size, mode=self.interpolation, antialias=True, align_corners=False)
-        pixels = pixels.clamp(0, 255).round() / 255  # Pillow rounds to whole levels; so does the usual preprocessing
-        mean = torch.tensor(self.mean, device=pixels.device)[:, None, None]
-        std = torch.tensor(self.std, device=pixels.device)[:, None, None]
-        return ((pixels - mean) / std).to(self.dtype)
+        pixels.clamp_(0, 255).round_().div_(255)  # Pillow rounds to whole levels; so does the usual preprocessing
+        mean, std = self._normalisation
+        return pixels.sub_(mean).div_(std).to(self.dtype)
+
+    @cached_property
+    def _normalisation(self) -> tuple[torch.Tensor, torch.Tensor]:
+        import torch
+
+        mean, std = (torch.tensor(v, device=self.device)[:, None, None] for v in (self.mean, self.std))
+        return mean, std
 
 
 def _unit(embeddings: torch.Tensor) -> torch.Tensor:
     import torch.nn.functional as nn
 
-    return nn.normalize(embeddings.float(), dim=-1).cpu()
+    return nn.normalize(embeddings.float(), dim=-1)
 
 
-def _pixels(image: Image) -> torch.Tensor:
-    """[3, height, width] uint8."""
+def _pixels(image: torch.Tensor | Image) -> torch.Tensor:
+    """uint8 [height, width, 3]."""
     import numpy as np
     import torch
 
-    return torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1)
+    return image if isinstance(image, torch.Tensor) else torch.from_numpy(np.array(image, dtype=np.uint8))
 
 
-def _same_size(images: Sequence[Image], grids: Sequence[WindowGrid]) -> Iterator[list[int]]:
+def _same_size(images: Sequence[torch.Tensor], grids: Sequence[WindowGrid]) -> Iterator[list[int]]:
     """Indices of the images that share size and grid, in order of first appearance."""
-    groups: dict[tuple[tuple[int, int], WindowGrid], list[int]] = {}
+    groups: dict[tuple[torch.Size, WindowGrid], list[int]] = {}
     for i, (image, grid) in enumerate(zip(images, grids, strict=True)):
-        groups.setdefault((image.size, grid), []).append(i)
+        groups.setdefault((image.shape, grid), []).append(i)
     yield from groups.values()
 
 

@@ -19,11 +19,11 @@ from common.files.record_files import objects_to_json
 from common.files.records import CaptionObjects, ObjectMention
 from common.files.storage import ResumableLines
 from common.progress import bar, batches
+from insight.scores.decoding import decoded_groups
 from insight.scores.windows import BEST, PATCH, SPAN, WindowGrid, object_scores, whole_image, window_grid
 
 if TYPE_CHECKING:
     import torch
-    from PIL.Image import Image
 
 MOST_WORDS = 10  # a longer object is a sentence that an extractor cut wrongly, not an object
 TEXTS_AT_ONCE = 256
@@ -36,8 +36,8 @@ class Scorer(Protocol):
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Unit embeddings [n, width]."""
 
-    def embed_images(self, images: Sequence[Image], grids: Sequence[WindowGrid]) -> list[torch.Tensor]:
-        """Unit embeddings [windows, width] of each image."""
+    def embed_images(self, images: Sequence[torch.Tensor], grids: Sequence[WindowGrid]) -> list[torch.Tensor]:
+        """Unit embeddings [windows, width] of each image, uint8 [height, width, 3]."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ class ScoreSettings:
         """The text that stands for an object: lower case, single spaces."""
         return self.prompt.replace("{object}", " ".join(name.split()).lower())
 
-    def grid(self, image: Image) -> WindowGrid:
-        """The windows of an image."""
+    def grid(self, height: int, width: int) -> WindowGrid:
+        """The windows of an image of this size in pixels."""
         if self.mode == "image":
-            return whole_image(image.height, image.width)
-        return window_grid(image.height, image.width, self.patch, self.span)
+            return whole_image(height, width)
+        return window_grid(height, width, self.patch, self.span)
 
 
 def is_scorable(mention: ObjectMention) -> bool:
@@ -102,6 +102,73 @@ class TextTable:
         return torch.stack([self._known[text] for text in texts])
 
 
+@dataclass(frozen=True)
+class HostCopy:
+    """Numbers on their way from the device to the host."""
+
+    values: torch.Tensor
+    ready: torch.cuda.Event | None
+
+    @classmethod
+    def of(cls, parts: Sequence[torch.Tensor]) -> HostCopy:
+        """Start the copy of all parts, one after another; on the CPU there is nothing to wait for."""
+        import torch
+
+        values = torch.cat(list(parts)) if parts else torch.empty(0)
+        if values.device.type != "cuda":
+            return cls(values, None)
+        copy = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+        copy.copy_(values, non_blocking=True)
+        ready = torch.cuda.Event()
+        ready.record()
+        return cls(copy, ready)
+
+    def numbers(self) -> list[float]:
+        """The numbers, once they are there."""
+        if self.ready is not None:
+            self.ready.synchronize()
+        return list(map(float, self.values))
+
+
+@dataclass(frozen=True)
+class ScoredGroup:
+    """The captions of one group of images, with their scores as the device has them.
+
+    Attributes:
+        group: all its records.
+        wanted: image -> its texts, for the images that could be read; `scores` holds a number for each, in this order.
+    """
+
+    group: Sequence[CaptionObjects]
+    settings: ScoreSettings
+    wanted: Mapping[str, Sequence[str]]
+    scores: HostCopy
+
+    def records(self) -> Iterator[CaptionObjects]:
+        """The records with scores; those of an unreadable image are left out. Raises DataError for no number."""
+        numbers = iter(self.scores.numbers())
+        table = {
+            image: {text: _checked(next(numbers), text, image) for text in texts}
+            for image, texts in self.wanted.items()
+        }
+        for record in self.group:
+            if record.image in table:
+                yield self._filled(record, table[record.image])
+
+    def _filled(self, record: CaptionObjects, scores: Mapping[str, float]) -> CaptionObjects:
+        mentions = tuple(replace(m, score=scores[self.settings.text(m.text)]) for m in record.objects)
+        return replace(record, objects=mentions)
+
+
+def _checked(score: float, text: str, image: str) -> float:
+    if not math.isfinite(score):
+        raise DataError(
+            f"the score of '{text}' for image {image} is {score}; "
+            "the weights are damaged or too large for --clip_dtype: try --clip_dtype float32"
+        )
+    return round(score, DECIMALS)
+
+
 @dataclass
 class RelevanceJob:
     """Scores records and writes them to a resumable file.
@@ -110,12 +177,16 @@ class RelevanceJob:
         scorer: the model.
         images: where the images lie; unreadable ones are skipped, remembered there, and bounded.
         group: images that are embedded together.
+        device: of the scorer.
+        workers: processes that decode images; None: as many as pay.
     """
 
     scorer: Scorer
     images: ImageFolder
     settings: ScoreSettings
     group: int = 16
+    device: str = "cpu"
+    workers: int | None = None
 
     def run(self, records: Sequence[CaptionObjects], out: ResumableLines, first: int = 0, last: int = -1) -> None:
         """Score records `first` to `last` (before; -1: all) that are not in `out` yet, in file order.
@@ -124,13 +195,28 @@ class RelevanceJob:
         """
         chosen = {r.key for r in records[first : None if last < 0 else last]} - out.done
         groups = [g for g in self._groups(records) if any(r.key in chosen for r in g)]
-        texts = TextTable(self.scorer, [self.settings.text(m.text) for r in records for m in r.objects])
         total = len({r.image for r in records})
-        for group in bar(groups, "scoring", total=len(groups), unit="group"):
-            scored = self.score(group, texts)
+        for scored in bar(self._scored(groups, records), "scoring", total=len(groups), unit="group"):
             self.images.check_losses(total)
-            out.write(objects_to_json(record) for record in scored if record.key in chosen)
+            out.write(objects_to_json(record) for record in scored.records() if record.key in chosen)
         self.images.check_losses(total)
+
+    def _scored(
+        self, groups: Sequence[Sequence[CaptionObjects]], records: Sequence[CaptionObjects]
+    ) -> Iterator[ScoredGroup]:
+        """The groups' scores, each given out when the device has been told of the next, so that it need not wait."""
+        texts = TextTable(self.scorer, [self.settings.text(m.text) for r in records for m in r.objects])
+        names = [list(dict.fromkeys(r.image for r in g)) for g in groups]
+        waiting = None
+        for group, pixels in zip(
+            groups, decoded_groups(self.images, names, getattr(self.scorer, "device", "cpu")), strict=True
+        ):
+            following = self._score(group, pixels, texts)
+            if waiting is not None:
+                yield waiting
+            waiting = following
+        if waiting is not None:
+            yield waiting
 
     def _groups(self, records: Sequence[CaptionObjects]) -> Iterator[list[CaptionObjects]]:
         """Captions of `group` images at a time; consecutive captions of one image stay together."""
@@ -138,36 +224,17 @@ class RelevanceJob:
         for part in batches(by_image, self.group):
             yield [record for same in part for record in same]
 
-    def score(self, records: Sequence[CaptionObjects], texts: TextTable) -> list[CaptionObjects]:
-        """The records with scores; those of an unreadable image are left out."""
-        names = list(dict.fromkeys(r.image for r in records))
-        opened = {name: image for name in names if (image := self.images.open(name)) is not None}
-        grids = {name: self.settings.grid(image) for name, image in opened.items()}
-        embedded = self.scorer.embed_images(list(opened.values()), list(grids.values()))
-        windows = dict(zip(opened, embedded, strict=True))
-        scores = {
-            name: self._image_scores([r for r in records if r.image == name], windows[name], grids[name], texts)
-            for name in opened
-        }
-        return [self._filled(r, scores[r.image]) for r in records if r.image in scores]
-
-    def _image_scores(
-        self, records: Sequence[CaptionObjects], windows: torch.Tensor, grid: WindowGrid, texts: TextTable
-    ) -> Mapping[str, float]:
-        """Text -> score of all objects that the captions of one image name."""
-        wanted = list(dict.fromkeys(self.settings.text(m.text) for r in records for m in r.objects))
-        if not wanted:
-            return {}
-        similarity = 100 * windows @ texts.rows(wanted).T
-        scores = object_scores(similarity, grid, self.settings.best).tolist()
-        for text, score in zip(wanted, scores, strict=True):
-            if not math.isfinite(score):
-                raise DataError(
-                    f"the score of '{text}' for image {records[0].image} is {score}; "
-                    "the weights are damaged or too large for --clip_dtype: try --clip_dtype float32"
-                )
-        return {text: round(score, DECIMALS) for text, score in zip(wanted, scores, strict=True)}
-
-    def _filled(self, record: CaptionObjects, scores: Mapping[str, float]) -> CaptionObjects:
-        mentions = tuple(replace(m, score=scores[self.settings.text(m.text)]) for m in record.objects)
-        return replace(record, objects=mentions)
+    def _score(
+        self, records: Sequence[CaptionObjects], pixels: Mapping[str, torch.Tensor], texts: TextTable
+    ) -> ScoredGroup:
+        """Scores of the records whose image is among the pixels; they may still be on their way to the host."""
+        grids = {name: self.settings.grid(*image.shape[:2]) for name, image in pixels.items()}
+        embedded = self.scorer.embed_images(list(pixels.values()), list(grids.values()))
+        wanted, scores = {}, []
+        for (name, grid), windows in zip(grids.items(), embedded, strict=True):
+            of_image = [m for r in records if r.image == name for m in r.objects]
+            wanted[name] = list(dict.fromkeys(self.settings.text(m.text) for m in of_image))
+            if wanted[name]:
+                similarity = 100 * windows @ texts.rows(wanted[name]).T
+                scores.append(object_scores(similarity, grid, self.settings.best))
+        return ScoredGroup(records, self.settings, wanted, HostCopy.of(scores))

@@ -11,6 +11,7 @@ side shorter than a window is one window, the whole image.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -87,12 +88,13 @@ def cut_windows(images: torch.Tensor, grid: WindowGrid) -> torch.Tensor:
     return cut.permute(0, 2, 3, 1, 4, 5).reshape(-1, images.shape[1], grid.height, grid.width)
 
 
-def _coverage(windows: int, span: int) -> torch.Tensor:
+@lru_cache(maxsize=64)
+def _coverage(windows: int, span: int, device: torch.device) -> torch.Tensor:
     """[patches, windows]: the share of each window in the mean that is a patch's score, along one side."""
     import torch
 
-    patches = torch.arange(windows + span - 1)[:, None]
-    first = torch.arange(windows)[None, :]
+    patches = torch.arange(windows + span - 1, device=device)[:, None]
+    first = torch.arange(windows, device=device)[None, :]
     covers = ((patches >= first) & (patches < first + span)).float()
     return covers / covers.sum(dim=1, keepdim=True)
 
@@ -101,7 +103,7 @@ def patch_scores(scores: torch.Tensor, grid: WindowGrid) -> torch.Tensor:
     """Mean, for each patch, of the scores of the windows that cover it.
 
     Args:
-        scores: [windows, objects] of one image, float32 on the CPU.
+        scores: [windows, objects] of one image, float32.
 
     Returns:
         [patch rows, patch columns, objects].
@@ -109,7 +111,7 @@ def patch_scores(scores: torch.Tensor, grid: WindowGrid) -> torch.Tensor:
     import torch
 
     by_window = scores.reshape(len(grid.tops), len(grid.lefts), -1)
-    rows, columns = _coverage(len(grid.tops), grid.span), _coverage(len(grid.lefts), grid.span)
+    rows, columns = (_coverage(len(starts), grid.span, scores.device) for starts in (grid.tops, grid.lefts))
     return torch.einsum("pr,rco,qc->pqo", rows, by_window, columns)
 
 

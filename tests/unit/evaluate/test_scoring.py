@@ -15,8 +15,10 @@ from common.files.images import ImageFolder
 from common.files.record_files import caption_key, read_objects
 from common.files.records import CaptionObjects, ObjectMention
 from common.files.storage import ResumableLines
+from insight.scores.relevance import load_scorer
 from insight.scores.scoring import RelevanceJob, ScoreSettings, is_scorable, without_unscorable
-from insight.scores.windows import WindowGrid, cut_windows
+from insight.scores.windows import WindowGrid, cut_windows, object_scores, whole_image, window_grid
+from tests.clip_folder import make_clip_folder
 
 
 @dataclass
@@ -148,3 +150,27 @@ def test_a_score_that_is_no_number_names_object_and_image(folder, tmp_path):
 def test_a_caption_without_objects_keeps_its_line(folder, tmp_path):
     run(folder, [record("1.png"), record("2.png", "dog")], tmp_path / "s.jsonl")
     assert [len(r.objects) for r in read_objects(tmp_path / "s.jsonl")] == [0, 1]
+
+
+def test_scores_are_those_of_windows_embedded_one_by_one_whoever_decodes(tmp_path):
+    images, records = tmp_path / "images", []
+    images.mkdir()
+    for i in range(1, 6):
+        small = np.random.default_rng(i).integers(0, 255, (30 + i, 40, 3), dtype=np.uint8)
+        Image.fromarray(small).resize((300, 240 + 8 * (i % 3))).save(images / f"{i}.jpg")
+        records.append(record(f"{i}.jpg", "dog", f"thing{i}"))
+    scorer = load_scorer(str(make_clip_folder(tmp_path / "clip")), None)
+    for workers in (0, 2):
+        with ResumableLines(tmp_path / f"{workers}.jsonl", caption_key) as lines:
+            job = RelevanceJob(scorer, ImageFolder(images), ScoreSettings(), 2, workers=workers)
+            job.run(records, lines)
+    assert (tmp_path / "0.jsonl").read_bytes() == (tmp_path / "2.jsonl").read_bytes()
+    for found in read_objects(tmp_path / "0.jsonl"):
+        image = Image.open(images / found.image).convert("RGB")
+        grid = window_grid(image.height, image.width)
+        crops = [image.crop((left, top, left + 192, top + 192)) for top in grid.tops for left in grid.lefts]
+        alone = torch.cat([scorer.embed_images([crop], [whole_image(192, 192)])[0] for crop in crops])
+        for mention in found.objects:
+            text = scorer.embed_texts([ScoreSettings().text(mention.text)])
+            expected = float(object_scores(100 * alone @ text.T, grid)[0])
+            assert mention.score == pytest.approx(expected, abs=1e-4)  # four decimals are written

@@ -1,18 +1,23 @@
-"""Instruction data ("gold"): the first turn of records in LLaVA's JSON layout, answer and end symbol learnt whole."""
+"""Instruction data ("gold"): a question and its answer of records in LLaVA's JSON layout; answer and end are learnt."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+
+import msgspec
 
 from common.errors import DataError
+from common.files.json_text import as_record, shown
 from common.files.storage import read_json, require_file
 from common.paths import display
 from finetune.corpus.records import GOLD, GOLD_SCORE, CaptionItem, Encoder, Span
 
 IMAGE_MARK = "<image>"
+ASKING, ANSWERING = ("human", "user"), ("gpt", "assistant")
+SILENT = ("system",)
+SPEAKERS = (*ASKING, *ANSWERING, *SILENT)
 
 
 @dataclass(frozen=True)
@@ -24,10 +29,23 @@ class GoldSample:
     answer: str
 
 
+class _Turn(msgspec.Struct, frozen=True, rename={"speaker": "from", "text": "value"}):
+    speaker: str
+    text: str
+
+
+class _Record(msgspec.Struct, frozen=True):
+    conversations: list[_Turn]
+    image: str | list[str] | None = None
+
+
 def read_gold(path: str, folder: Path, size: int) -> tuple[list[GoldSample], int]:
     """The first `size` records that have an image, and the number of text-only ones passed over on the way.
 
-    Raises DataError for a malformed record, or none with an image.
+    The question is the first human turn with the image mark (the first human turn where none has it), the answer the
+    gpt turn behind it; a system turn is neither.
+
+    Raises DataError for a malformed record, an image that is not in the folder, or no record with an image.
     """
     file = require_file(path, "--gold_data_path")
     records = read_json(file)
@@ -39,26 +57,55 @@ def read_gold(path: str, folder: Path, size: int) -> tuple[list[GoldSample], int
         if len(samples) >= size:
             break
         where = f"{display(file)}: entry {number}"
-        if not isinstance(record, Mapping):
-            raise DataError(f"{where}: expected an object")
-        if record.get("image") is None:
+        if isinstance(record, Mapping) and record.get("image") in (None, "", []):
             text_only += 1
             continue
-        samples.append(_sample(record, folder, where))
+        samples.append(_sample(as_record(record, _Record, where), folder, where))
     if not samples:
         raise DataError(f"{display(file)} (from --gold_data_path): none of {len(records)} records has an image")
     return samples, text_only
 
 
-def _sample(record: Mapping[str, Any], folder: Path, where: str) -> GoldSample:
-    try:
-        question, answer = (str(turn["value"]) for turn in record["conversations"][:2])
-    except (KeyError, TypeError, ValueError):
-        raise DataError(f"{where}: needs conversations with a question and an answer") from None
-    if not answer.strip():
-        raise DataError(f"{where}: the answer is empty")
-    image = (folder / str(record["image"])).resolve()
-    return GoldSample(str(image), question.replace(IMAGE_MARK, "").strip(), answer)
+def _sample(record: _Record, folder: Path, where: str) -> GoldSample:
+    question, answer = _question_and_answer(record.conversations, where)
+    if question.count(IMAGE_MARK) > 1:
+        raise DataError(f"{where}: the question holds {IMAGE_MARK} {question.count(IMAGE_MARK)} times, for one image")
+    question = question.replace(IMAGE_MARK, "").strip()
+    for name, text in (("question", question), ("answer", answer)):
+        if not text.strip():
+            raise DataError(f"{where}: the {name} is empty")
+    return GoldSample(str(_image_path(record.image, folder, where)), question, answer)
+
+
+def _question_and_answer(turns: list[_Turn], where: str) -> tuple[str, str]:
+    """The turns that are learnt, found by their speakers."""
+    spoken = [turn for turn in turns if turn.speaker not in SILENT]
+    strangers = [turn.speaker for turn in spoken if turn.speaker not in (*ASKING, *ANSWERING)]
+    if strangers:
+        raise DataError(f"{where}: a turn is from {shown(strangers[0])}; known are {', '.join(SPEAKERS)}")
+    asked = [place for place, turn in enumerate(spoken) if turn.speaker in ASKING]
+    with_image = [place for place in asked if IMAGE_MARK in spoken[place].text]
+    if not asked:
+        raise DataError(f"{where}: needs conversations with a question (from human) and an answer (from gpt)")
+    place = (with_image or asked)[0]
+    if place + 1 == len(spoken) or spoken[place + 1].speaker not in ANSWERING:
+        raise DataError(f"{where}: no answer (from gpt) follows the question about the image")
+    return spoken[place].text, spoken[place + 1].text
+
+
+def _image_path(image: str | list[str] | None, folder: Path, where: str) -> Path:
+    """The file of the one image."""
+    names = [image] if isinstance(image, str) else image or []
+    if len(names) != 1:
+        raise DataError(f"{where}: {len(names)} images in one record; one is learnt from")
+    name = PurePosixPath(names[0])
+    if name.is_absolute() or ".." in name.parts or "\0" in names[0]:
+        raise DataError(f"{where}: image {shown(names[0])} is outside the folder of images; give its name inside it")
+    if not (folder / name).is_file():
+        raise DataError(
+            f"{where}: image {names[0]} is not in {display(folder)} (from --gold_image_dir_path, default --image_dir_path)"
+        )
+    return (folder / name).resolve()
 
 
 def encode_gold(samples: list[GoldSample], encoder: Encoder) -> list[CaptionItem]:

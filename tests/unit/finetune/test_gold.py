@@ -28,6 +28,9 @@ RECORDS: list[dict[str, Any]] = [
 
 def write(folder: Path, value: Any) -> str:
     """A JSON file."""
+    (folder / "coco").mkdir(exist_ok=True)
+    for number in (1, 2, 3):
+        (folder / "coco" / f"{number}.jpg").touch()
     path = folder / "mix.json"
     path.write_text(json.dumps(value), encoding="utf-8")
     return str(path)
@@ -50,17 +53,91 @@ def test_answer_and_one_end_symbol_are_learnt_whole(tmp_path: Path) -> None:
     assert [(s.kind, s.start, s.end, s.score) for s in item.spans] == [("gold", 0, 3, 40.0)]
 
 
+def record(image: Any, *turns: tuple[str, Any]) -> dict[str, Any]:
+    """A record of these turns."""
+    return {"image": image, "conversations": [{"from": speaker, "value": text} for speaker, text in turns]}
+
+
+ASK, TELL = ("human", "<image>\nWhat is shown?"), ("gpt", "A harbor.")
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        (ASK, TELL),
+        (("system", "You are a helpful assistant."), ASK, TELL),
+        (("system", "<image> You see images."), ASK, TELL),
+        (("gpt", "Hello."), ASK, TELL),
+        (("human", "Hello."), ("gpt", "Hi."), ASK, TELL),
+        (ASK, ("system", "Be short."), TELL, ("human", "And?"), ("gpt", "No more.")),
+        (("user", ASK[1]), ("assistant", TELL[1])),
+        (("gpt", "Hello."), ("human", "What is shown?"), TELL),
+    ],
+)
+def test_turns_are_found_by_their_speakers(tmp_path: Path, turns: tuple[tuple[str, str], ...]) -> None:
+    """Wherever the question and its answer stand."""
+    for image in ("coco/1.jpg", ["coco/1.jpg"]):
+        (sample,) = read_gold(write(tmp_path, [record(image, *turns)]), tmp_path, 5)[0]
+        assert (sample.question, sample.answer) == ("What is shown?", "A harbor.")
+        assert sample.image == str((tmp_path / "coco/1.jpg").resolve())
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [
         ({}, "JSON list"),
         ([RECORDS[1]], "none of 1 records"),
-        ([{"image": "1.jpg", "conversations": []}], "entry 1: needs conversations"),
-        ([{"image": "1.jpg", "conversations": turns("q", " ")}], "entry 1: the answer is empty"),
+        ([{"image": "coco/1.jpg", "conversations": []}], "entry 1: needs conversations"),
+        ([{"image": "coco/1.jpg"}], "entry 1: no field conversations"),
+        ([{"image": "coco/1.jpg", "conversations": turns("q", " ")}], "entry 1: the answer is empty"),
+        ([{"image": "coco/1.jpg", "conversations": turns("<image>", "a")}], "entry 1: the question is empty"),
         (["text"], "entry 1: expected an object"),
+        ([None], "entry 1: expected an object"),
+        ([record("coco/1.jpg", TELL, ASK)], "entry 1: no answer .from gpt. follows"),
+        ([record("coco/1.jpg", ASK, ("human", "Well?"), TELL)], "entry 1: no answer .from gpt. follows"),
+        ([record("coco/1.jpg", ASK, ("gpt", None))], r"entry 1: conversations.1.value is None, expected text"),
+        ([record("coco/1.jpg", ASK, ("gpt", 7))], r"entry 1: conversations.1.value is 7, expected text"),
+        ([record("coco/1.jpg", ("narrator", "It rains."), ASK, TELL)], "entry 1: a turn is from 'narrator'"),
+        ([record("coco/1.jpg", ("human", "<image><image> Both?"), TELL)], "holds <image> 2 times"),
+        ([record(["coco/1.jpg", "coco/2.jpg"], ASK, TELL)], "entry 1: 2 images"),
+        ([record(7, ASK, TELL)], "entry 1: image is 7, expected"),
+        ([record(False, ASK, TELL)], "entry 1: image is False, expected"),
+        ([record(True, ASK, TELL)], "entry 1: image is True, expected"),
+        ([record("coco/9.jpg", ASK, TELL)], "entry 1: image coco/9.jpg is not in"),
+        ([record("../1.jpg", ASK, TELL)], "entry 1: image '../1.jpg' is outside"),
+        ([record("/etc/passwd", ASK, TELL)], "is outside the folder"),
+        ([record("a\0b", ASK, TELL)], "is outside the folder"),
+        ([{"image": "coco/1.jpg", "conversations": {"from": "human"}}], "conversations is .*, expected a list"),
+        ([{"image": "coco/1.jpg", "conversations": ["hi"]}], "conversations.0 is 'hi', expected an object"),
     ],
 )
 def test_bad_files_are_named(tmp_path: Path, value: Any, words: str) -> None:
-    """File and entry."""
-    with pytest.raises(DataError, match=words):
+    """File and entry, in one line."""
+    with pytest.raises(DataError, match=words) as caught:
         read_gold(write(tmp_path, value), tmp_path, 5)
+    assert "\n" not in str(caught.value) and "mix.json" in str(caught.value)
+
+
+CASES = Path(__file__).parent / "cases" / "roles_by_name"
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "words"),
+    [
+        ("system_train", "mini_train_000000000001.png", None),
+        ("imglist", "1.png", None),
+        ("gptfirst", "1.png", "entry 1: no answer"),
+        ("null", "1.png", "entry 1: conversations.1.value is None"),
+    ],
+)
+def test_files_as_other_tools_write_them(tmp_path: Path, name: str, image: str, words: str | None) -> None:
+    """Learnt by role, or refused; never "None", never the system's turn, never `['1.png']`."""
+    (tmp_path / image).touch()
+    path = str(CASES / f"{name}.json")
+    if words is not None:
+        with pytest.raises(DataError, match=words):
+            read_gold(path, tmp_path, 5)
+        return
+    (sample,) = read_gold(path, tmp_path, 5)[0]
+    assert (sample.question, sample.answer) == ("What is shown?", "A harbor.")
+    assert sample.image == str((tmp_path / image).resolve())

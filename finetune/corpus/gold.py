@@ -103,7 +103,7 @@ def _image_path(image: str | list[str] | None, folder: Path, where: str) -> Path
         raise DataError(f"{where}: image {shown(names[0])} is outside the folder of images; give its name inside it")
     if not (folder / name).is_file():
         raise DataError(
-            f"{where}: image {names[0]} is not in {display(folder)} (from --gold_image_dir_path, default --image_dir_path)"
+            f"{where}: image {names[0]} is not in {display(folder)} (--gold_image_dir_path or --image_dir_path)"
         )
     return (folder / name).resolve()
 

@@ -1,32 +1,48 @@
 """Merge a trained checkpoint into a full model folder that other tools load.
 
     python deploy/export.py --model llava --llava_path BASE --ckpt_load_path TRAINED --export_path OUT
+    python deploy/export.py ... --adapter_only       # a run of --trainable lora, as a PEFT adapter alone
 
-llava and share4v become a folder that plain transformers loads; owl and minigpt keep the layout they came in; auto is
-saved by transformers itself. Low-rank adapters are added to the weights.
+llava and share4v become a folder that transformers and vLLM load, with processor and the chat template of training; owl
+and minigpt keep the layout they came in; auto is saved by transformers itself. Low-rank adapters are added to the
+weights, and lie beside them in OUT/adapter for `PeftModel.from_pretrained`. What was tried with other tools:
+`deploy/README.md`.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.args import ModelArguments, flag, parse
 from common.cli import run
-from common.errors import ArgumentError
+from common.errors import ArgumentError, CheckpointError
+from common.files.storage import read_json
 from common.paths import display
 from common.progress import announce
+
+if TYPE_CHECKING:
+    from common.models.base import CaptionModel
+    from deploy.exports.peft_adapter import Adapter
+
+ADAPTER = "adapter"  # folder of the low-rank adapters inside a merged export
 
 
 @dataclass
 class ExportArguments:
-    """Where the merged model goes."""
+    """Where the model goes, and as what."""
 
     export_path: str | None = flag(None, "folder to write; must not exist")
+    adapter_only: bool = flag(False, "write the low-rank adapters alone, as PEFT loads them, without merged weights")
     restart: bool = flag(False, "replace an existing folder")
     dry_run: bool = flag(False, "load and check everything, say what would be written, and stop")
+
+
+ARGUMENTS = (ModelArguments, ExportArguments)
 
 
 def export(model_args: ModelArguments, args: ExportArguments) -> Path:
@@ -35,12 +51,17 @@ def export(model_args: ModelArguments, args: ExportArguments) -> Path:
     Raises ArgumentError for a missing or occupied target, CheckpointError for files that do not fit.
     """
     from common.models import load_from_args
-    from deploy.layouts import merge_adapters, write_model
+    from deploy.exports.layouts import write_model
+    from deploy.exports.peft_adapter import merge_adapters
 
     target = _target(args)
     if model_args.dtype == "auto":
         model_args = replace(model_args, dtype=_stored_dtype(model_args))
     model = load_from_args(model_args)
+    adapter = _adapter(model, model_args, args.adapter_only)
+    if adapter is not None and args.adapter_only:
+        announce(f"{len(adapter.tensors)} tensors of an adapter to write to {display(target)}")
+        return target if args.dry_run else _write_whole(target, adapter.write)
     merged = merge_adapters(model)
     values = sum(parameter.numel() for parameter in model.parameters())
     size = sum(parameter.nbytes for parameter in model.parameters()) / 2**30
@@ -48,18 +69,70 @@ def export(model_args: ModelArguments, args: ExportArguments) -> Path:
         f"{model.name}: {values:,} values in {model.compute_dtype}, {merged} adapters merged, "
         f"{size:.2f} GiB to write to {display(target)}"
     )
-    if args.dry_run:
-        return target
+
+    def write(folder: Path) -> None:
+        write_model(model, folder)
+        if adapter is not None:
+            adapter.write(folder / ADAPTER)
+
+    return target if args.dry_run else _write_whole(target, write)
+
+
+def _write_whole(target: Path, write: Callable[[Path], None]) -> Path:
+    """Let `write` fill a folder of another name, then give it its own."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     temporary.mkdir(parents=True)
     try:
-        write_model(model, temporary)
+        write(temporary)
         if target.exists():
             shutil.rmtree(target)
         temporary.replace(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target
+
+
+def _adapter(model: CaptionModel, args: ModelArguments, required: bool) -> Adapter | None:
+    """The checkpoint's low-rank adapters; None if it has none, or they fit no model of transformers, which is said.
+
+    Raises CheckpointError instead, if they are required.
+    """
+    from deploy.exports.peft_adapter import adapter_of
+
+    if model.lora is None and not required:
+        return None
+    try:
+        return adapter_of(model, _trained_names(args.chosen("ckpt_load_path")), _base(model))
+    except CheckpointError as error:
+        if required:
+            raise
+        announce(f"merged only: {error}")
+        return None
+
+
+def _trained_names(checkpoint: str | None) -> list[str]:
+    """Names of what training changed, from the card in the checkpoint's folder."""
+    from common.models.weights.trained import CARD
+
+    place = Path(checkpoint or "")
+    card = (place if place.is_dir() else place.parent) / CARD
+    return list(read_json(card)["tensors"]) if checkpoint and card.is_file() else []
+
+
+def _base(model: CaptionModel) -> str | None:
+    """The folder that transformers loads, over which the adapter belongs."""
+    from common.models.families.llava import Llava
+    from common.models.families.minigpt import MiniGpt
+    from common.models.text.tokenizers import SentencePieceTokenizer
+
+    if isinstance(model, Llava) and isinstance(model.tokenizer, SentencePieceTokenizer):
+        announce(
+            "the adapter fits the base as transformers has it: export the base once, without --ckpt_load_path, and "
+            "load the adapter over that folder"
+        )
+        return None
+    source = model.decoder_source if isinstance(model, MiniGpt) else model.source
+    return None if source is None else str(source.resolve())
 
 
 def _target(args: ExportArguments) -> Path:
@@ -73,18 +146,31 @@ def _target(args: ExportArguments) -> Path:
 
 def _stored_dtype(args: ModelArguments) -> str:
     """Dtype of the base's tensors, which the export keeps unless --dtype says otherwise; minigpt: of its decoder."""
-    from common.mini_world import model_path
     from common.models.checkpoints.files import open_folder
 
-    folder = Path((args.minigpt_llama_path if args.model == "minigpt" else model_path(args)) or "")
-    if not folder.is_dir():
-        return "float16" if args.model == "minigpt" else "auto"
-    files = open_folder(folder, args.model, f"--{args.model}_path")
-    found = (str(tensor.dtype).removeprefix("torch.") for _, tensor in files if tensor.ndim > 1)
+    folder = _weights_folder(args)
+    if folder is None or not folder.is_dir():
+        return "auto"
+    found = (
+        str(tensor.dtype).removeprefix("torch.")
+        for _, tensor in open_folder(folder, args.model, f"--{args.model}_path")
+        if tensor.ndim > 1
+    )
     return next((name for name in found if name in ("float32", "float16", "bfloat16")), "auto")
 
 
-ARGUMENTS = (ModelArguments, ExportArguments)
+def _weights_folder(args: ModelArguments) -> Path | None:
+    """The folder of the decoder's tensors, whichever way it was given."""
+    from common.mini_world import model_path
+    from common.models.families.minigpt_files import find_files
+    from common.models.registry import settings_from_args
+
+    path = model_path(args)
+    if args.model != "minigpt":
+        return None if path is None else Path(path)
+    known = ("config", "vit_path", "llama_path", "qformer_path")
+    settings = {key: value for key, value in settings_from_args(args).items() if key in known}
+    return find_files(None if path is None else Path(path), **settings).llama
 
 
 def main() -> None:

@@ -64,7 +64,9 @@ def add_lora(model: ModelBody, settings: LoraSettings | None = None) -> None:
         target_modules=list(settings.targets),
         lora_dropout=settings.dropout,
     )
-    inject_adapter_in_model(config, model.lora_host())
+    host = model.lora_host()
+    inject_adapter_in_model(config, host)
+    host.train(host.training)  # new modules come in training mode, and would drop values in captions too
     model.lora = settings
     for name, parameter in model.named_parameters():
         if ".lora_" not in name:

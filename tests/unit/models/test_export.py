@@ -16,8 +16,8 @@ from common.errors import ArgumentError
 from common.models import load_model
 from common.models.text.tokenizers import SentencePieceTokenizer
 from deploy.export import ExportArguments, export
-from deploy.fast_tokenizer import convert
-from deploy.tensor_shards import write_shards
+from deploy.exports.fast_tokenizer import convert
+from deploy.exports.tensor_shards import write_shards
 from tests.unit.models.conftest import Tiny
 from tests.unit.models.tiny_auto import write_auto
 
@@ -101,7 +101,7 @@ def test_our_loader_reads_the_export(
     ours = trained(tiny(name), tmp_path / "trained")
     source = tiny(name)
     if source.name == "minigpt":  # heads are not on the command line; the export itself needs them not
-        from deploy.layouts import write_model
+        from deploy.exports.layouts import write_model
 
         (tmp_path / "out").mkdir()
         write_model(ours, tmp_path / "out")

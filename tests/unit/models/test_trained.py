@@ -233,6 +233,7 @@ def test_adapters_are_of_the_asked_rank_scale_targets_and_dropout(tiny: Callable
     assert len(chosen) == 2 * 2 * 2 and all("q_proj" in key or "v_proj" in key for key in chosen)
     assert {p.shape[0] for key, p in chosen.items() if "lora_A" in key} == {3}
     layer = model.lm.model.layers[0].self_attn.q_proj
+    assert not layer.lora_dropout["default"].training
     assert layer.scaling["default"] == 12 / 3 and layer.lora_dropout["default"].p == 0.25
     model.train()
     assert layer.lora_dropout["default"].training

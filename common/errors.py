@@ -7,7 +7,7 @@ with code 2 (see :mod:`common.cli`). Anything else is a defect of the program an
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 LONGEST_MESSAGE = 400  # characters of an error; what is cut is in the middle, so that place and advice stay
 
@@ -64,9 +64,19 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+NEAR = 0.75  # likeness from which a name counts as a slip of another
+
+
+def near(name: str, known: Collection[str]) -> str:
+    """The known name that is meant, whatever its capitals; empty if none is near."""
+    lower = {other.lower(): other for other in known}
+    found = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=NEAR)
+    return lower[found[0]] if found else ""
+
+
 def suggestion(name: str, known: Sequence[str]) -> str:
     """'; did you mean X?' for the nearest known name, or the list of names if it is short."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean {near[0]}?"
+    meant = near(name, known)
+    if meant:
+        return f"; did you mean {meant}?"
     return f"; known: {', '.join(known)}" if len(known) <= 12 else "; see --help"

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 from common.args import ModelArguments, RunArguments, ThresholdArguments, flag
 from common.errors import ArgumentError
+from finetune.objectives.presets import PRESETS
 from finetune.objectives.schedules import SHAPES
 
 AVERAGES = ("samples", "tokens")
+OBJECTIVES = ("efuf", "npo", "unlikelihood")  # by name, as what they stand for needs torch
 
 
 @dataclass
@@ -23,28 +25,34 @@ class TrainDataArguments:
     image_dir_path: str | None = flag(None, "folder of the images")
     gold_data_path: str | None = flag(None, "instruction data in LLaVA's JSON layout, for a part of its own")
     gold_image_dir_path: str | None = flag(None, "folder of its images; default: --image_dir_path")
-    gold_size: int = flag(10_000, "records of the instruction data to use, from the first")
-    valid_data_split: float = flag(0.05, "share of the images that is kept for validation")
+    gold_size: int = flag(10_000, "records of the instruction data to use, from the first", least=1)
+    valid_data_split: float = flag(0.05, "share of the images that is kept for validation", least=0, most=0.9)
 
 
 @dataclass
 class LossArguments:
     """The loss: a preset, and single values laid over it."""
 
-    preset: str = flag("paper", "paper: weights as the paper states them; release: as its published code has them")
-    objective: str = flag("efuf", "of the negative spans: efuf (ascent), npo, unlikelihood")
-    beta: float = flag(0.1, "of npo")
+    preset: str = flag(
+        "paper", "paper: weights as the paper states them; release: as its published code has them", tuple(PRESETS)
+    )
+    objective: str = flag("efuf", "of the negative spans; efuf is ascent, the others are bounded", OBJECTIVES)
+    beta: float = flag(0.1, "of npo", above=0)
     average: str = flag(
         "samples", "samples: a set's loss is the mean of its samples' means; tokens: of all their tokens", AVERAGES
     )
     neg_w_start: float | None = flag(None, "weight of the negatives at the start")
     neg_w_end: float | None = flag(None, "and at the last step")
-    neg_w_start_step_pos: float | None = flag(None, "share of the steps after which it begins to change")
-    neg_w_sched_type: str | None = flag(None, f"how it changes: {', '.join(SHAPES)}")
+    neg_w_start_step_pos: float | None = flag(
+        None, "share of the steps after which it begins to change", least=0, most=1
+    )
+    neg_w_sched_type: str | None = flag(None, "how it changes", tuple(SHAPES))
     pos_w_start: float | None = flag(None, "weight of the positives at the start")
     pos_w_end: float | None = flag(None, "and at the last step")
-    pos_w_start_step_pos: float | None = flag(None, "share of the steps after which it begins to change")
-    pos_w_sched_type: str | None = flag(None, f"how it changes: {', '.join(SHAPES)}")
+    pos_w_start_step_pos: float | None = flag(
+        None, "share of the steps after which it begins to change", least=0, most=1
+    )
+    pos_w_sched_type: str | None = flag(None, "how it changes", tuple(SHAPES))
     sent_w: float | None = flag(None, "weight of the sentences")
     gold_w: float | None = flag(None, "weight of the instruction data")
     score_weights: bool | None = flag(None, "multiply each sample's loss by its CLIP score, as the release does")
@@ -55,29 +63,30 @@ class OptimizerArguments:
     """Steps and the optimizer. The mini model has its own learning rate and batch (`objectives/presets.py`)."""
 
     trainable: str = flag("connector", "connector, lm_head, lora, decoder or all; several joined with +")
-    lora_rank: int | None = flag(None, "rank of the adapters of --trainable lora; default 16")
-    lora_alpha: int | None = flag(None, "their scale times the rank; default 32")
+    lora_rank: int | None = flag(None, "rank of the adapters of --trainable lora; default 16", least=1)
+    lora_alpha: int | None = flag(None, "their scale times the rank; default 32", least=1)
     lora_dropout: float | None = flag(None, "of their input in training; default 0, which keeps losses exact")
     lora_targets: list[str] = flag(  # noqa: RUF009 (flag makes a field)
         [], "layers that get one: q_proj v_proj ...; default: all linear layers of the decoder's blocks"
     )
-    train_lr: float | None = flag(None, "learning rate; default 1e-5, for the mini model its own")
-    train_wd: float = flag(0.05, "weight decay, not of biases and norms")
-    train_epoch: float = flag(1.0, "passes over the images (sampling shared) or negatives (paper)")
+    train_lr: float | None = flag(None, "learning rate; default 1e-5, for the mini model its own", least=0)
+    train_wd: float = flag(0.05, "weight decay, not of biases and norms", least=0)
+    train_epoch: float = flag(1.0, "passes over the images (sampling shared) or negatives (paper)", above=0)
     max_steps: int = flag(-1, "optimizer steps instead of epochs")
     sampling: str = flag("shared", "shared: whole images; paper: samples of each kind drawn apart", ("shared", "paper"))
     train_bs: int | None = flag(
         None,
         "images a step (sampling shared), with all their captions; default 1, for the mini model its own; 0, or "
         "nothing, with --tokens_per_batch: as many as fit into one pack",
+        least=0,
     )
-    train_bs_pos: int = flag(1, "positive samples a step (sampling paper)")
-    train_bs_neg: int = flag(1, "negative samples a step (sampling paper)")
-    train_bs_sent: int = flag(1, "sentences a step (sampling paper)")
-    train_bs_gold: int = flag(1, "instruction samples a step")
-    gradient_accumulation_steps: int = flag(1, "batches in an optimizer step")
-    max_grad_norm: float = flag(1.0, "clip the gradient to this norm; 0: do not")
-    warmup_steps: int = flag(0, "steps of rising learning rate")
+    train_bs_pos: int = flag(1, "positive samples a step (sampling paper)", least=0)
+    train_bs_neg: int = flag(1, "negative samples a step (sampling paper)", least=0)
+    train_bs_sent: int = flag(1, "sentences a step (sampling paper)", least=0)
+    train_bs_gold: int = flag(1, "instruction samples a step", least=0)
+    gradient_accumulation_steps: int = flag(1, "batches in an optimizer step", least=1)
+    max_grad_norm: float = flag(1.0, "clip the gradient to this norm; 0: do not", least=0)
+    warmup_steps: int = flag(0, "steps of rising learning rate", least=0)
     lr_scheduler_type: str = flag("constant", "constant, linear, cosine ...: any schedule of transformers")
     paper_numerics: bool = flag(False, "train in pure bfloat16, as published; most steps then round to nothing")
 
@@ -105,16 +114,16 @@ class TrackingArguments:
         "wandb", "wandb (offline unless logged in), tensorboard or none", ("wandb", "tensorboard", "none")
     )
     wandb_user: str | None = flag(None, "W&B entity")
-    logging_steps: int = flag(10, "steps between two logs")
-    eval_steps: int | None = flag(None, "steps between two validations; default: a quarter of the run")
-    save_steps: int = flag(500, "steps between two checkpoints")
+    logging_steps: int = flag(10, "steps between two logs", least=1)
+    eval_steps: int | None = flag(None, "steps between two validations; default: a quarter of the run", least=1)
+    save_steps: int = flag(500, "steps between two checkpoints", least=1)
 
 
 @dataclass
 class EngineArguments:
     """How a step is computed; but for --tokens_per_batch without --train_bs, not what it means."""
 
-    tokens_per_batch: int | None = flag(None, "tokens that go through the decoder at once; bounds the memory")
+    tokens_per_batch: int | None = flag(None, "tokens that go through the decoder at once; bounds the memory", least=1)
     strict: bool = flag(False, "fail, rather than skip, if a caption alone exceeds --tokens_per_batch")
     gradient_checkpointing: bool = flag(False, "compute the decoder's activations twice instead of keeping them")
     compile: bool | None = flag(None, "compile the decoder's layers; default: on a GPU, where packs have one length")
@@ -122,9 +131,9 @@ class EngineArguments:
         None, "folder for outputs of the frozen vision tower, filled before training"
     )
     image_cache_mb: int | None = flag(
-        None, "megabytes of memory for the same; 0: none; default 512 on the CPU, 0 on a GPU"
+        None, "megabytes of memory for the same; 0: none; default 512 on the CPU, 0 on a GPU", least=0
     )
-    num_workers: int = flag(0, "processes that open images; on a GPU 8 keep up with a 7B model")
+    num_workers: int = flag(0, "processes that open images; on a GPU 8 keep up with a 7B model", least=0)
 
 
 SHARDING = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}

@@ -144,8 +144,8 @@ def read_flags(module: str, flags: list[str], monkeypatch: pytest.MonkeyPatch) -
     """Let a script read its flags, and no more."""
     step = importlib.import_module(module)
 
-    def stop(groups: Sequence[type], description: str, argv: Sequence[str] | None = None) -> None:
-        parse(groups, description, argv)
+    def stop(groups: Sequence[type], description: str, argv: Sequence[str] | None = None, **more: str) -> None:
+        parse(groups, description, argv, **more)
         raise Parsed
 
     monkeypatch.setattr(step, "parse", stop)

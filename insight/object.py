@@ -29,12 +29,14 @@ from common.files.storage import ResumableLines, require_file
 from common.manifest import manifest, model_hash, write_manifest
 from common.mini_world import MiniWorld, default_path
 from common.paths import display
+from common.processes import usable_cores
 from common.progress import announce, bar, batches, say
 from common.resume_guard import begin_or_continue
 from insight.objects.extractors import EXTRACTORS, ObjectExtractor, build_extractor
 from insight.objects.llm_extractor import extractor_files
+from insight.objects.parallel import Found, extracted
 
-BATCH = 256  # captions between two writes; batches are the same in a continued run, so that results are too
+BATCH = 64  # captions that are parsed together; the same in a continued run and for any number of processes
 LONGEST = 100_000  # characters of a caption; spaCy takes about a gigabyte for so many, and refuses a million
 SPEED = {"spacy": 150.0, "llm": 1.0}  # captions a second, on one core and on one GPU (7B), for the announcement
 
@@ -61,6 +63,10 @@ class ObjectArguments:
         if not mini:
             raise DataError("--object_data_path is needed with captions of your own: where shall the objects go?")
         return captions, MiniWorld().objects
+
+    def processes(self) -> int:
+        """As many as pay: every core for spaCy; a language model is asked by one."""
+        return usable_cores() if self.extractor == "spacy" else 1
 
     def settings(self) -> dict[str, Any]:
         """What a continued run must have in common with the one that began it."""
@@ -108,9 +114,8 @@ def check_begun(path: Path, captions: Sequence[Caption]) -> None:
             )
 
 
-def extract_batch(extractor: ObjectExtractor, captions: Sequence[Caption]) -> list[CaptionObjects]:
+def objects_of(captions: Sequence[Caption], found: Found) -> list[CaptionObjects]:
     """Object records of some captions, in their order."""
-    found = extractor.extract([caption.caption for caption in captions])
     return [
         CaptionObjects(caption.image, caption.image_id, caption.caption, mentions, caption.sample)
         for caption, mentions in zip(captions, found, strict=True)
@@ -118,13 +123,18 @@ def extract_batch(extractor: ObjectExtractor, captions: Sequence[Caption]) -> li
 
 
 def extract_to_file(
-    captions: Sequence[Caption], extractor: ObjectExtractor, lines: ResumableLines, batch_size: int = BATCH
+    captions: Sequence[Caption],
+    extractor: ObjectExtractor,
+    lines: ResumableLines,
+    batch_size: int = BATCH,
+    processes: int = 1,
 ) -> None:
     """Append the objects of every caption that the file does not hold yet."""
     todo = [b for b in batches(list(captions), batch_size) if any(c.key not in lines.done for c in b)]
     done = sum(c.key in lines.done for c in captions)
-    for batch in bar(todo, "objects", len(todo), unit="batch"):
-        records = extract_batch(extractor, batch)
+    found = extracted(extractor, [[c.caption for c in batch] for batch in todo], processes)
+    for batch, mentions in bar(zip(todo, found, strict=True), "objects", len(todo), unit="batch"):
+        records = objects_of(batch, mentions)
         lines.write(objects_to_json(record) for record in records if record.key not in lines.done)
     announce(f"{len(captions) - done} captions done now, {done} before")
 
@@ -151,8 +161,12 @@ def main() -> None:
     captions = read_captions(require_file(source, "--caption_data_path"), allow_empty=True)
     chosen = selected(captions, run_args, source)
     check_lengths(chosen, source)
-    minutes = len(chosen) / SPEED.get(args.extractor, 1.0) / 60
-    announce(f"{len(chosen)} captions, extractor {args.extractor}: about {minutes:.1f} minutes if none is done yet")
+    processes = args.processes()
+    minutes = len(chosen) / SPEED.get(args.extractor, 1.0) / processes / 60
+    announce(
+        f"{len(chosen)} captions, extractor {args.extractor} in {processes} process{'es' * (processes > 1)}: "
+        f"about {minutes:.1f} minutes if none is done yet"
+    )
     if run_args.dry_run:
         return
     extractor = build_extractor(args.extractor, args.extractor_model, args.device, args.extractor_max_new_tokens)
@@ -160,7 +174,7 @@ def main() -> None:
     with ResumableLines(target, caption_key, run_args.restart) as lines:
         if lines.done:
             check_begun(target, captions)
-        extract_to_file(chosen, extractor, lines)
+        extract_to_file(chosen, extractor, lines, processes=processes)
     found = counts(target)
     model = extractor_files(args.extractor_model) if args.extractor_model else None
     ids = {caption.image_id for caption in chosen}

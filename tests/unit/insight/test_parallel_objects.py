@@ -1,0 +1,82 @@
+"""Objects by several processes: the same, in the same order; a death among them is told in one line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from common.errors import DataError, UserError
+from common.files.records import ObjectMention
+from insight.objects.parallel import extracted
+from insight.objects.spacy_extractor import SpacyExtractor
+
+BATCHES = [[f"{i}.{k}" for k in range(1 + i % 3)] for i in range(9)]
+
+
+class Slow:
+    """Finds the whole caption; the first batches take longest, and every caption tells who worked on it."""
+
+    def __init__(self) -> None:
+        self.home = os.getpid()
+
+    def extract(self, captions: Sequence[str]) -> Iterator[tuple[ObjectMention, ...]]:
+        time.sleep(0.02 * (9 - int(captions[0][0])) / 9)
+        for caption in captions:
+            yield (ObjectMention(caption, int(os.getpid() == self.home), len(caption)),)
+
+
+def texts(found: Sequence[Sequence[Sequence[ObjectMention]]]) -> list[list[str]]:
+    """What was found, as the captions it was found in."""
+    return [[mentions[0].text for mentions in batch] for batch in found]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 5, 40])
+def test_results_keep_the_order_of_the_captions(processes):
+    found = list(extracted(Slow(), BATCHES, processes))
+    assert texts(found) == BATCHES
+    at_home = {mentions[0].start for batch in found for mentions in batch}
+    assert at_home == {int(processes == 1)}
+
+
+def test_nothing_to_do_starts_nothing():
+    assert list(extracted(Slow(), [], 4)) == []
+    assert texts(list(extracted(Slow(), BATCHES[:1], 4))) == BATCHES[:1]
+
+
+def test_a_process_that_dies_is_one_line_and_what_came_before_it_is_kept():
+    class Dying(Slow):
+        def extract(self, captions: Sequence[str]) -> Iterator[tuple[ObjectMention, ...]]:
+            if captions[0].startswith("7"):
+                time.sleep(0.5)
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield from super().extract(captions)
+
+    kept = []
+    with pytest.raises(UserError, match="a process that extracts objects died") as error:
+        for batch in extracted(Dying(), BATCHES, 2):
+            kept.append(batch)
+    assert "\n" not in str(error.value)
+    assert texts(kept) == BATCHES[: len(kept)]
+    assert kept
+
+
+def test_an_error_of_the_extractor_comes_through():
+    class Failing(Slow):
+        def extract(self, captions: Sequence[str]) -> Iterator[tuple[ObjectMention, ...]]:
+            raise DataError(f"no words in {captions[0]}")
+
+    with pytest.raises(DataError, match=r"no words in 0\.0"):
+        list(extracted(Failing(), BATCHES, 3))
+
+
+def test_spacy_finds_the_same_in_any_number_of_processes():
+    captions = [f"A man rides {n} horses near a wooden table, and a traffic light is red." for n in range(40)]
+    batches = [captions[i : i + 8] for i in range(0, 40, 8)]
+    extractor = SpacyExtractor()
+    alone = list(extracted(extractor, batches, 1))
+    assert alone == list(extracted(extractor, batches, 3))
+    assert [m.text for m in alone[0][0]] == ["man", "horses", "table", "traffic light"]

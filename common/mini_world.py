@@ -76,6 +76,11 @@ class MiniWorld:
         return self.root / "sentences.json"
 
     @property
+    def repaired(self) -> Path:
+        """What `finetune/format_data.py` writes: captions without what the scorer did not find."""
+        return self.root / "repaired.json"
+
+    @property
     def eval_captions(self) -> Path:
         """What `evaluate/eval_caption.py` writes."""
         return self.root / "captions_eval.jsonl"
@@ -98,6 +103,7 @@ class MiniWorld:
             self.scores: ("insight.clip",),
             self.pos_neg: spans,
             self.sentences: spans,
+            self.repaired: spans,
             self.eval_captions: ("evaluate.eval_caption", *GREEDY),
         }
         return makers.get(path)

@@ -1,4 +1,4 @@
-"""From scored objects to the training files in the published layout: `pos_neg.json` and `sentences.json`.
+"""From scored objects to the training files: `pos_neg.json`, `sentences.json` (published layout), `repaired.json`.
 
     python finetune/format_data.py                           # the built-in mini world
     python finetune/format_data.py --score_data_path scores.jsonl --pos_neg_data_path pos_neg.json \\
@@ -7,9 +7,14 @@
 `pos_neg.json` holds every sub-sentence that names an object, once: context `sentence[:position]`, target
 `sentence[position:]`, and a score; training cuts it at the thresholds. `sentences.json` holds every caption that names
 an object, with the mean and the least score. How a span with several objects is scored: `finetune/samples/sets.py`.
+`repaired.json`, in the layout of `sentences.json`, holds captions from which everything below the hallucinated
+threshold is cut out (`finetune/samples/repair.py`). Of a published set, which has no scored objects, it is made with
 
-The manifest beside `pos_neg.json` notes the thresholds and the counts at each filter. Other thresholds at training
-time are fine, but conflicts were decided at those noted.
+    python finetune/format_data.py --repair --pos_neg_data_path pos_neg.json --sentence_data_path sentences.json \\
+        --repaired_data_path repaired.json
+
+The manifests beside `pos_neg.json` and `repaired.json` note the thresholds and the counts at each filter. Other
+thresholds at training time are fine, but conflicts and repairs were decided at those noted.
 
 Raises (as one line, exit code 2): no such file; malformed lines; objects without a score; thresholds in the wrong
 order, or `auto` without a manifest beside the scores; a set that is empty after filtering.
@@ -19,11 +24,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from common.args import ThresholdArguments, flag, parse
 from common.cli import run
-from common.errors import DataError
-from common.files.record_files import read_objects, write_samples
+from common.errors import ArgumentError, DataError
+from common.files.record_files import read_objects, read_sentence_samples, read_span_samples, write_samples
 from common.files.records import CaptionObjects
 from common.files.storage import require_file
 from common.manifest import file_hash, manifest, write_manifest
@@ -31,9 +37,18 @@ from common.mini_world import MiniWorld, default_path
 from common.paths import display
 from common.progress import announce, say
 from common.thresholds import Thresholds, resolve
+from finetune.samples.repair import RepairedSet, build_repaired, captions_of_sets
 from finetune.samples.sets import Samples, build_samples
 
 TARGETS = ("subsentence", "objects")
+
+
+class Sets(NamedTuple):
+    """Where the samples are."""
+
+    spans: Path
+    sentences: Path
+    repaired: Path
 
 
 @dataclass
@@ -43,22 +58,22 @@ class FormatArguments:
     score_data_path: str | None = flag(None, "objects with scores, from insight/clip.py")
     pos_neg_data_path: str | None = flag(None, "where the spans go (JSON)")
     sentence_data_path: str | None = flag(None, "where the whole captions go (JSON)")
+    repaired_data_path: str | None = flag(None, "where repaired captions go; default repaired.json beside the spans")
+    repair: bool = flag(False, "only make the repaired captions, of the two files of a published set")
     unlearn_target: str = flag("subsentence", "what is unlearnt: the sub-sentence, or only the object's words", TARGETS)
     dry_run: bool = flag(False, "check the input, say what the sets would be, and stop")
 
     @property
     def mini(self) -> bool:
         """Whether the scores are the mini world's."""
-        return self.score_data_path is None
+        return self.score_data_path is None and not self.repair
 
-    def paths(self) -> tuple[Path, Path, Path]:
-        """Scores, spans and sentences file. Raises DataError if one is needed and not given."""
+    def sets(self) -> Sets:
+        """The files of the samples. Raises DataError if one is needed and not given."""
         world = MiniWorld()
-        return (
-            default_path(self.score_data_path, self.mini, world.scores, "--score_data_path"),
-            _target(self.pos_neg_data_path, self.mini, world.pos_neg, "--pos_neg_data_path"),
-            _target(self.sentence_data_path, self.mini, world.sentences, "--sentence_data_path"),
-        )
+        spans = _target(self.pos_neg_data_path, self.mini, world.pos_neg, "--pos_neg_data_path")
+        sentences = _target(self.sentence_data_path, self.mini, world.sentences, "--sentence_data_path")
+        return Sets(spans, sentences, Path(self.repaired_data_path or spans.with_name(world.repaired.name)))
 
 
 def _target(given: str | None, mini: bool, default: Path, name: str) -> Path:
@@ -106,10 +121,31 @@ def check_sets(samples: Samples, cut: Thresholds, path: Path) -> None:
             )
 
 
-def write(samples: Samples, spans: Path, sentences: Path) -> None:
-    """Write both files, each at once."""
-    write_samples(spans, samples.spans)
-    write_samples(sentences, samples.sentences)
+def write(samples: Samples, repaired: RepairedSet, sets: Sets, notes: dict[str, Any]) -> None:
+    """Write the three files, each at once, with a manifest beside the first and the last."""
+    write_samples(sets.spans, samples.spans)
+    write_samples(sets.sentences, samples.sentences)
+    write_samples(sets.repaired, repaired.samples)
+    write_manifest(sets.repaired, notes | {"counts": asdict(repaired.counts)})
+    write_manifest(sets.spans, notes | {"counts": asdict(samples.counts), "repaired": asdict(repaired.counts)})
+
+
+def repair_published(args: FormatArguments, thresholds: ThresholdArguments) -> None:
+    """Repaired captions of the two files of a published set: whole sentences are cut, as objects stand nowhere."""
+    if args.score_data_path is not None:
+        raise ArgumentError("--repair makes repaired captions without scores; leave out --score_data_path, or --repair")
+    sets = args.sets()
+    spans = read_span_samples(require_file(sets.spans, "--pos_neg_data_path"))
+    sentences = read_sentence_samples(require_file(sets.sentences, "--sentence_data_path"))
+    cut = resolve(thresholds, sets.spans, mini=False)
+    repaired = build_repaired(captions_of_sets(spans, sentences), cut)
+    if not repaired.samples:
+        raise DataError(f"no caption of {display(sets.sentences)} could be repaired: {repaired.counts.line()}")
+    if not args.dry_run:
+        write_samples(sets.repaired, repaired.samples)
+        notes = manifest([args, thresholds], thresholds=asdict(cut), counts=asdict(repaired.counts))
+        write_manifest(sets.repaired, notes)
+    say(f"{repaired.counts.line()}; {display(sets.repaired)}")
 
 
 ARGUMENTS = (FormatArguments, ThresholdArguments)
@@ -118,25 +154,29 @@ ARGUMENTS = (FormatArguments, ThresholdArguments)
 def main() -> None:
     """Parse, build, check, write."""
     args, thresholds = parse(ARGUMENTS, __doc__ or "", step="format")
+    if args.repair:
+        repair_published(args, thresholds)
+        return
     if args.mini:
         announce("no --score_data_path: using the built-in mini world")
-    scores, spans, sentences = args.paths()
+    scores = default_path(args.score_data_path, args.mini, MiniWorld().scores, "--score_data_path")
+    sets = args.sets()
     records = read_scored(require_file(scores, "--score_data_path"))
     cut = resolve(thresholds, scores, args.mini)
     announce(f"{len(records)} captions, hallucinated below {cut.hallucinated:g}, grounded above {cut.grounded:g}")
     samples = build_samples(records, cut, args.unlearn_target == "subsentence")
+    repaired = build_repaired(records, cut)
     check_sets(samples, cut, scores)
     if not args.dry_run:
-        write(samples, spans, sentences)
         notes = manifest(
             [args, thresholds],
             image_ids={record.image_id for record in records},
             thresholds=asdict(cut),
-            counts=asdict(samples.counts),
             scores_sha256=file_hash([scores]),
         )
-        write_manifest(spans, notes)
-    say(f"{samples.counts.line()}; {display(spans)}, {display(sentences)}")
+        write(samples, repaired, sets, notes)
+    say(f"{samples.counts.line()}; {display(sets.spans)}, {display(sets.sentences)}")
+    say(f"{repaired.counts.line()}; {display(sets.repaired)}")
 
 
 if __name__ == "__main__":

@@ -13,10 +13,20 @@ from common.prompts import TRAIN
 from common.thresholds import Thresholds
 from finetune.corpus.grouping import Filtered, filter_samples, group
 from finetune.corpus.items import encode_items
-from finetune.corpus.records import NEG, POS, SENT, CaptionItem, Encoder, SpannedCaption, count_spans, only_kinds
+from finetune.corpus.records import (
+    NEG,
+    POS,
+    REPAIR,
+    SENT,
+    CaptionItem,
+    Encoder,
+    SpannedCaption,
+    count_spans,
+    only_kinds,
+)
 from finetune.corpus.samples import Samples
 
-NAMES = {POS: "positive", NEG: "negative", SENT: "sentence"}
+NAMES = {POS: "positive", NEG: "negative", SENT: "sentence", REPAIR: "repaired"}
 
 
 def split_images(images: Iterable[str], share: float, seed: int) -> tuple[list[str], list[str]]:
@@ -83,7 +93,7 @@ def build_corpus(
 
     Raises DataError, with the counts at each filter, if a set that is needed is empty.
     """
-    filtered = filter_samples(samples.spans, samples.sentences, thresholds)
+    filtered = filter_samples(samples.spans, samples.sentences, thresholds, samples.repaired)
     captions = group(filtered)
     good = set(readable(images, list(dict.fromkeys(c.image for c in captions))))
     train_names, valid_names = split_images(good, *split) if good else ([], [])
@@ -97,6 +107,8 @@ def build_corpus(
         "between_thresholds": filtered.between,
         "conflicts": filtered.conflicts,
         "sentences_below": filtered.other_sentences,
+        "repaired_read": len(samples.repaired),
+        "repaired_below": filtered.other_repaired,
         "lost_images": len(images.lost),
         "without_tokens": empty + empty_valid,
         "training_captions": len(train),
@@ -122,17 +134,18 @@ def _require_sets(
 ) -> None:
     left = count_spans(train)
     passed = {kind: sum(k == kind for k, _ in filtered.spans) for kind in (POS, NEG)}
-    passed[SENT] = len(filtered.sentences)
+    passed |= {SENT: len(filtered.sentences), REPAIR: len(filtered.repaired)}
+    read = {POS: "spans_read", NEG: "spans_read", SENT: "sentences_read", REPAIR: "repaired_read"}
     rules = {
         POS: f"score above --norm_clip_thres {thresholds.grounded:g}",
         NEG: f"score below --hal_clip_thres {thresholds.hallucinated:g}",
         SENT: f"mean above --sentence_clip_thres {thresholds.sentence:g} and min above {thresholds.hallucinated:g}",
+        REPAIR: f"min above --hal_clip_thres {thresholds.hallucinated:g}",
     }
-    for kind in (POS, NEG, SENT):
+    for kind in read:
         if kind in kinds and not left[kind]:
-            read = counts["sentences_read" if kind == SENT else "spans_read"]
             raise DataError(
-                f"the {NAMES[kind]} set is empty: {read} read, {passed[kind]} with {rules[kind]}, "
+                f"the {NAMES[kind]} set is empty: {counts[read[kind]]} read, {passed[kind]} with {rules[kind]}, "
                 f"{counts['conflicts']} in conflict, {counts['lost_images']} images unreadable, {left[kind]} left for "
                 "training after the validation split; change the thresholds or mine more captions"
             )

@@ -1,7 +1,8 @@
 """Training items: a caption's tokens once, with all its spans as token ranges.
 
 A token belongs to the span that contains its last character, so the tokens are those the model itself would produce
-for the running text, whatever the spans. A sentence sample is the whole caption with one end symbol.
+for the running text, whatever the spans. A sentence sample, and a repaired caption, is
+the whole caption with one end symbol.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from common.models.text.ids import CaptionIds, PromptIds
-from finetune.corpus.records import SENT, CaptionItem, Encoder, Span, SpannedCaption, TextSpan
+from finetune.corpus.records import WHOLE, CaptionItem, Encoder, Span, SpannedCaption, TextSpan
 
 
 def token_range(offsets: Sequence[tuple[int, int]], start: int, end: int) -> tuple[int, int]:
@@ -28,7 +29,7 @@ def encode_items(
     counts: Counter[str] = Counter()
     for caption in captions:
         encoded = encoder.encode_caption(caption.caption)
-        ends_here = any(span.kind == SENT for span in caption.spans)
+        ends_here = any(span.kind in WHOLE for span in caption.spans)
         ids = (*encoded.ids, encoder.eos_id) if ends_here else encoded.ids
         spans = [_token_span(span, encoded, len(ids)) for span in caption.spans]
         real = tuple(span for span in spans if span.end > span.start)
@@ -41,6 +42,6 @@ def encode_items(
 
 
 def _token_span(span: TextSpan, encoded: CaptionIds, length: int) -> Span:
-    if span.kind == SENT:
-        return Span(SENT, 0, length, span.score)
+    if span.kind in WHOLE:
+        return Span(span.kind, 0, length, span.score)
     return Span(span.kind, *token_range(encoded.offsets, span.start, span.end), span.score)

@@ -9,8 +9,9 @@ from typing import Protocol
 
 from common.models.text.ids import CaptionIds, PromptIds
 
-POS, NEG, SENT, GOLD = "pos", "neg", "sent", "gold"
-KINDS = (POS, NEG, SENT, GOLD)
+POS, NEG, SENT, GOLD, REPAIR = "pos", "neg", "sent", "gold", "repair"
+KINDS = (POS, NEG, SENT, GOLD, REPAIR)
+WHOLE = (SENT, REPAIR)  # kinds whose target is a whole caption with its end symbol
 GOLD_SCORE = 40.0  # what the published code puts in the place of a CLIP score for instruction data
 
 

@@ -13,6 +13,8 @@ from common.thresholds import Thresholds
 from finetune.corpus.records import GOLD, GOLD_SCORE, KINDS, NEG, POS
 from finetune.objectives.schedules import Schedule, constant
 
+NEVER = constant(0.0)
+
 
 @dataclass(frozen=True)
 class LossWeights:
@@ -23,6 +25,7 @@ class LossWeights:
     sent: Schedule
     gold: Schedule
     by_score: bool
+    repair: Schedule = NEVER
 
     def schedule(self, kind: str) -> Schedule:
         """The schedule of one of `KINDS`."""
@@ -84,6 +87,7 @@ class WeightOverrides:
     pos_w_sched_type: str | None = None
     sent_w: float | None = None
     gold_w: float | None = None
+    repair_w: float | None = None
     score_weights: bool | None = None
 
     def changed(self, kind: str, preset: Schedule) -> Schedule:
@@ -109,5 +113,6 @@ def loss_weights(preset: str, given: WeightOverrides | None = None) -> LossWeigh
         neg=given.changed(NEG, base.neg),
         sent=base.sent if given.sent_w is None else constant(given.sent_w),
         gold=base.gold if given.gold_w is None else constant(given.gold_w),
+        repair=base.repair if given.repair_w is None else constant(given.repair_w),
         by_score=base.by_score if given.score_weights is None else given.score_weights,
     )

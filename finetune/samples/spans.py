@@ -21,6 +21,7 @@ WORD_BEFORE = re.compile(r"[^\W_][\w.]*\Z")
 # The first never end a sentence, the others only before a capital.
 TITLES = frozenset(("mr", "mrs", "ms", "dr", "prof", "st", "mt", "vs", "e.g", "i.e", "cf"))
 OPEN_ABBREVIATIONS = frozenset(("etc", "approx", "jr", "sr", "a.m", "p.m", "u.s", "u.k"))
+QUOTES = re.compile(r"[\"'”’»)\]}]*")
 CLOSERS = re.compile(r"[ \t\n\r\"'”’»)\]}]*")
 
 
@@ -40,6 +41,24 @@ def split_spans(caption: str) -> list[Span]:
         start = last
     spans.append(Span(start, len(caption)))
     return [span for span in spans if any(c.isalnum() for c in caption[span.start : span.end])]
+
+
+def split_sentences(caption: str) -> list[Span]:
+    """Whole sentences with the punctuation, quotes and brackets that close them, in order; blanks between in none."""
+    spans, start = [], 0
+    for first, last in _boundaries(caption):
+        if not set(caption[first:last]).isdisjoint(".!?"):
+            end = last + len(QUOTES.match(caption, last).group())  # type: ignore[union-attr]
+            spans.append(Span(start, end))
+            start = end
+    spans.append(Span(start, len(caption)))
+    trimmed = [_without_blanks(caption, span) for span in spans]
+    return [span for span in trimmed if any(c.isalnum() for c in caption[span.start : span.end])]
+
+
+def _without_blanks(caption: str, span: Span) -> Span:
+    text = caption[span.start : span.end]
+    return Span(span.start + len(text) - len(text.lstrip()), span.end - len(text) + len(text.rstrip()))
 
 
 def _boundaries(caption: str) -> Iterator[tuple[int, int]]:

@@ -22,6 +22,7 @@ class TrainDataArguments:
 
     pos_neg_data_path: str | None = flag(None, "spans, from finetune/format_data.py or the published set")
     sentence_data_path: str | None = flag(None, "whole captions, from the same")
+    repaired_data_path: str | None = flag(None, "repaired captions, from the same; learnt where --repair_w is above 0")
     image_dir_path: str | None = flag(None, "folder of the images")
     gold_data_path: str | None = flag(None, "instruction data in LLaVA's JSON layout, for a part of its own")
     gold_image_dir_path: str | None = flag(None, "folder of its images; default: --image_dir_path")
@@ -55,6 +56,7 @@ class LossArguments:
     pos_w_sched_type: str | None = flag(None, "how it changes", tuple(SHAPES))
     sent_w: float | None = flag(None, "weight of the sentences")
     gold_w: float | None = flag(None, "weight of the instruction data")
+    repair_w: float | None = flag(None, "weight of the repaired captions")
     score_weights: bool | None = flag(None, "multiply each sample's loss by its CLIP score, as the release does")
 
 
@@ -84,6 +86,7 @@ class OptimizerArguments:
     train_bs_neg: int = flag(1, "negative samples a step (sampling paper)", least=0)
     train_bs_sent: int = flag(1, "sentences a step (sampling paper)", least=0)
     train_bs_gold: int = flag(1, "instruction samples a step", least=0)
+    train_bs_repair: int = flag(1, "repaired captions a step (sampling paper)", least=0)
     gradient_accumulation_steps: int = flag(1, "batches in an optimizer step", least=1)
     max_grad_norm: float = flag(1.0, "clip the gradient to this norm; 0: do not", least=0)
     warmup_steps: int = flag(0, "steps of rising learning rate", least=0)

@@ -25,7 +25,7 @@ def settings_of(flags: Flags, job: Job, inputs: Inputs) -> dict[str, Any]:
         "seed": job.seed,
         "valid_data_split": flags.data.valid_data_split,
         "model_hash": model_hash(inputs.model) if inputs.model and Path(inputs.model).exists() else None,
-        "samples_sha256": file_hash([inputs.pos_neg, inputs.sentences]),
+        "samples_sha256": file_hash(inputs.sets),
         "gold_records": len(inputs.gold),
         "tokens_per_batch": engine.tokens_per_batch,
         "strict": engine.strict,

@@ -10,10 +10,10 @@ from common.mini_world import MiniWorld, default_path, is_mini_model
 from common.paths import MINI_LLAVA
 from common.progress import announce
 from finetune.corpus.gold import GoldSample, read_gold
-from finetune.corpus.records import GOLD
+from finetune.corpus.records import GOLD, REPAIR
 from finetune.corpus.samples import Samples, read_samples
 from finetune.objectives.presets import LossWeights
-from finetune.setup.arguments import Flags
+from finetune.setup.arguments import Flags, TrainDataArguments
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,12 @@ class Inputs:
     samples: Samples
     gold: tuple[GoldSample, ...]
     model: Path | str | None
+    repaired: Path | None = None
+
+    @property
+    def sets(self) -> list[Path]:
+        """The files of the samples."""
+        return [self.pos_neg, self.sentences, *([self.repaired] if self.repaired else [])]
 
 
 def read_inputs(flags: Flags, weights: LossWeights) -> Inputs:
@@ -46,4 +52,19 @@ def read_inputs(flags: Flags, weights: LossWeights) -> Inputs:
         gold, passed = read_gold(data.gold_data_path, gold_folder, data.gold_size)
         announce(f"instruction data: {len(gold)} records, {passed} without an image passed over")
     source = MINI_LLAVA if is_mini_model(model) else model.chosen("path")
-    return Inputs(pos_neg, sentences, folder, read_samples(pos_neg, sentences), tuple(gold), source)
+    repaired = _repaired_path(data, REPAIR in weights.active(), mini)
+    samples = read_samples(pos_neg, sentences, repaired)
+    return Inputs(pos_neg, sentences, folder, samples, tuple(gold), source, repaired)
+
+
+def _repaired_path(data: TrainDataArguments, counts: bool, mini: bool) -> Path | None:
+    if data.repaired_data_path and not counts:
+        raise ArgumentError("--repaired_data_path is given, but the loss has no part on it; add --repair_w")
+    if not counts:
+        return None
+    if not data.repaired_data_path and not mini:
+        raise ArgumentError(
+            "the loss has a part on repaired captions (--repair_w above 0): give them with --repaired_data_path "
+            "(finetune/format_data.py writes them), or leave it out with --repair_w 0"
+        )
+    return default_path(data.repaired_data_path, mini, MiniWorld().repaired, "--repaired_data_path")

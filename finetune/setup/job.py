@@ -9,7 +9,7 @@ from common.args import ModelArguments
 from common.mini_world import is_mini_model
 from common.paths import CHECKPOINTS
 from common.thresholds import Thresholds, resolve
-from finetune.corpus.records import GOLD, NEG, POS, SENT
+from finetune.corpus.records import KINDS
 from finetune.objectives.presets import (
     MINI_STEPS,
     PUBLISHED_STEPS,
@@ -59,7 +59,7 @@ class Job:
     def samples(self) -> dict[str, int]:
         """Samples of each kind a step, with paper sampling."""
         args = self.optimizer
-        return {POS: args.train_bs_pos, NEG: args.train_bs_neg, SENT: args.train_bs_sent, GOLD: args.train_bs_gold}
+        return {kind: getattr(args, f"train_bs_{kind}") for kind in KINDS}
 
     @property
     def run_name(self) -> str:

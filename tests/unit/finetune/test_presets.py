@@ -6,14 +6,14 @@ import pytest
 
 from common.errors import ArgumentError
 from common.thresholds import Thresholds
-from finetune.corpus.records import GOLD, NEG, POS, SENT
+from finetune.corpus.records import GOLD, NEG, POS, REPAIR, SENT
 from finetune.objectives.presets import WeightOverrides, loss_weights
 
 
 def test_paper_states_three_constants() -> None:
-    """lambda1 0.3, lambda2 0.2, no weight by score, no instruction data."""
+    """lambda1 0.3, lambda2 0.2, no weight by score, no instruction data, no repaired captions."""
     weights = loss_weights("paper")
-    assert weights.at(0, 9) == weights.at(8, 9) == {POS: 1.0, NEG: 0.3, SENT: 0.2, GOLD: 0.0}
+    assert weights.at(0, 9) == weights.at(8, 9) == {POS: 1.0, NEG: 0.3, SENT: 0.2, GOLD: 0.0, REPAIR: 0.0}
     assert weights.active() == (POS, NEG, SENT)
     assert weights.sample_weight(NEG, 20.0, Thresholds()) == 1.0
 

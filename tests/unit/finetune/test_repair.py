@@ -1,0 +1,205 @@
+"""Repaired captions: what is cut, what stays, and that no repaired caption is torn."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.errors import ArgumentError, DataError
+from common.files.record_files import read_sentence_samples
+from common.files.records import CaptionObjects, ObjectMention, SentenceSample, SpanSample
+from common.thresholds import Thresholds
+from finetune import format_data
+from finetune.corpus.samples import read_samples
+from finetune.samples.repair import build_repaired, captions_of_sets, repair
+from finetune.samples.spans import split_sentences
+
+CUT = Thresholds()
+LOW, GOOD = 10.0, 35.0
+
+
+def caption(text: str, **scores: float) -> CaptionObjects:
+    """Each object at the first place where its word stands."""
+    mentions = [ObjectMention(w, text.index(w), text.index(w) + len(w), score) for w, score in scores.items()]
+    return CaptionObjects("1.png", 1, text, tuple(sorted(mentions, key=lambda m: m.start)))
+
+
+@pytest.mark.parametrize(
+    ("text", "scores", "expected"),
+    [
+        # A list item goes alone, wherever it stands; commas and verbs follow.
+        ("A dog, a cat and a frisbee.", {"dog": GOOD, "cat": GOOD, "frisbee": LOW}, "A dog and a cat."),
+        ("A dog, a cat and a frisbee.", {"dog": GOOD, "cat": LOW, "frisbee": GOOD}, "A dog and a frisbee."),
+        ("A dog, a cat and a frisbee.", {"dog": LOW, "cat": GOOD, "frisbee": GOOD}, "A cat and a frisbee."),
+        ("A bus with a dog, a cat, a cup, and a man.", {"cup": LOW, "dog": GOOD, "cat": GOOD, "man": GOOD},
+         "A bus with a dog, a cat, and a man."),
+        ("There are a dog and a cat here.", {"dog": GOOD, "cat": LOW}, "There is a dog here."),
+        ("There is a cat and two dogs.", {"cat": LOW, "dogs": GOOD}, "There are two dogs."),
+        ("Two dogs and a cat are visible.", {"dogs": LOW, "cat": GOOD}, "A cat is visible."),
+        ("A dog and an old red umbrella on the left.", {"dog": GOOD, "umbrella": LOW}, "A dog on the left."),
+        ("A pair of scissors and a cup.", {"scissors": GOOD, "cup": LOW}, "A pair of scissors."),
+        # Whatever is in no list takes its sentence with it.
+        ("A dog. A cat sleeps. A man.", {"dog": GOOD, "cat": LOW, "man": GOOD}, "A dog. A man."),
+        ("A dog. A man holds a cup.", {"dog": GOOD, "man": GOOD, "cup": LOW}, "A dog."),
+        ("A dog. A cat and a cup.", {"dog": GOOD, "cat": LOW, "cup": LOW}, "A dog."),
+        ("A dog. The cat and a cup are here.", {"dog": GOOD, "cat": GOOD, "cup": LOW}, "A dog."),  # is it one cat?
+        # And what refers back to it.
+        ("A dog. A cat. It is red. A man.", {"dog": GOOD, "cat": LOW, "man": GOOD}, "A dog. A man."),
+        ("A dog. A cat. They sleep. Their bed is red.", {"dog": GOOD, "cat": LOW, "bed": GOOD}, "A dog."),
+        ("A dog. It is red. A cat.", {"dog": GOOD, "cat": LOW}, "A dog. It is red."),
+        # Never a beginning or an end that is torn.
+        ("A cat sleeps. A dog.", {"cat": LOW, "dog": GOOD}, None),
+        ("A dog. A cat. And then there", {"dog": GOOD, "cat": LOW}, "A dog."),
+        ("A dog and a cat", {"dog": GOOD, "cat": LOW}, None),
+        ('He said "A dog." A cat! A man?', {"dog": GOOD, "cat": LOW, "man": GOOD}, 'He said "A dog." A man?'),
+    ],
+)  # fmt: skip
+def test_what_is_cut(text: str, scores: dict[str, float], expected: str | None) -> None:
+    found = repair(caption(text, **scores), CUT)
+    assert (found and found.text) == expected
+
+
+def test_what_is_lost_is_told_and_counted() -> None:
+    records = [
+        caption("A dog. A man holds a cup.", dog=GOOD, man=GOOD, cup=LOW),
+        caption("A dog and a cup.", dog=GOOD, cup=LOW),
+        caption("A cup.", cup=LOW),
+        caption("It rains. A cup.", cup=LOW),
+        caption("A dog.", dog=GOOD),
+        caption("A dog and a cat.", dog=GOOD, cat=LOW),
+    ]
+    every, lossless = build_repaired(records, CUT), build_repaired(records, CUT, lossless=True)
+    assert [s.sentence for s in every.samples] == ["A dog."]  # of one image each text once
+    assert (every.counts.repaired, every.counts.repeated, every.counts.low_captions) == (1, 2, 5)
+    assert every.counts.nothing_left == 1
+    assert (every.counts.torn_openings, every.counts.cut_sentences, every.counts.cut_items) == (1, 1, 0)
+    assert (lossless.counts.losing, lossless.counts.cut_items) == (1, 1)
+    assert every.samples[0] == SentenceSample("1.png", "A dog.", GOOD, GOOD)
+
+
+NOUNS = ("dog", "cat", "cup", "man", "bus", "tree")
+phrases = st.builds(
+    lambda det, adjective, noun: f"{det} {adjective}{noun}",
+    st.sampled_from(["a", "two", "the", "several"]), st.sampled_from(["", "red ", "very old "]), st.sampled_from(NOUNS),
+)  # fmt: skip
+sentences = st.builds(
+    lambda start, items, end: start + ", ".join(items[:-1]) + (" and " if items[1:] else "") + items[-1] + end,
+    st.sampled_from(["", "There is ", "It shows ", "In the back, ", "Next to it are "]),
+    st.lists(phrases, min_size=1, max_size=4),
+    st.sampled_from([".", " are here.", " is red!", " on the left, which is fine.", ""]),
+)
+
+
+@given(st.lists(sentences, min_size=1, max_size=5), st.data())
+@settings(max_examples=200, deadline=None)
+def test_nothing_low_stays_and_no_sentence_is_torn(parts: list[str], data: st.DataObject) -> None:
+    text = " ".join(part[:1].upper() + part[1:] for part in parts)
+    places = [(noun, i) for noun in NOUNS for i in range(len(text)) if text.startswith(noun, i)]
+    mentions = tuple(
+        ObjectMention(noun, i, i + len(noun), data.draw(st.sampled_from([LOW, GOOD])))
+        for noun, i in sorted(places, key=lambda p: p[1])
+    )
+    record = CaptionObjects("1.png", 1, text, mentions)
+    found = repair(record, CUT)
+    if found is None:
+        return
+    assert all(m.score == GOOD for m in (*found.mentions, *found.lost))
+    left = sorted(m.text for m in found.mentions)
+    assert sorted(noun for noun in NOUNS for _ in range(found.text.count(noun))) == left
+    low = sum(m.score == LOW for m in mentions)
+    assert len(found.mentions) + len(found.lost) + low == len(mentions)
+    whole = [text[s.start : s.end] for s in split_sentences(text)]
+    assert found.text[-1] in ".!" and found.text[0] == found.text[0].upper()
+    if not low and whole[-1][-1] in ".!":
+        assert found.text == " ".join(whole)
+
+
+def test_sentences_are_whole() -> None:
+    text = 'Mr. Smith has 2.5 m (of rope). "Yes!" he says...  Then, ?! nothing'
+    found = [text[s.start : s.end] for s in split_sentences(text)]
+    assert found == ["Mr. Smith has 2.5 m (of rope).", '"Yes!"', "he says...", "Then, ?!", "nothing"]
+
+
+def test_captions_of_a_published_set() -> None:
+    spans = [
+        SpanSample("a", "A dog,", 0, GOOD),
+        SpanSample("a", "A dog, a cat. There is a cup", 13, LOW),
+        SpanSample("b", "A dog,", 0, LOW),
+    ]
+    records = captions_of_sets(spans, [SentenceSample("a", "A dog, a cat. There is a cup.", 20, LOW)])
+    assert [m.text for m in records[0].objects] == ["A dog,", "There is a cup"]
+    assert [s.sentence for s in build_repaired(records, CUT).samples] == ["A dog, a cat."]
+
+
+class Files:
+    """Scores of two captions, and the three sets that the script makes of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        texts = {1: ("A dog and a cup.", LOW), 2: ("A dog and a cat.", GOOD)}
+        lines = []
+        for number, (text, score) in texts.items():
+            second = text.split()[-1][:-1]
+            objects = [
+                {"text": "dog", "start": 2, "end": 5, "score": GOOD},
+                {"text": second, "start": text.index(second), "end": text.index(second) + 3, "score": score},
+            ]
+            lines.append(
+                json.dumps({"image": f"{number}.png", "image_id": number, "caption": text, "objects": objects})
+            )
+        (folder / "scores.jsonl").write_text("\n".join(lines) + "\n")
+
+    def make(self, monkeypatch: pytest.MonkeyPatch, *flags: str) -> None:
+        """Run the script."""
+        names = {"pos_neg_data_path": "pos_neg.json", "sentence_data_path": "sentences.json"}
+        paths = [word for key, name in names.items() for word in (f"--{key}", str(self.folder / name))]
+        monkeypatch.setattr(sys, "argv", ["format_data.py", *paths, *flags])
+        format_data.main()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path)
+
+
+def test_the_script_writes_the_set_beside_the_spans(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.make(monkeypatch, "--score_data_path", str(files.folder / "scores.jsonl"), "--unlearn_target", "objects")
+    (repaired,) = read_sentence_samples(files.folder / "repaired.json")
+    assert repaired == SentenceSample("1.png", "A dog.", GOOD, GOOD)
+    notes = json.loads((files.folder / "repaired.json.manifest.json").read_text())
+    assert notes["counts"]["cut_items"] == 1 and notes["thresholds"]["hallucinated"] == 23
+
+
+def test_a_set_of_other_scores_is_refused(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = files.folder
+    files.make(monkeypatch, "--score_data_path", str(folder / "scores.jsonl"), "--unlearn_target", "objects")
+    sets = (folder / "pos_neg.json", folder / "sentences.json", folder / "repaired.json")
+    assert len(read_samples(*sets).repaired) == 1
+    manifest = folder / "repaired.json.manifest.json"
+    notes = json.loads(manifest.read_text())
+    for name, value in (("scores_sha256", "0" * 64), ("thresholds", notes["thresholds"] | {"grounded": 99.0})):
+        manifest.write_text(json.dumps(notes | {name: value}))
+        with pytest.raises(DataError, match=name):
+            read_samples(*sets)
+    (folder / "repaired.json").write_text("[]")
+    with pytest.raises(DataError, match="no captions"):
+        read_samples(*sets)
+
+
+def test_repairing_needs_no_scores_and_takes_none(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ArgumentError, match="leave out"):
+        files.make(monkeypatch, "--repair", "--score_data_path", "scores.jsonl")
+    (files.folder / "pos_neg.json").write_text(json.dumps(
+        [{"image": "1.png", "sentence": "A dog. There is a cup", "position": 6, "score": LOW}]
+    ))  # fmt: skip
+    (files.folder / "sentences.json").write_text(json.dumps(
+        [{"image": "1.png", "sentence": "A dog. There is a cup.", "mean": 20.0, "min": LOW}]
+    ))  # fmt: skip
+    with pytest.raises(DataError, match="could be repaired"):
+        files.make(monkeypatch, "--repair")  # nothing scored is left of it
+    assert not (files.folder / "repaired.json").exists()

@@ -9,6 +9,7 @@ Words match through AMBER's association list alone (`evaluate/README.md` says wh
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,13 @@ from common.errors import ArgumentError, DataError
 from common.files.records import Result
 from common.files.storage import require_dir, require_file
 from common.paths import display
+from common.progress import announce
 from common.prompts import MME
+from evaluate.answers.joining import join
+from evaluate.answers.questions import Joined, Question
 from evaluate.benchmarks.amber_files import GENERATIVE, Annotation, read_annotations, read_queries, read_vocabulary
-from evaluate.benchmarks.answer_files import read_answers
-from evaluate.benchmarks.benchmark import GROUPS, Groups, about, ask, join
+from evaluate.benchmarks.benchmark import GROUPS, Groups, about, ask, given_answers
 from evaluate.benchmarks.pope_files import label_of
-from evaluate.benchmarks.questions import Joined, Question
 from evaluate.metrics import amber
 from evaluate.metrics.amber import Vocabulary
 from evaluate.metrics.stats import Units, point_scores
@@ -48,12 +50,50 @@ def annotation_file(folder: Path) -> Path:
     return found[0]
 
 
+@dataclass(frozen=True)
+class Scored:
+    """What of AMBER is scored, and what becomes of the rest.
+
+    Attributes:
+        described: generative items with a description.
+        asked: yes/no questions of the kinds of which at least one was answered.
+        left_out: what counts neither way: how many of each sort.
+        wrong: questions among `asked` that count as wrong because they have no answer, or several.
+    """
+
+    described: tuple[Annotation, ...]
+    asked: tuple[Annotation, ...]
+    left_out: Mapping[str, int]
+    wrong: int
+
+    def report(self) -> None:
+        """Say on standard error what is left out and what counts as wrong; silent where all was answered."""
+        for sort, number in self.left_out.items():
+            announce(f"{number} {sort} are left out: they count neither as right nor as wrong")
+        if self.wrong:
+            announce(f"{self.wrong} yes/no questions without one answer count as wrong")
+
+
+def chosen(items: Sequence[Annotation], joined: Joined) -> Scored:
+    """What can be scored: descriptions there are, and yes/no questions of every kind that was asked at all."""
+    answers = {q.key for q, text in joined.pairs if text is not None}
+    tried = answers | set(joined.contradicted)
+    kinds = {i.kind for i in items if i.kind != GENERATIVE and i.key in tried}
+    described = tuple(i for i in items if i.kind == GENERATIVE and i.key in answers)
+    asked = tuple(i for i in items if i.kind in kinds)
+    left_out = Counter(i.kind for i in items if i.kind not in kinds and i.key not in answers)
+    missing = left_out.pop(GENERATIVE, 0)
+    named = {f"questions of the kind {kind}, of which none was answered,": n for kind, n in sorted(left_out.items())}
+    if missing:
+        named = {"descriptions that are missing, blank or contradicted": missing} | named
+    return Scored(described, asked, named, sum(i.key not in answers for i in asked))
+
+
 def generative_units(items: Sequence[Annotation], answers: Mapping[str, str], vocabulary: Vocabulary) -> Units:
-    """The counts of each description; items without one are left out (they have no words to judge)."""
+    """The counts of each description."""
     forms = vocabulary.forms()
-    described = [item for item in items if item.key in answers]
-    scores = [amber.score_response(answers[i.key], i.truth, i.traps, vocabulary, forms) for i in described]
-    return amber.response_units([item.key for item in described], scores)
+    scores = [amber.score_response(answers[i.key], i.truth, i.traps, vocabulary, forms) for i in items]
+    return amber.response_units([item.key for item in items], scores)
 
 
 def yes_no_units(items: Sequence[Annotation], answers: Mapping[str, str]) -> Units:
@@ -63,19 +103,21 @@ def yes_no_units(items: Sequence[Annotation], answers: Mapping[str, str]) -> Uni
 
 
 def score(items: Sequence[Annotation], joined: Joined, vocabulary: Vocabulary, groups: Groups) -> Result:
-    """The generative scores if there are descriptions, the discriminative ones if there are answered questions."""
+    """The generative scores if there are descriptions, the discriminative ones of the kinds that were asked."""
     answers = {q.key: text for q, text in joined.pairs if text is not None}
-    described = generative_units([i for i in items if i.kind == GENERATIVE], answers, vocabulary)
-    asked = [i for i in items if i.kind != GENERATIVE]
-    yes_no = yes_no_units(asked, answers) if any(i.key in answers for i in asked) else None
+    parts = chosen(items, joined)
+    parts.report()
+    described = generative_units(parts.described, answers, vocabulary)
+    yes_no = yes_no_units(parts.asked, answers) if parts.asked else None
     main_units = described if described.ids or yes_no is None else yes_no
     scores, bounds = scored(described, amber.GENERATIVE, groups[3].seed) if described.ids else ({}, {})
     splits = None
     if yes_no is not None:
         more, more_bounds = scored(yes_no, amber.DISCRIMINATIVE, groups[3].seed)
         scores, bounds = scores | more, bounds | more_bounds
-        splits = {kind: _kind_scores(asked, answers, kind) for kind in sorted({i.kind for i in asked})}
+        splits = {kind: _kind_scores(parts.asked, answers, kind) for kind in sorted({i.kind for i in parts.asked})}
     totals = {name: int(v) for units in (described, yes_no) if units is not None for name, v in units.sums().items()}
+    counts = totals | joined.counts() | {"missing": parts.wrong, "left_out": sum(parts.left_out.values())}
     return Result(
         task="amber",
         definition="association: words match through AMBER's list, not through word vectors; positive class no",
@@ -83,7 +125,7 @@ def score(items: Sequence[Annotation], joined: Joined, vocabulary: Vocabulary, g
         n=len(described.ids) + (len(yes_no.ids) if yes_no else 0),
         scores=scores,
         intervals=bounds,
-        counts=totals | joined.counts(),
+        counts=counts,
         splits=splits,
         manifest=about(groups, joined, prompt=MME),
         units=units_json(main_units),
@@ -109,8 +151,7 @@ def main() -> None:
     vocabulary = read_vocabulary(folder / "relation.json", folder / "safe_words.txt")
     questions = [Question(item.key, "", "") for item in items]
     if args.answers_path is not None:
-        rows = read_answers(require_file(args.answers_path, "--answers_path"))
-        joined = join(questions, rows, args.pairing, args.answers_path)
+        joined = join(questions, given_answers(args, yes_no=True), args.pairing, args.answers_path)
     else:
         if args.question_path is None:
             raise ArgumentError("--question_path is needed to ask a model: one of AMBER's query files")

@@ -17,10 +17,11 @@ from common.errors import ArgumentError
 from common.files.records import Result
 from common.files.storage import require_file
 from common.prompts import VQA
-from evaluate.benchmarks.benchmark import GROUPS, Groups, answered
+from evaluate.answers.own import self_contained
+from evaluate.answers.questions import Joined, Question
+from evaluate.benchmarks.benchmark import GROUPS, Groups, answered, given_answers
 from evaluate.benchmarks.choice_scoring import score_choices
 from evaluate.benchmarks.gqa_files import read_questions
-from evaluate.benchmarks.questions import Joined, Question
 from evaluate.metrics import gqa
 from evaluate.metrics.paper import GQA_NOTE, gqa_substring
 from evaluate.results.scoring import publish
@@ -57,10 +58,14 @@ def main() -> None:
     own, *rest = parse(ARGUMENTS, "GQA: short answers, exact match", step="gqa")
     groups: Groups = tuple(rest)
     args = groups[0]
-    if args.question_path is None:
+    joined: Joined | None
+    if args.question_path is not None:
+        questions = read_questions(require_file(args.question_path, "--question_path"))
+        joined = answered(questions, VQA, groups)
+    elif args.answers_path is not None:
+        joined = self_contained(given_answers(args, yes_no=False), lambda row: row.label, KINDS, "")
+    else:
         raise ArgumentError("--question_path is needed: GQA's questions with their answers")
-    questions = read_questions(require_file(args.question_path, "--question_path"))
-    joined = answered(questions, VQA, groups)
     if joined is not None:
         publish(score(joined, own.parser, groups), args.result_path)
 

@@ -4,8 +4,8 @@
     python evaluate/eval_mme.py --llava_path llava-1.5-7b-hf --question_path questions --image_dir_path MME_images \\
         --answers_save_path mme.jsonl
 
-An answers folder holds MME's text files (image, question, label, answer between tabs); an answers file the JSON Lines
-that this script writes, and needs --question_path.
+An answers folder holds MME's text files (image, question, label, answer between tabs). An answers file is a table of
+VLMEvalKit or lmms-eval, or, with --question_path, rows without label such as LLaVA's and this script's own.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from common.args import flag, parse
 from common.cli import run
 from common.errors import ArgumentError, DataError
 from common.files.records import Result
-from common.files.storage import require_file
+from common.paths import display
 from common.prompts import MME
-from evaluate.benchmarks.answer_files import read_answers
-from evaluate.benchmarks.benchmark import GROUPS, Groups, about, ask, join
-from evaluate.benchmarks.mme_files import read_folder, with_questions
-from evaluate.benchmarks.questions import Joined, Question
+from evaluate.answers.joining import join
+from evaluate.answers.questions import Joined, Question
+from evaluate.benchmarks.benchmark import GROUPS, Groups, about, ask, given_answers
+from evaluate.benchmarks.mme_files import answers_alone, read_folder, self_contained, with_questions
 from evaluate.metrics import mme
 from evaluate.metrics.mme import ImageVerdict
 from evaluate.metrics.yes_no import MME_PARSERS, Parser
@@ -92,16 +92,17 @@ def joined_answers(own: MmeArguments, groups: Groups) -> Joined | None:
     """Questions with answers, from files or a model; None for a dry run. Raises UserError."""
     args = groups[0]
     if args.answers_path is not None and Path(args.answers_path).is_dir():
-        rows = read_folder(args.answers_path, "--answers_path")
+        rows, where = read_folder(args.answers_path, "--answers_path"), display(args.answers_path)
         if args.question_path is None:
-            return Joined(tuple(rows), tuple(q.key for q, answer in rows if answer is None))
-        return with_questions(read_folder(args.question_path, "--question_path"), rows)
+            return answers_alone(rows, where)
+        return with_questions(read_folder(args.question_path, "--question_path"), rows, where)
+    if args.question_path is None and args.answers_path is not None:
+        return self_contained(given_answers(args, yes_no=True))
     if args.question_path is None:
         raise ArgumentError("--question_path is needed: the folder with MME's question files")
     questions = [q for q, _ in read_folder(args.question_path, "--question_path")]
     if args.answers_path is not None:
-        answers = read_answers(require_file(args.answers_path, "--answers_path"))
-        return join(questions, answers, args.pairing, args.answers_path)
+        return join(questions, given_answers(args, yes_no=True), args.pairing, args.answers_path)
     asked = ask(worded(questions, own.llava_wording), MME, groups)
     return None if asked is None else join(questions, asked, "id", str(args.answers_save_path))
 

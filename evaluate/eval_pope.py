@@ -17,14 +17,13 @@ from common.cli import run
 from common.errors import ArgumentError
 from common.files.coco import read_annotations
 from common.files.records import Result
-from common.files.storage import require_file
 from common.mini_world import MiniWorld, default_path, is_mini_model
 from common.progress import announce
 from common.prompts import POPE
-from evaluate.benchmarks.answer_files import read_answers
-from evaluate.benchmarks.benchmark import GROUPS, Groups, about, ask, join
+from evaluate.answers.joining import join
+from evaluate.answers.questions import Joined, Question
+from evaluate.benchmarks.benchmark import GROUPS, Groups, about, ask, given_answers
 from evaluate.benchmarks.pope_files import build_questions, label_of, read_questions, self_contained, write_questions
-from evaluate.benchmarks.questions import Joined, Question
 from evaluate.metrics import pope
 from evaluate.metrics.stats import Units, point_scores
 from evaluate.metrics.yes_no import POPE_PARSERS
@@ -102,7 +101,7 @@ def main() -> None:
     groups: Groups = tuple(rest)
     args = groups[0]
     if args.answers_path is not None:
-        rows = read_answers(require_file(args.answers_path, "--answers_path"))
+        rows = given_answers(args, yes_no=True)
         if args.question_path is None and own.annotation_path is None:
             joined = self_contained(rows)
         else:
@@ -116,6 +115,7 @@ def main() -> None:
         if asked is None:
             return
         joined = join(questions, asked, "id", str(args.answers_save_path))
+    joined.report()
     publish(score(joined, own.parser, groups), Path(args.result_path) if args.result_path else None)
 
 

@@ -8,18 +8,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from common.args import flag, parse
 from common.cli import run
-from common.errors import ArgumentError, DataError
+from common.errors import ArgumentError
 from common.files.records import Result
 from common.files.storage import require_file
 from common.prompts import CHOICE
-from evaluate.benchmarks.answer_files import first_text, read_objects
-from evaluate.benchmarks.benchmark import GROUPS, Groups, answered
+from evaluate.answers.own import choice_letter, self_contained
+from evaluate.answers.questions import Joined, Question
+from evaluate.benchmarks.benchmark import GROUPS, Groups, answered, given_answers
 from evaluate.benchmarks.choice_scoring import score_choices
-from evaluate.benchmarks.questions import Joined, Question
+from evaluate.benchmarks.qbench_files import read_questions
 from evaluate.metrics import qbench
 from evaluate.metrics.paper import CHOICE_NOTE, CONTENT_NOTE, letter_substring
 from evaluate.results.scoring import publish
@@ -32,26 +32,6 @@ class QbenchArguments:
     """Q-Bench's own settings."""
 
     parser: str = flag("rules", "rules, or paper(_content): EFUF's substring match", ("rules", *PAPER))
-
-
-def read_questions(path: Path | str) -> list[Question]:
-    """Questions with their choices lettered below; ids are given, or the entries' numbers. Raises DataError."""
-    found = []
-    for number, (where, entry) in enumerate(read_objects(path), start=1):
-        text, gold = first_text(entry, ("question",)), first_text(entry, ("correct_ans", "answer"))
-        candidates = entry.get("candidates")
-        if text is None or gold is None or not isinstance(candidates, list):
-            raise DataError(f"{where}: expected question, candidates and correct_ans; found {', '.join(entry)}")
-        choices = tuple(map(str, candidates))
-        if gold not in choices or len(choices) > len(qbench.LETTERS):
-            raise DataError(f"{where}: the right answer '{gold}' is not one of at most four candidates")
-        lines = "".join(f"{letter}. {choice}\n" for letter, choice in zip(qbench.LETTERS, choices, strict=False))
-        key = first_text(entry, ("question_id", "id")) or str(number)
-        label = qbench.LETTERS[choices.index(gold)]
-        found.append(
-            Question(key, f"{text}\n{lines}", label, first_text(entry, ("img_path", "image")) or "", "", choices)
-        )
-    return found
 
 
 def score(joined: Joined, parser: str, groups: Groups) -> Result:
@@ -78,10 +58,15 @@ def main() -> None:
     own, *rest = parse(ARGUMENTS, "Q-Bench A1: multiple choice", step="qbench")
     groups: Groups = tuple(rest)
     args = groups[0]
-    if args.question_path is None:
+    joined: Joined | None
+    if args.question_path is not None:
+        questions = read_questions(require_file(args.question_path, "--question_path"))
+        joined = answered(questions, CHOICE, groups)
+    elif args.answers_path is not None:
+        rows = given_answers(args, yes_no=False)
+        joined = self_contained(rows, lambda row: choice_letter(row, qbench.LETTERS), ("",), "")
+    else:
         raise ArgumentError("--question_path is needed: llvisionqa_dev.json")
-    questions = read_questions(require_file(args.question_path, "--question_path"))
-    joined = answered(questions, CHOICE, groups)
     if joined is not None:
         publish(score(joined, own.parser, groups), args.result_path)
 

@@ -17,9 +17,11 @@ from common.errors import ArgumentError
 from common.files.records import Result
 from common.files.storage import require_file
 from common.prompts import CHOICE
-from evaluate.benchmarks.benchmark import GROUPS, Groups, answered
+from evaluate.answers.own import choice_letter, self_contained
+from evaluate.answers.questions import Joined, Question
+from evaluate.answers.rows import AnswerRow
+from evaluate.benchmarks.benchmark import GROUPS, BenchmarkArguments, Groups, answered
 from evaluate.benchmarks.choice_scoring import score_choices
-from evaluate.benchmarks.questions import Joined, Question
 from evaluate.benchmarks.sqa_files import read_questions, read_sqa_answers
 from evaluate.metrics import scienceqa
 from evaluate.metrics.paper import CHOICE_NOTE, CONTENT_NOTE, letter_substring
@@ -54,15 +56,25 @@ def score(joined: Joined, parser: str, groups: Groups) -> Result:
 ARGUMENTS = (SqaArguments, *GROUPS)
 
 
+def read_given(args: BenchmarkArguments) -> list[AnswerRow]:
+    """The answers of `--answers_path`. Raises DataError."""
+    return read_sqa_answers(require_file(str(args.answers_path), "--answers_path"), args.answer_column)
+
+
 def main() -> None:
     """Parse, ask or read, score. Raises UserError."""
     own, *rest = parse(ARGUMENTS, "ScienceQA: multiple choice", step="sqa")
     groups: Groups = tuple(rest)
     args = groups[0]
-    if args.question_path is None:
+    joined: Joined | None
+    if args.question_path is not None:
+        questions = read_questions(require_file(args.question_path, "--question_path"))
+        joined = answered(questions, CHOICE, groups, read_given, with_image_only=True)
+    elif args.answers_path is not None:
+        rows = read_given(args)
+        joined = self_contained(rows, lambda row: choice_letter(row, scienceqa.LETTERS), ("image",), "")
+    else:
         raise ArgumentError("--question_path is needed: ScienceQA's problems.json or LLaVA's question file")
-    questions = read_questions(require_file(args.question_path, "--question_path"))
-    joined = answered(questions, CHOICE, groups, read_sqa_answers, with_image_only=True)
     if joined is not None:
         publish(score(joined, own.parser, groups), args.result_path)
 

@@ -17,7 +17,7 @@ from common.files.records import Answer
 from common.files.storage import ResumableLines
 from common.paths import display
 from common.progress import announce, bar, batches
-from evaluate.benchmarks.questions import Question
+from evaluate.answers.questions import Question
 
 
 class Answerer(Protocol):

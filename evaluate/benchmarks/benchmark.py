@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from common.mini_world import is_mini_model
 from common.paths import MINI_LLAVA
 from common.progress import announce
 from common.resume_guard import begin_or_continue
-from evaluate.benchmarks.answer_files import AnswerRow, read_answers
+from evaluate.answers.joining import join
+from evaluate.answers.questions import Joined, Question
+from evaluate.answers.rows import AnswerRow, read_answers
 from evaluate.benchmarks.answering import Decoding, answer_questions
-from evaluate.benchmarks.questions import Joined, Question, join_by_key, join_by_line
 
 
 @dataclass
@@ -29,8 +30,9 @@ class BenchmarkArguments:
     answers_path: str | None = flag(None, "score this answer file (or folder) without a model")
     answers_save_path: str | None = flag(None, "where the model's answers go (JSON Lines, continued by question id)")
     image_dir_path: str | None = flag(None, "folder of the images, for asking a model")
+    answer_column: str | None = flag(None, "column of --answers_path that holds the model's words, if several could")
     pairing: str = flag(
-        "id", "answers belong to questions by id, or by line as some original scripts do", ("id", "line")
+        "id", "answers belong to questions by wording, image and id, or by line as in some scripts", ("id", "line")
     )
     result_path: str | None = flag(None, "where to write the scores as JSON")
 
@@ -80,11 +82,16 @@ def ask(questions: Sequence[Question], template: str, groups: Groups) -> list[An
     return read_answers(args.answers_save_path)
 
 
+def given_answers(args: BenchmarkArguments, yes_no: bool) -> list[AnswerRow]:
+    """The answers of `--answers_path`. Raises DataError."""
+    return read_answers(require_file(str(args.answers_path), "--answers_path"), yes_no, args.answer_column)
+
+
 def answered(
     questions: Sequence[Question],
     template: str,
     groups: Groups,
-    read: Callable[[Path], Sequence[AnswerRow]] = read_answers,
+    read: Callable[[BenchmarkArguments], Sequence[AnswerRow]] = lambda args: given_answers(args, yes_no=False),
     with_image_only: bool = False,
 ) -> Joined | None:
     """Questions with answers from `--answers_path` (read by `read`), or of the chosen model; None for a dry run.
@@ -94,11 +101,15 @@ def answered(
     """
     args = groups[0]
     if args.answers_path is not None:
-        rows = read(require_file(args.answers_path, "--answers_path"))
-        return join(questions, rows, args.pairing, args.answers_path)
-    to_ask = [q for q in questions if q.image or not with_image_only]
-    asked = ask(to_ask, template, groups)
-    return None if asked is None else join(to_ask, asked, "id", str(args.answers_save_path))
+        joined = join(questions, read(args), args.pairing, args.answers_path)
+    else:
+        questions = [q for q in questions if q.image or not with_image_only]
+        asked = ask(questions, template, groups)
+        if asked is None:
+            return None
+        joined = join(questions, asked, "id", str(args.answers_save_path))
+    joined.report()
+    return joined
 
 
 def settings(template: str, decoding: Decoding, model_args: ModelArguments) -> dict[str, Any]:
@@ -114,33 +125,6 @@ def settings(template: str, decoding: Decoding, model_args: ModelArguments) -> d
         "checkpoint_hash": model_hash(checkpoint) if checkpoint and Path(checkpoint).exists() else None,
         "dtype": model_args.dtype,
     }
-
-
-def join(questions: Sequence[Question], rows: Sequence[AnswerRow], pairing: str, where: str) -> Joined:
-    """Answers with their questions, by line or by id; rows without id are recognised by image and wording."""
-    if pairing == "line":
-        return join_by_line(questions, [row.answer for row in rows], where)
-    known = {question.key for question in questions}
-    by_content = {(q.group, q.image, _wording(q.text)): q.key for q in questions}
-    by_content |= {("", q.image, _wording(q.text)): q.key for q in questions}
-    joined = join_by_key(questions, [(_key(row, known, by_content), row.answer) for row in rows], where)
-    joined.report()
-    return joined
-
-
-def _wording(text: str) -> str:
-    """The question's words; LLaVA's copy of POPE misspells some ("in the imange")."""
-    return text.replace("imange", "image").strip()
-
-
-def _key(row: AnswerRow, known: set[str], by_content: Mapping[tuple[str, str, str], str]) -> str:
-    for key in (f"{row.group}/{row.key}", row.key):
-        if row.key and key in known:
-            return key
-    found = by_content.get((row.group, row.image, _wording(row.question)))
-    if found is None and not row.key:
-        raise DataError(f"{row.where}: the answer has no id and no known question; use --pairing line if lines match")
-    return found or row.key
 
 
 def about(groups: Groups, joined: Joined, **more: Any) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from common.files.records import Result
+from evaluate.answers.questions import Joined, Question
 from evaluate.benchmarks.benchmark import Groups, about
-from evaluate.benchmarks.questions import Joined, Question
 from evaluate.metrics import choice
 from evaluate.metrics.choice import ChoiceVerdict
 from evaluate.results.scoring import scored, units_json

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import DataError
-from common.files.storage import read_json, read_text
-from common.paths import display
-from evaluate.benchmarks.answer_files import ID_FIELDS, first_text, read_objects
-from evaluate.benchmarks.questions import Question
+from evaluate.answers import values
+from evaluate.answers.columns import ROLES
+from evaluate.answers.questions import Question
+from evaluate.answers.tables import read_rows
 from evaluate.metrics.gqa import question_kind
 
 LAYOUTS = "the official 'id': {question, answer, imageId}, rows with question and answer, or conversations"
@@ -19,20 +19,15 @@ BOX_REQUEST = " Please provide the bounding box coordinate of the region that ca
 
 def read_questions(path: Path | str) -> list[Question]:
     """All questions of a file. Raises DataError, naming the entry and the known layouts."""
-    path = Path(path)
-    text = read_text(path)
-    if text.lstrip()[:1] == "{" and "\n{" not in text.strip():
-        value = read_json(path)
-        if isinstance(value, Mapping) and value and all(isinstance(v, Mapping) for v in value.values()):
-            return [_official(str(key), entry, f"{display(path)}: entry {key}") for key, entry in value.items()]
-    return [_row(entry, where) for where, entry in read_objects(path)]
+    return [_row(entry, where) for where, entry in read_rows(path)]
 
 
 def _official(key: str, entry: Mapping[str, Any], where: str) -> Question:
-    text, label = first_text(entry, ("question",)), first_text(entry, ("answer",))
-    if text is None or label is None:
-        raise DataError(f"{where}: known layouts are {LAYOUTS}; found {', '.join(entry)}")
-    image = first_text(entry, ("imageId", "image")) or ""
+    text = values.one_of(entry, ("question",), where, values.plain_text)
+    label = values.one_of(entry, ("answer",), where, values.free_text)
+    if not text or not label:
+        raise DataError(f"{where}: known layouts are {LAYOUTS}; found {', '.join(map(str, entry))}")
+    image = values.one_of(entry, ("imageId", "image"), where, values.image_text)
     types = entry.get("types")
     structural = types.get("structural") if isinstance(types, Mapping) else None
     kind = question_kind(structural) if isinstance(structural, str) else ""
@@ -40,9 +35,9 @@ def _official(key: str, entry: Mapping[str, Any], where: str) -> Question:
 
 
 def _row(entry: Mapping[str, Any], where: str) -> Question:
-    key = first_text(entry, ID_FIELDS)
-    if key is None:
-        raise DataError(f"{where}: no question id; expected one of {', '.join(ID_FIELDS)}")
+    key = values.one_of(entry, ROLES["id"], where, values.id_text)
+    if not key:
+        raise DataError(f"{where}: no question id; expected one of {', '.join(ROLES['id'])}")
     if "conversations" in entry:
         return _conversation(key, entry, where)
     return _official(key, entry, where)

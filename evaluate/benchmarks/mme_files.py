@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from common.errors import DataError
 from common.files.storage import read_text, require_dir
 from common.paths import display
-from evaluate.benchmarks.questions import Joined, Question
+from evaluate.answers.joining import join
+from evaluate.answers.own import self_contained as own_questions
+from evaluate.answers.questions import Joined, Question
+from evaluate.answers.rows import AnswerRow
+from evaluate.answers.wording import image_folder, image_name
 from evaluate.metrics.mme import SUBTASKS
 
 
@@ -37,24 +43,55 @@ def _read_file(path: Path, subtask: str) -> list[tuple[Question, str | None]]:
         if len(columns) < 3 or columns[2].strip().lower() not in ("yes", "no"):
             raise DataError(f"{display(path)}:{number}: expected image, question, Yes or No, and an answer in results")
         image, text, label = columns[0], columns[1], columns[2].strip().lower()
-        question = Question(f"{subtask}/{len(rows)}", text, label, image, subtask)
-        rows.append((question, columns[3] if len(columns) == 4 else None))
+        question = Question(f"{subtask}/{len(rows)}", text, label, image, subtask, numbered=True)
+        rows.append((question, columns[3] if len(columns) == 4 and columns[3].strip() else None))
     return rows
 
 
-def with_questions(questions: list[tuple[Question, str | None]], rows: list[tuple[Question, str | None]]) -> Joined:
+def answers_alone(rows: Sequence[tuple[Question, str | None]], where: str) -> Joined:
+    """A results folder by itself. Raises DataError if it holds no answer at all."""
+    if all(answer is None for _, answer in rows):
+        raise DataError(f"{where} holds questions without answers; give the folder of results with --answers_path")
+    return Joined(tuple(rows), tuple(q.key for q, answer in rows if answer is None))
+
+
+def with_questions(
+    questions: Sequence[tuple[Question, str | None]],
+    rows: Sequence[tuple[Question, str | None]],
+    where: str = "the results",
+) -> Joined:
     """Answers of a results folder for all questions of a question folder, found by subtask, image and wording.
 
     Endings of image names do not matter: published results have `.txt` where the questions have `.jpg`.
+    Raises DataError for a label that is not the question's, or if no answer fits.
     """
+    given = [
+        AnswerRow(answer, (), q.text, q.label, q.image, (q.group,), where=f"{where}: {q.key}") for q, answer in rows
+    ]
+    return join([q for q, _ in questions], given, "id", where)
 
-    def identity(question: Question) -> tuple[str, str, str]:
-        """Subtask, image name without ending, and wording."""
-        return question.group, Path(question.image).stem, question.text
 
-    given = {identity(q): answer for q, answer in rows if answer is not None}
-    pairs = tuple((q, given.pop(identity(q), None)) for q, _ in questions)
-    missing = tuple(q.key for q, answer in pairs if answer is None)
-    if len(missing) == len(pairs):
-        raise DataError("none of the answers belongs to a question of --question_path")
-    return Joined(pairs, missing, tuple(f"{group}/{image}" for group, image, _ in given))
+def self_contained(rows: Sequence[AnswerRow]) -> Joined:
+    """Rows of VLMEvalKit's and lmms-eval's logs, which carry question, label, image and subtask. Raises DataError."""
+    joined = own_questions([_with_subtask(row) for row in rows], _label, SUBTASKS, "")
+    for question, _ in joined.pairs:
+        if not question.group or not question.image:
+            raise DataError(
+                f"answer {question.key} names no image or none of MME's subtasks; give the questions with "
+                "--question_path"
+            )
+    return joined
+
+
+def _with_subtask(row: AnswerRow) -> AnswerRow:
+    """The row with image and subtask from its id, where that is `subtask/image` as in LLaVA's and lmms-eval's files."""
+    named = [key for key in row.keys if image_folder(key)]
+    image = row.image or (named[0] if named else "")
+    return replace(row, image=image_name(image), groups=(*row.groups, *map(image_folder, (image, *named))))
+
+
+def _label(row: AnswerRow) -> str:
+    label = row.label.strip().lower()
+    if label not in ("yes", "no"):
+        raise DataError(f"{row.where}: the right answer is '{row.label}', expected yes or no")
+    return label

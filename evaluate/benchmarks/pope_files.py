@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from common.errors import DataError
@@ -12,11 +13,14 @@ from common.files.coco import CocoAnnotations
 from common.files.record_files import dump_line
 from common.files.storage import write_text
 from common.paths import display
-from evaluate.benchmarks.answer_files import AnswerRow, first_text, read_objects
-from evaluate.benchmarks.questions import Joined, Question
+from evaluate.answers import values
+from evaluate.answers.joining import SPLITS
+from evaluate.answers.own import self_contained as own_questions
+from evaluate.answers.questions import Joined, Question
+from evaluate.answers.rows import AnswerRow
+from evaluate.answers.tables import Row, read_rows
 from evaluate.metrics.yes_no import YesNo
 
-SPLITS = ("random", "popular", "adversarial")
 WORDING = "Is there {article} {name} in the image?"
 
 
@@ -43,32 +47,35 @@ def read_questions(path: Path | str) -> list[Question]:
     path = Path(path)
     files = [path]
     if path.is_dir():
-        files = sorted(p for p in path.glob("*.json*") if set(SPLITS) & set(p.stem.split("_")))
+        files = [p for p in sorted(path.glob("*.json*")) if set(SPLITS) & set(p.stem.split("_"))]
+        files = [p for p in files if not p.name.startswith(".")]  # "._name" is macOS's, of no content
     if not files:
         raise DataError(f"no files *_random.json, *_popular.json ... in {display(path)} (from --question_path)")
-    found = []
-    for file in files:
-        for number, (where, value) in enumerate(read_objects(file), start=1):
-            text = first_text(value, ("text", "question"))
-            if text is None:
-                raise DataError(f"{where}: no question; expected a field text or question")
-            label = label_of(first_text(value, ("label", "answer")), where)
-            key = first_text(value, ("question_id", "id")) or str(number)
-            split = _split_of(file, first_text(value, ("category",)))
-            found.append(Question(key, text, label, first_text(value, ("image",)) or "", split))
+    found = [
+        _question(row, where, file, number)
+        for file in files
+        for number, (where, row) in enumerate(read_rows(file), start=1)
+    ]
     shared = len({q.key for q in found}) < len(found) and len({q.group for q in found}) > 1
-    return [Question(f"{q.group}/{q.key}", q.text, q.label, q.image, q.group) if shared else q for q in found]
+    return [replace(q, key=f"{q.group}/{q.key}") if shared else q for q in found]
+
+
+def _question(row: Row, where: str, file: Path, number: int) -> Question:
+    """One question of a POPE file: `text` or `question`, `label` or, without one, `answer`."""
+    text = values.one_of(row, ("text", "question"), where, values.plain_text)
+    if not text:
+        raise DataError(f"{where}: no question; expected a field text or question")
+    label = values.one_of(row, ("label",) if "label" in row else ("answer",), where, values.yes_no_text)
+    key = values.one_of(row, ("question_id", "id"), where, values.id_text)
+    split = _split_of(file, values.one_of(row, ("category",), where, values.plain_text))
+    image = values.one_of(row, ("image",), where, values.image_text)
+    return Question(key or str(number), text, label_of(label, where), image, split, numbered=not key)
 
 
 def self_contained(rows: Sequence[AnswerRow]) -> Joined:
-    """Answers that carry their own question and label. Raises DataError where one lacks its label."""
-    pairs = []
-    for number, row in enumerate(rows, start=1):
-        if not row.label:
-            raise DataError(f"{row.where}: the answer has no label; give the questions with --question_path")
-        label = label_of(row.label, row.where)
-        pairs.append((Question(str(number), row.question, label, row.image, row.group or "all"), row.answer))
-    return Joined(tuple(pairs))
+    """Answers that carry their own question and label, once for each split. Raises DataError where one has no label."""
+    splits = SPLITS if any(group.casefold() in SPLITS for row in rows for group in row.groups) else ()
+    return own_questions(rows, lambda row: label_of(row.label, row.where), splits)
 
 
 def wording(name: str) -> str:

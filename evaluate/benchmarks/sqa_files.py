@@ -9,8 +9,10 @@ from typing import Any
 from common.errors import DataError
 from common.files.storage import read_json, read_text
 from common.paths import display
-from evaluate.benchmarks.answer_files import AnswerRow, read_answers
-from evaluate.benchmarks.questions import Question
+from evaluate.answers.questions import Question
+from evaluate.answers.rows import AnswerRow, read_answers
+from evaluate.answers.tables import SEPARATORS
+from evaluate.answers.values import answer_text, free_text, id_text, image_text, plain_text
 from evaluate.metrics.scienceqa import LETTERS
 
 LAYOUTS = "problems.json (id: {question, choices, answer, ...}) and LLaVA's list of conversations"
@@ -44,26 +46,33 @@ def worded(question: str, hint: str, choices: tuple[str, ...]) -> str:
 
 
 def _problem(key: str, entry: Any, where: str) -> Question:
-    try:
-        choices = tuple(str(choice) for choice in entry["choices"])
-        text = worded(str(entry["question"]), str(entry.get("hint") or ""), choices)
-        label = LETTERS[int(entry["answer"])]
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
-        raise DataError(f"{where}: expected question, choices and answer (a number); known: {LAYOUTS}") from None
-    if LETTERS.index(label) >= len(choices):
-        raise DataError(f"{where}: the answer is {label}, but there are {len(choices)} choices")
-    image = f"{key}/{entry['image']}" if entry.get("image") else ""
-    return Question(key, text, label, image, "image" if image else "", choices)
+    if not isinstance(entry, Mapping):
+        raise DataError(f"{where}: expected an object; known: {LAYOUTS}")
+    asked, hint, image = (plain_text(entry.get(name), where, name) for name in ("question", "hint", "image"))
+    listed, right = entry.get("choices"), entry.get("answer")
+    if not asked or not isinstance(listed, list) or isinstance(right, bool) or not isinstance(right, int):
+        raise DataError(f"{where}: expected question, choices and answer (a number); known: {LAYOUTS}")
+    choices = tuple(free_text(choice, where, "a choice") for choice in listed)
+    if not 0 <= right < min(len(choices), len(LETTERS)):
+        raise DataError(f"{where}: the answer is choice {right}, but there are {len(choices)} choices")
+    image = f"{key}/{image}" if image else ""
+    text = worded(asked, hint, choices)
+    return Question(key, text, LETTERS[right], image, "image" if image else "", choices, stem=asked)
 
 
 def _conversation(entry: Any, where: str) -> Question:
     try:
-        key, asked, answer = str(entry["id"]), entry["conversations"][0]["value"], entry["conversations"][1]["value"]
-    except (KeyError, TypeError, IndexError):
+        asked, answer = (turn["value"] for turn in entry["conversations"][:2])
+        key, image = id_text(entry["id"], where, "id"), image_text(entry.get("image"), where, "image")
+        text = plain_text(asked, where, "the question").replace("<image>\n", "").replace("<image>", "")
+        label = plain_text(answer, where, "the answer").strip()[:1]
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise DataError(f"{where}: expected id and two conversations; known: {LAYOUTS}") from None
-    text = str(asked).replace("<image>\n", "").replace("<image>", "")
-    image = str(entry.get("image") or "")
-    return Question(key, text, str(answer).strip()[:1], image, "image" if image else "", choices_in(text))
+    choices = choices_in(text)
+    if label not in LETTERS[: len(choices) or None] or not label:
+        raise DataError(f"{where}: the right answer is '{label}', expected the letter of one of {len(choices)} choices")
+    stem = text[: text.rfind("\nA. ")] if choices else text
+    return Question(key, text, label, image, "image" if image else "", choices, stem=stem)
 
 
 def choices_in(text: str) -> tuple[str, ...]:
@@ -83,18 +92,39 @@ def choices_in(text: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def read_sqa_answers(path: Path | str) -> list[AnswerRow]:
-    """Rows, or `outputs` by id; where an output is empty but `results` holds a choice, that one. Raises DataError."""
-    if not read_text(path).lstrip().startswith("{") or Path(path).suffix == ".jsonl":
-        return read_answers(path)
-    value = read_json(path)
+def read_sqa_answers(path: Path | str, answer_column: str | None = None) -> list[AnswerRow]:
+    """Rows, or `outputs` and `results` by id (LLaVA, GPT-3). Raises DataError.
+
+    An output that is empty text beside a choice in `results` means that choice, as in GPT-3's file.
+    """
+    path = Path(path)
+    value = _by_id(path)
+    if value is None:
+        return read_answers(path, answer_column=answer_column)
     outputs, results = value.get("outputs", {}), value.get("results", {})
     if not isinstance(outputs, Mapping) or not isinstance(results, Mapping) or not (outputs or results):
         raise DataError(f"{display(path)}: known layouts are rows with an answer, and 'outputs' or 'results' by id")
-    rows = []
-    for key in dict.fromkeys((*outputs, *results)):
-        text, chosen = str(outputs.get(key, "")), results.get(key)
-        if not text and isinstance(chosen, int) and 0 <= chosen < len(LETTERS):
-            text = LETTERS[chosen]
-        rows.append(AnswerRow(text.removeprefix("Assistant: "), str(key), where=f"{display(path)}: {key}"))
-    return rows
+    keys = dict.fromkeys((*outputs, *results))
+    return [_answer_of(key, outputs, results, f"{display(path)}: {key}") for key in keys]
+
+
+def _by_id(path: Path) -> Mapping[str, Any] | None:
+    """The file as an object of `outputs` and `results`; None for any other layout."""
+    if path.suffix.lower() in (".xlsx", *SEPARATORS) or not read_text(path).lstrip().startswith("{"):
+        return None
+    try:
+        value = read_json(path, constants=True)
+    except DataError:
+        return None  # JSON Lines
+    return value if isinstance(value, Mapping) and ("outputs" in value or "results" in value) else None
+
+
+def _answer_of(key: str, outputs: Mapping[str, Any], results: Mapping[str, Any], where: str) -> AnswerRow:
+    if key in outputs:
+        text = answer_text(outputs[key], where, "the output", yes_no=False)
+        if outputs[key] != "" or key not in results:
+            return AnswerRow(text.removeprefix("Assistant: ") if text else text, (key,), where=where)
+    chosen = results[key]
+    if isinstance(chosen, bool) or not isinstance(chosen, int) or chosen >= len(LETTERS):
+        raise DataError(f"{where}: the result is {chosen!r}, expected the number of a choice, or -1 for none")
+    return AnswerRow(LETTERS[chosen] if chosen >= 0 else None, (key,), where=where)

@@ -12,8 +12,8 @@ from PIL import Image
 from common.errors import DataError
 from common.files.images import ImageFolder
 from common.prompts import POPE
+from evaluate.answers.questions import Question
 from evaluate.benchmarks.answering import Decoding, answer_questions
-from evaluate.benchmarks.questions import Question
 
 
 class Parrot:

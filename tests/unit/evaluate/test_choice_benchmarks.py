@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from common.errors import DataError
+from evaluate.answers.questions import Question
 from evaluate.benchmarks.choice_scoring import verdict
 from evaluate.benchmarks.gqa_files import read_questions as read_gqa
-from evaluate.benchmarks.questions import Question
 from evaluate.benchmarks.sqa_files import choices_in, read_questions, read_sqa_answers
 from evaluate.eval_qbench import read_questions as read_qbench
 from evaluate.metrics import gqa, qbench, scienceqa
@@ -141,7 +141,7 @@ def test_scienceqa_reads_both_question_layouts(tmp_path: Path) -> None:
 def test_scienceqa_answers_by_id(tmp_path: Path) -> None:
     path = tmp_path / "outputs.json"
     path.write_text(json.dumps({"results": {"1": 2, "2": 0}, "outputs": {"1": "", "2": "The answer is A."}}))
-    assert [(r.key, r.answer) for r in read_sqa_answers(path)] == [("1", "C"), ("2", "The answer is A.")]
+    assert [(r.keys, r.answer) for r in read_sqa_answers(path)] == [(("1",), "C"), (("2",), "The answer is A.")]
 
 
 def test_qbench_shows_all_choices(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import DataError
+from evaluate.answers.questions import Joined
 from evaluate.benchmarks.mme_files import read_folder, with_questions
-from evaluate.benchmarks.questions import Joined
 from evaluate.eval_mme import image_verdicts
 from evaluate.metrics.mme import ImageVerdict, formulas, image_units
 from evaluate.metrics.stats import point_scores

@@ -9,8 +9,8 @@ import pytest
 
 from common.errors import DataError
 from common.files.coco import CocoAnnotations
-from evaluate.benchmarks.answer_files import read_answers
-from evaluate.benchmarks.benchmark import join
+from evaluate.answers.joining import join
+from evaluate.answers.rows import read_answers
 from evaluate.benchmarks.pope_files import (
     SPLITS,
     build_questions,

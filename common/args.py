@@ -8,6 +8,7 @@ from common.arguments.fields import flag
 from common.arguments.groups import (
     MODEL_FAMILIES,
     GenerationArguments,
+    ImageArguments,
     ModelArguments,
     RunArguments,
     ThresholdArguments,
@@ -17,6 +18,7 @@ from common.arguments.parsing import parse
 __all__ = [
     "MODEL_FAMILIES",
     "GenerationArguments",
+    "ImageArguments",
     "ModelArguments",
     "RunArguments",
     "ThresholdArguments",

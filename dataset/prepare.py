@@ -14,7 +14,7 @@ from pathlib import Path
 from common.args import flag, parse
 from common.cli import run
 from common.errors import DataError
-from common.files.images import SUFFIXES
+from common.files.images import image_names
 from common.files.record_files import read_sentence_samples, read_span_samples
 from common.files.records import SentenceSample, SpanSample
 from common.files.storage import require_dir
@@ -47,18 +47,11 @@ class Row:
         return not self.ok and not self.optional
 
 
-def image_names(folder: Path) -> set[str]:
-    """Names of the images in a folder; empty if there is none."""
-    if not folder.is_dir():
-        return set()
-    return {path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES}
-
-
 def check(expected: Expected, root: Path) -> Row:
     """Compare one expectation with the disk. An empty file counts as missing."""
     path = root / expected.path
     if expected.images:
-        number = len(image_names(path))
+        number = len(image_names(path)) if path.is_dir() else 0
         found, ok = f"{number:,} of {expected.images:,} images", number >= expected.images
         if expected.images == 1:
             found = f"{number:,} images"
@@ -70,7 +63,8 @@ def check(expected: Expected, root: Path) -> Row:
 
 def check_published(root: Path) -> list[Row]:
     """Whether the published sample files parse, and whether the images that they name are there."""
-    have, rows = image_names(root / "images" / "train2014"), []
+    folder, rows = root / "images" / "train2014", []
+    have = set(image_names(folder)) if folder.is_dir() else set()
     for name, read in (("pos_neg.json", read_span_samples), ("sentences.json", read_sentence_samples)):
         if not (root / name).is_file():
             continue

@@ -67,12 +67,13 @@ def score(
     """Load the model, score what is not in the score file yet, and return the images with their losses."""
     from insight.scores.relevance import load_scorer, local_folder
 
-    images = ImageFolder(chosen.images)
+    images = ImageFolder(chosen.images, turn=not args.ignore_exif_orientation)
     images.require(r.image for r in records)
     device, dtype = args.device_and_dtype()
     scorer = load_scorer(chosen.model, chosen.pretrained, device, dtype)
     settings = {
         **asdict(args.settings()),
+        "ignore_exif_orientation": args.ignore_exif_orientation,
         "clip_model": chosen.model,
         "clip_pretrained": chosen.pretrained,
         "model_hash": model_hash(local_folder(chosen.model)),

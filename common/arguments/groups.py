@@ -11,7 +11,14 @@ MODEL_FAMILIES = ("llava", "share4v", "owl", "minigpt", "auto")  # each has its 
 
 
 @dataclass
-class ModelArguments:
+class ImageArguments:
+    """How image files become pixels, wherever some are opened."""
+
+    ignore_exif_orientation: bool = flag(False, "leave images as they lie in the file, as published")
+
+
+@dataclass
+class ModelArguments(ImageArguments):
     """Which model, from which files. Without a path, `llava` is the bundled checkpoints/mini-llava."""
 
     model: str = flag("llava", "model family", MODEL_FAMILIES)

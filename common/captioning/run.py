@@ -40,7 +40,7 @@ class CaptionRun:
     images: ImageFolder = field(init=False)
 
     def __post_init__(self) -> None:
-        self.images = ImageFolder(self.folder, self.flag)
+        self.images = ImageFolder(self.folder, self.flag, turn=not self.model_args.ignore_exif_orientation)
 
     def names(self) -> list[str]:
         """Names of all images in the folder, sorted."""
@@ -74,6 +74,7 @@ class CaptionRun:
         from common.models import load_from_args
 
         model = load_from_args(self.model_args)
+        self.images.reduced = model.reduced
         begin_or_continue(self.target, self._settings(names, str(model.compute_dtype)), self.run_args.restart)
         with ResumableLines(self.target, caption_key, self.run_args.restart) as out:
             span = (self.run_args.start_pos, self.run_args.end_pos)
@@ -91,6 +92,7 @@ class CaptionRun:
             "model_hash": model_hash(self._model_path()),
             "checkpoint_hash": self._checkpoint_hash(),
             "dtype": dtype,
+            "ignore_exif_orientation": self.model_args.ignore_exif_orientation,
             "images": len(names),
             "first_image": names[0],
             "last_image": names[-1],

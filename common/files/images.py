@@ -1,20 +1,35 @@
-"""Finding and opening images: by name in a folder, always as RGB, with losses counted and bounded."""
+"""Finding and opening images: by name inside a folder, always as RGB, with losses counted and bounded."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from common.errors import DataError
+from common.files.pixels import open_rgb
 from common.files.storage import require_dir
 from common.paths import display
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 TOLERATED_LOSS = 0.01  # of all images; more is an error
+
+
+def image_names(folder: Path) -> list[str]:
+    """Names of the image files in a folder, sorted. macOS's `._` companions, which hold no picture, are none."""
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if _is_image_name(e.name) and e.is_file())
+
+
+def _is_image_name(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES) and not name.startswith("._")
+
+
+def _as_it_is(image: Image.Image) -> Image.Image:
+    return image
 
 
 @dataclass
@@ -24,38 +39,64 @@ class ImageFolder:
     Args:
         path: the folder.
         flag: the flag it came from, for messages.
+        turn: follow the EXIF orientation.
+        reduced: what is kept of an opened image; a model's `reduced` keeps no more pixels than it looks at, so that a
+            batch of large photos needs no memory to speak of.
+        admitted: absolute paths of images in another folder that was checked by its own `ImageFolder`.
     """
 
     path: Path
     flag: str = "--image_dir_path"
+    turn: bool = True
+    reduced: Callable[[Image.Image], Image.Image] = _as_it_is
     lost: dict[str, str] = field(default_factory=dict)
     opened: int = 0
+    admitted: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         self.path = require_dir(self.path, self.flag)
 
     def names(self) -> list[str]:
         """Names of all images in the folder, sorted. Raises DataError if there is none."""
-        names = sorted(p.name for p in self.path.iterdir() if p.suffix.lower() in SUFFIXES)
+        names = image_names(self.path)
         if not names:
             raise DataError(
                 f"no images in {display(self.path)} (from {self.flag}); known endings: {' '.join(SUFFIXES)}"
             )
         return names
 
+    def file(self, name: str) -> Path:
+        """Where an image that data name lies. The one place where names become paths.
+
+        Raises DataError for a name that leaves the folder: absolute, with `..`, or none at all.
+        """
+        if name in self.admitted:
+            return Path(name)
+        parts = PurePosixPath(name).parts
+        if not parts or name.startswith("/") or ".." in parts or "\0" in name:
+            raise DataError(
+                f"the image name {name!r} leads out of {display(self.path)} (from {self.flag}); images are named by "
+                "their place inside the folder"
+            )
+        return self.path / name
+
     def require(self, names: Iterable[str]) -> None:
         """Raise DataError, naming the first, if any of the images is not in the folder."""
-        missing = [name for name in dict.fromkeys(names) if not (self.path / name).is_file()]
+        missing = [name for name in dict.fromkeys(names) if not os.path.isfile(self.file(name))]  # noqa: PTH113
         if missing:
             raise DataError(
                 f"image {missing[0]} is not in {display(self.path)} (from {self.flag}); {len(missing)} missing in all"
             )
 
     def open(self, name: str) -> Image.Image | None:
-        """The image as RGB; None, and remembered in `lost`, if it cannot be decoded or has no pixels."""
+        """The image as RGB; None, and remembered in `lost`, if it cannot be decoded or has no pixels.
+
+        Raises DataError for a name that leads out of the folder.
+        """
         self.opened += 1
+        path = self.file(name)
         try:
-            return open_rgb(self.path / name)
+            return self.reduced(open_rgb(path, self.turn))
         except DataError as error:
             self.lost[name] = str(error)
             return None
@@ -79,21 +120,3 @@ class ImageFolder:
                 f"{len(self.lost)} of {total} images in {display(self.path)} cannot be read "
                 f"(more than 1 %); the first is {name}: {why}"
             )
-
-
-def open_rgb(path: Path) -> Image.Image:
-    """Decode one image to RGB; transparency is laid on white. Raises DataError if it cannot be decoded."""
-    try:
-        with warnings.catch_warnings(), Image.open(path) as file:
-            warnings.simplefilter("ignore")
-            file.load()
-            image: Image.Image = file
-            if image.mode in ("RGBA", "LA", "P") and (image.mode != "P" or "transparency" in image.info):
-                rgba = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)
-            rgb = image.convert("RGB")
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"cannot decode {display(path)}: {error}") from None
-    if 0 in rgb.size:
-        raise DataError(f"{display(path)} has a side of zero pixels")
-    return rgb

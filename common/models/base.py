@@ -75,6 +75,10 @@ class CaptionModel(TextSide, ModelBody):
         """PIL images -> [n, 3, h, w] float32 on the CPU. Raises DataError for an image with a zero side."""
         return self.preprocessing(images)
 
+    def reduced(self, image: Any) -> Any:
+        """What `preprocess` looks at of an image: of a large one a smaller one that gives the same pixels."""
+        return self.preprocessing.reduced(image)
+
     def image_features(self, pixels: Tensor) -> Tensor:
         """[n, 3, h, w] -> [n, m, d] input embeddings; differentiable in whatever is trained."""
         pixels = pixels.to(self.device, self.compute_dtype)

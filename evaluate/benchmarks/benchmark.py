@@ -65,7 +65,7 @@ def ask(questions: Sequence[Question], template: str, groups: Groups) -> list[An
     decoding = Decoding(
         generation.generate_num_beams, generation.max_new_tokens, generation.length_penalty, generation.infer_bs
     )
-    images = ImageFolder(Path(args.image_dir_path))
+    images = ImageFolder(Path(args.image_dir_path), turn=not model_args.ignore_exif_orientation)
     if run_args.dry_run:
         images.require(q.image for q in chosen if q.image)
         announce(f"would ask {len(chosen)} questions in batches of {decoding.batch_size}")
@@ -76,7 +76,9 @@ def ask(questions: Sequence[Question], template: str, groups: Groups) -> list[An
         """The chosen model."""
         from common.models import load_from_args
 
-        return load_from_args(model_args)
+        model = load_from_args(model_args)
+        images.reduced = model.reduced
+        return model
 
     answer_questions(load, chosen, images, template, args.answers_save_path, decoding, run_args.restart)
     return read_answers(args.answers_save_path)
@@ -124,6 +126,7 @@ def settings(template: str, decoding: Decoding, model_args: ModelArguments) -> d
         "model_hash": model_hash(MINI_LLAVA if is_mini_model(model_args) else model_args.chosen("path")),
         "checkpoint_hash": model_hash(checkpoint) if checkpoint and Path(checkpoint).exists() else None,
         "dtype": model_args.dtype,
+        "ignore_exif_orientation": model_args.ignore_exif_orientation,
     }
 
 

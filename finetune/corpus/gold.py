@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import msgspec
 
 from common.errors import DataError
+from common.files.images import ImageFolder
 from common.files.json_text import as_record, shown
 from common.files.storage import read_json, require_file
 from common.paths import display
@@ -39,11 +40,11 @@ class _Record(msgspec.Struct, frozen=True):
     image: str | list[str] | None = None
 
 
-def read_gold(path: str, folder: Path, size: int) -> tuple[list[GoldSample], int]:
+def read_gold(path: str, folder: Path, size: int, flag: str = "--gold_image_dir_path") -> tuple[list[GoldSample], int]:
     """The first `size` records that have an image, and the number of text-only ones passed over on the way.
 
     The question is the first human turn with the image mark (the first human turn where none has it), the answer the
-    gpt turn behind it; a system turn is neither.
+    gpt turn behind it; a system turn is neither. `folder`, from the flag `flag`, holds the images.
 
     Raises DataError for a malformed record, an image that is not in the folder, or no record with an image.
     """
@@ -52,7 +53,7 @@ def read_gold(path: str, folder: Path, size: int) -> tuple[list[GoldSample], int
     if not isinstance(records, list):
         raise DataError(f"{display(file)} (from --gold_data_path): expected a JSON list of records")
     samples: list[GoldSample] = []
-    text_only = 0
+    images, text_only = ImageFolder(folder, flag), 0
     for number, record in enumerate(records, start=1):
         if len(samples) >= size:
             break
@@ -60,13 +61,13 @@ def read_gold(path: str, folder: Path, size: int) -> tuple[list[GoldSample], int
         if isinstance(record, Mapping) and record.get("image") in (None, "", []):
             text_only += 1
             continue
-        samples.append(_sample(as_record(record, _Record, where), folder, where))
+        samples.append(_sample(as_record(record, _Record, where), images, where))
     if not samples:
         raise DataError(f"{display(file)} (from --gold_data_path): none of {len(records)} records has an image")
     return samples, text_only
 
 
-def _sample(record: _Record, folder: Path, where: str) -> GoldSample:
+def _sample(record: _Record, images: ImageFolder, where: str) -> GoldSample:
     question, answer = _question_and_answer(record.conversations, where)
     if question.count(IMAGE_MARK) > 1:
         raise DataError(f"{where}: the question holds {IMAGE_MARK} {question.count(IMAGE_MARK)} times, for one image")
@@ -74,7 +75,7 @@ def _sample(record: _Record, folder: Path, where: str) -> GoldSample:
     for name, text in (("question", question), ("answer", answer)):
         if not text.strip():
             raise DataError(f"{where}: the {name} is empty")
-    return GoldSample(str(_image_path(record.image, folder, where)), question, answer)
+    return GoldSample(str(_image_path(record.image, images, where)), question, answer)
 
 
 def _question_and_answer(turns: list[_Turn], where: str) -> tuple[str, str]:
@@ -93,19 +94,16 @@ def _question_and_answer(turns: list[_Turn], where: str) -> tuple[str, str]:
     return spoken[place].text, spoken[place + 1].text
 
 
-def _image_path(image: str | list[str] | None, folder: Path, where: str) -> Path:
+def _image_path(image: str | list[str] | None, images: ImageFolder, where: str) -> Path:
     """The file of the one image."""
     names = [image] if isinstance(image, str) else image or []
     if len(names) != 1:
         raise DataError(f"{where}: {len(names)} images in one record; one is learnt from")
-    name = PurePosixPath(names[0])
-    if name.is_absolute() or ".." in name.parts or "\0" in names[0]:
-        raise DataError(f"{where}: image {shown(names[0])} is outside the folder of images; give its name inside it")
-    if not (folder / name).is_file():
-        raise DataError(
-            f"{where}: image {names[0]} is not in {display(folder)} (--gold_image_dir_path or --image_dir_path)"
-        )
-    return (folder / name).resolve()
+    try:
+        images.require(names)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
+    return images.file(names[0]).resolve()
 
 
 def encode_gold(samples: list[GoldSample], encoder: Encoder) -> list[CaptionItem]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from common.files.pixels import PIXELS_VERSION
 from common.paths import display
 
 if TYPE_CHECKING:
@@ -76,12 +77,15 @@ class FeatureFolder:
         return {"key": self.key, "image": name, "file": f"{state.st_size} bytes, {state.st_mtime_ns} ns"}
 
 
-def tower_key(model: CaptionModel) -> str:
-    """SHA-256 over what a tower's output depends on: the model's files, the tower's weights, preprocessing, dtype."""
+def tower_key(model: CaptionModel, turn: bool = True) -> str:
+    """SHA-256 over what a tower's output depends on: the model's files, the tower's weights, preprocessing, dtype.
+
+    `turn`: whether images are opened as their EXIF orientation says.
+    """
     from common.models.weights.trained import base_hash
 
     digest = hashlib.sha256()
-    for part in (model.name, base_hash(model), model.preprocessing, model.compute_dtype):
+    for part in (model.name, base_hash(model), model.preprocessing, model.compute_dtype, PIXELS_VERSION, turn):
         digest.update(f"{part}\n".encode())
     for name, tensor in sorted(model.vision.state_dict().items()):
         digest.update(name.encode())

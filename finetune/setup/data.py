@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import DataError
 from common.files.images import ImageFolder
-from finetune.corpus.corpus import Corpus, build_corpus
-from finetune.corpus.gold import encode_gold
+from finetune.corpus.corpus import Corpus, build_corpus, readable
+from finetune.corpus.gold import GoldSample, encode_gold
 from finetune.corpus.records import CaptionItem, one_by_one
 from finetune.setup.engine import count_image_tokens, pack_plan
 from finetune.setup.inputs import Inputs
@@ -72,10 +72,10 @@ def prepare(job: Job, inputs: Inputs, model: CaptionModel) -> TrainingData:
     Raises DataError for sets that are empty, or with `--strict` for a caption that does not fit; CheckpointError for an
     encoder that gives another number of image tokens than its checkpoint says.
     """
-    images = ImageFolder(inputs.images)
+    images = ImageFolder(inputs.images, turn=inputs.turn, reduced=model.reduced)
     split = (job.valid_split, job.seed)
     corpus = build_corpus(inputs.samples, images, model, job.thresholds, job.weights.active(), split)
-    gold = encode_gold(list(inputs.gold), model)
+    gold = encode_gold(readable_gold(inputs.gold, images), model)
     image_tokens = count_image_tokens(model, images, corpus.train[0].image)
     a_step = job.images if job.optimizer.sampling == "shared" else sum(job.samples.values())
     plan = pack_plan(job.engine, model, [*corpus.train, *gold], image_tokens, a_step)
@@ -86,6 +86,19 @@ def prepare(job: Job, inputs: Inputs, model: CaptionModel) -> TrainingData:
     if not kept.train:
         raise DataError(f"{too_long_line(too_long, plan)}; none is left, raise --tokens_per_batch")
     return TrainingData(images, kept, _without(gold, too_long), plan, too_long)
+
+
+def readable_gold(samples: Sequence[GoldSample], images: ImageFolder) -> list[GoldSample]:
+    """Instruction data whose images can be decoded, all tried once; `images` knows their paths from now on.
+
+    Raises DataError if more than 1 % cannot be decoded.
+    """
+    paths = list(dict.fromkeys(sample.image for sample in samples))
+    images.admitted = frozenset(paths)
+    theirs = replace(images, lost={}, opened=0)
+    good = set(readable(theirs, paths)) if paths else set()
+    images.lost.update(theirs.lost)
+    return [sample for sample in samples if sample.image in good]
 
 
 def longer_than_a_pack(items: Iterable[CaptionItem], plan: PackPlan) -> list[CaptionItem]:

@@ -85,7 +85,7 @@ def tower_cache(args: EngineArguments, model: CaptionModel, images: ImageFolder)
                 f"--cache_image_features {args.cache_image_features}: the vision tower of {model.name} is trained, or "
                 "does not run apart; leave the flag out"
             )
-        folder = FeatureFolder(Path(args.cache_image_features), tower_key(model), images.path)
+        folder = FeatureFolder(Path(args.cache_image_features), tower_key(model, images.turn), images.path)
         return TowerCache(model, images, memory_limit(args, model), folder)
     limit = memory_limit(args, model) if possible else 0
     return TowerCache(model, images, limit) if limit else None

@@ -32,6 +32,7 @@ def settings_of(flags: Flags, job: Job, inputs: Inputs) -> dict[str, Any]:
         "gradient_checkpointing": engine.gradient_checkpointing,
         "compile": engine.compile,
         "load_in_4bit": flags.model.load_in_4bit,
+        "ignore_exif_orientation": flags.model.ignore_exif_orientation,
         "image_cache": "folder" if engine.cache_image_features else _keeps_in_memory(engine),
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.args import flag
+from common.args import ImageArguments, flag
 from common.errors import ArgumentError, DataError
 from common.files.storage import require_file
 from common.files.vocabulary import SYNONYMS
@@ -17,7 +17,7 @@ from insight.scores.windows import BEST, PATCH, SPAN
 
 
 @dataclass
-class ClipArguments:
+class ClipArguments(ImageArguments):
     """Relevance scoring. Without --object_data_path everything not given is the mini world's."""
 
     object_data_path: str | None = flag(None, "objects of captions, from insight/object.py")

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import CheckpointError, DataError, first_line
+from common.files.pixels import to_rgb
 from common.models.base import CaptionModel
 from common.models.checkpoints.key_maps import KeyMap, rename
 from common.models.generation.decoding import Decoding, cut_at_stop, seeded
@@ -36,6 +37,7 @@ CONNECTORS = (
     "modality_projection",
 )
 DECODERS = ("language_model", "text_model")
+MOST_PIXELS = 4096 * 4096  # kept of an image while its batch is gathered
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,13 @@ class Auto(CaptionModel):
         for image in images:
             if 0 in image.size:
                 raise DataError(f"an image of {image.width}x{image.height} pixels has a zero side; leave it out")
-        return RawImages(tuple(image.convert("RGB") for image in images), self.device)
+        return RawImages(tuple(to_rgb(image) for image in images), self.device)
+
+    def reduced(self, image: Any) -> Any:
+        """The image, halved until it has at most 4096x4096 pixels: more than any processor keeps."""
+        while image.width * image.height > MOST_PIXELS:
+            image = image.reduce(2)
+        return image
 
     def image_features(self, pixels: Any) -> Any:
         """The images themselves; the encoder runs inside the plain forward."""

@@ -75,8 +75,7 @@ class ImageFolder:
         parts = PurePosixPath(name).parts
         if not parts or name.startswith("/") or ".." in parts or "\0" in name:
             raise DataError(
-                f"the image name {name!r} leads out of {display(self.path)} (from {self.flag}); images are named by "
-                "their place inside the folder"
+                f"image {name!r} is outside the folder {display(self.path)} (from {self.flag}); give its name inside it"
             )
         return self.path / name
 

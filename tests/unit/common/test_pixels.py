@@ -18,7 +18,7 @@ from common.errors import DataError
 from common.files.pixels import MOST_PIXELS, open_rgb, to_rgb
 from tests.unit.common import image_writers as write
 
-CASES = Path(__file__).parents[2] / "cases"
+CASES = Path(__file__).parent / "cases"
 # What a viewer does to show the picture upright, from the EXIF standard: where row 0 and column 0 of the file belong.
 UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     1: lambda a: a,

@@ -104,7 +104,7 @@ def test_turns_are_found_by_their_speakers(tmp_path: Path, turns: tuple[tuple[st
         ([record(False, ASK, TELL)], "entry 1: image is False, expected"),
         ([record(True, ASK, TELL)], "entry 1: image is True, expected"),
         ([record("coco/9.jpg", ASK, TELL)], "entry 1: image coco/9.jpg is not in"),
-        ([record("../1.jpg", ASK, TELL)], "entry 1: image '../1.jpg' is outside"),
+        ([record("../1.jpg", ASK, TELL)], "entry 1: image .../1.jpg. is outside"),
         ([record("/etc/passwd", ASK, TELL)], "is outside the folder"),
         ([record("a\0b", ASK, TELL)], "is outside the folder"),
         ([{"image": "coco/1.jpg", "conversations": {"from": "human"}}], "conversations is .*, expected a list"),

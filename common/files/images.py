@@ -87,15 +87,19 @@ class ImageFolder:
                 f"image {missing[0]} is not in {display(self.path)} (from {self.flag}); {len(missing)} missing in all"
             )
 
+    def read(self, name: str) -> Image.Image:
+        """The image as RGB, and nothing remembered. Raises DataError if it cannot be decoded."""
+        return self.reduced(open_rgb(self.file(name), self.turn))
+
     def open(self, name: str) -> Image.Image | None:
         """The image as RGB; None, and remembered in `lost`, if it cannot be decoded or has no pixels.
 
         Raises DataError for a name that leads out of the folder.
         """
         self.opened += 1
-        path = self.file(name)
+        self.file(name)
         try:
-            return self.reduced(open_rgb(path, self.turn))
+            return self.read(name)
         except DataError as error:
             self.lost[name] = str(error)
             return None

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from common.errors import DataError, UserError, first_line
-from common.files.images import ImageFolder, open_rgb
+from common.files.images import ImageFolder
 from common.processes import usable_cores
 from common.progress import announce
 
@@ -40,22 +40,22 @@ class Decoded(NamedTuple):
 class DecodingSet:
     """The groups as a data set of torch: item i is group i, decoded."""
 
-    folder: Path
+    images: ImageFolder
     groups: Sequence[Sequence[str]]
 
     def __len__(self) -> int:
         return len(self.groups)
 
     def __getitem__(self, i: int) -> list[Decoded]:
-        return [_decode(self.folder, name) for name in self.groups[i]]
+        return [_decode(self.images, name) for name in self.groups[i]]
 
 
-def _decode(folder: Path, name: str) -> Decoded:
+def _decode(images: ImageFolder, name: str) -> Decoded:
     import numpy as np
     import torch
 
     try:
-        return Decoded(name, torch.from_numpy(np.array(open_rgb(folder / name), dtype=np.uint8)))
+        return Decoded(name, torch.from_numpy(np.array(images.read(name), dtype=np.uint8)))
     except DataError as error:
         return Decoded(name, None, str(error))
 
@@ -89,7 +89,7 @@ def decoded_groups(
     if workers is None:
         workers = _workers_here(device, max(map(len, groups), default=1))
     loader: DataLoader[list[Decoded]] = DataLoader(
-        DecodingSet(images.path, groups),  # type: ignore[arg-type]
+        DecodingSet(images, groups),  # type: ignore[arg-type]
         batch_size=None,
         num_workers=workers,
         prefetch_factor=AHEAD if workers else None,

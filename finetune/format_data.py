@@ -88,14 +88,7 @@ def read_scored(path: Path) -> list[CaptionObjects]:
     Raises DataError: malformed line, an object without a score, a caption twice.
     """
     records = read_objects(path)
-    seen: set[str] = set()
     for record in records:
-        if record.key in seen:
-            raise DataError(
-                f"{display(path)}: two captions of image {record.image} (sample {record.sample}); "
-                "remove one or number them with a 'sample' field"
-            )
-        seen.add(record.key)
         for mention in record.objects:
             if mention.score is None:
                 raise DataError(

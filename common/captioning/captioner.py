@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from common.args import GenerationArguments
 from common.errors import ArgumentError, DataError
 from common.files.images import ImageFolder
-from common.files.record_files import caption_to_json, image_id_of
+from common.files.record_files import caption_from_json, caption_to_json, image_id_of
 from common.files.records import Caption
 from common.files.storage import ResumableLines, read_json_lines
 from common.paths import display
@@ -166,6 +166,6 @@ class CaptionCounts:
 
 def count_captions(out: ResumableLines) -> CaptionCounts:
     """Read back what the file holds now."""
-    lines = [value for _, value in read_json_lines(out.path)]
-    ids = tuple(sorted({int(v["image_id"]) for v in lines}))
-    return CaptionCounts(len(lines), sum(not str(v["caption"]).strip() for v in lines), ids)
+    records = [caption_from_json(value, f"{display(out.path)}:{n}") for n, value in read_json_lines(out.path)]
+    ids = tuple(sorted({record.image_id for record in records}))
+    return CaptionCounts(len(records), sum(not record.caption.strip() for record in records), ids)

@@ -11,13 +11,14 @@ import math
 import re
 import reprlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import msgspec
 
 from common.errors import DataError
 
 T = TypeVar("T")
+WholeNumber = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]  # of a record: an id, a count, a place
 Where = str  # a file as displayed, with the line or entry where there is one
 
 NAMES = {
@@ -138,11 +139,12 @@ def _mismatch(message: str, value: Any, where: Where) -> str:
     if missing:
         field = f"{name}.{missing.group(1)}" if name else missing.group(1)
         return f"{head}: no field {field}{_fields(_at(value, place))}"
-    expected = re.match(r"Expected (.+?), got `(\w+)`(.*)", what)
+    expected = re.match(r"Expected (.+?)(?:, got `(\w+)`.*)?$", what)
     if expected is None:
         return f"{head}: {name + ' is not usable: ' if name else ''}{what.replace('`', '')}"
-    wanted = re.sub(r"`(\w+)`", lambda m: NAMES.get(m.group(1), m.group(1)), expected.group(1)).replace(" | ", " or ")
-    kind = NAMES.get(expected.group(2), expected.group(2))
+    wanted = re.sub(r"\w+", lambda m: NAMES.get(m.group(), m.group()), expected.group(1).replace("`", ""))
+    wanted = wanted.replace(" | ", " or ")
+    kind = NAMES.get(expected.group(2), expected.group(2)) or "another"
     found = kind if "..." in place else shown(_at(value, place))
     return f"{head}: {name} is {found}, expected {wanted}" if name else f"{head}: expected {wanted}, found {kind}"
 

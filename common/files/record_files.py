@@ -7,58 +7,72 @@ The published text forms are read too: `name ### caption` and `name ### rank ###
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from common.errors import DataError
+from common.files.json_text import WholeNumber, as_record, shown
 from common.files.records import Answer, Caption, CaptionObjects, ObjectMention, SentenceSample, SpanSample
-from common.files.storage import read_json, read_json_lines, read_text, write_json
+from common.files.storage import read_json_lines, read_record, read_text, write_json
 from common.paths import display
 
 COLUMN_SPLITTER = " ### "
+LONGEST_ID = 18  # digits, so that an id stays within 64 bits
 Sample = TypeVar("Sample", SpanSample, SentenceSample)
 
 
 def image_id_of(name: str) -> int:
     """The COCO id in an image name: its last run of digits. Raises DataError if there is none."""
-    digits = re.findall(r"\d+", Path(name).stem)
+    digits = re.findall(r"[0-9]+", Path(name).stem)
     if not digits:
-        raise DataError(f"image name '{name}' holds no number to use as image id; add an image_id field")
+        raise DataError(f"image name {shown(name)} holds no number to use as image id; add an image_id field")
+    if len(digits[-1]) > LONGEST_ID:
+        raise DataError(f"image name {shown(name)} ends in a number too long for an image id; add an image_id field")
     return int(digits[-1])
 
 
-def _field(value: Mapping[str, Any], names: Sequence[str], kind: type, where: str) -> Any:
-    """The first of `names` that is present, checked for its type."""
-    for name in names:
-        if name in value:
-            found = value[name]
-            if kind is float and isinstance(found, int) and not isinstance(found, bool):
-                found = float(found)
-            if not isinstance(found, kind) or isinstance(found, bool):
-                raise DataError(f"{where}: {name} is {found!r}, expected {kind.__name__}")
-            return found
-    raise DataError(f"{where}: no field {' or '.join(names)}; found {', '.join(map(str, value)) or 'none'}")
+class _CaptionRow(msgspec.Struct, frozen=True):
+    """A caption in any of the known layouts; `image_id` may be a number or a file name."""
+
+    image_id: WholeNumber | str | msgspec.UnsetType = msgspec.UNSET
+    image: str | msgspec.UnsetType = msgspec.UNSET
+    caption: str | msgspec.UnsetType = msgspec.UNSET
+    text: str | msgspec.UnsetType = msgspec.UNSET
+    sample: WholeNumber = 0
 
 
-def _image_and_id(value: Mapping[str, Any], where: str) -> tuple[str, int]:
-    """Image name and number from any of the known layouts (`image_id` may be a number or a file name)."""
-    raw = value.get("image_id", value.get("image"))
-    if isinstance(raw, bool) or not isinstance(raw, int | str):
-        raise DataError(f"{where}: no usable image_id or image field; found {', '.join(map(str, value))}")
-    number = raw if isinstance(raw, int) else int(raw) if raw.isdigit() else image_id_of(raw)
-    image = value.get("image", raw if isinstance(raw, str) else str(raw))
-    return str(image), number
+def _image_and_id(row: _CaptionRow, where: str) -> tuple[str, int]:
+    """Image name and number. Raises DataError if the row has neither field."""
+    raw = row.image if isinstance(row.image_id, msgspec.UnsetType) else row.image_id
+    if isinstance(raw, msgspec.UnsetType):
+        raise DataError(f"{where}: no field image_id or image")
+    name = str(raw) if isinstance(row.image, msgspec.UnsetType) else row.image
+    return name, raw if isinstance(raw, int) else image_id_of(raw)
 
 
-def caption_from_json(value: Mapping[str, Any], where: str) -> Caption:
+def _caption_text(row: _CaptionRow, where: str) -> str:
+    """The one text. Raises DataError if the row has none, or two that differ."""
+    texts = {text for text in (row.caption, row.text) if not isinstance(text, msgspec.UnsetType)}
+    if len(texts) != 1:
+        why = "caption and text differ; leave the one that is the caption" if texts else "no field caption or text"
+        raise DataError(f"{where}: {why}")
+    return texts.pop()
+
+
+def caption_from_json(value: Any, where: str) -> Caption:
     """A caption record from one JSON object; text in `caption` or `text`. Raises DataError."""
-    image, image_id = _image_and_id(value, where)
-    text = _field(value, ("caption", "text"), str, where)
-    return Caption(image, image_id, text, int(value.get("sample", 0)))
+    row = as_record(value, _CaptionRow, where)
+    text = _caption_text(row, where)
+    try:
+        image, image_id = _image_and_id(row, where)
+    except DataError as error:
+        raise DataError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
+    return Caption(image, image_id, text, row.sample)
 
 
 def caption_to_json(record: Caption) -> dict[str, Any]:
@@ -74,11 +88,14 @@ def caption_key(value: Mapping[str, Any]) -> str:
     return f"{value.get('image_id')}/{value.get('sample', 0)}"
 
 
+def _text_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Number and text of each line that is not blank."""
+    return ((number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
+
+
 def _read_text_captions(path: Path, text: str) -> list[Caption]:
     captions = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
+    for number, line in _text_lines(text):
         name, split, caption = line.partition(COLUMN_SPLITTER)
         if not split:
             raise DataError(f"{display(path)}:{number}: expected 'image ### caption'")
@@ -86,8 +103,15 @@ def _read_text_captions(path: Path, text: str) -> list[Caption]:
     return captions
 
 
-def _looks_like_json(text: str) -> bool:
+def _is_json(text: str) -> bool:
     return text.lstrip()[:1] in ("{", "[")
+
+
+def _entries(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+    """Place and value of each entry of a JSON list, or of JSON Lines, told apart by content."""
+    if text.lstrip()[:1] == "[":
+        return ((f"{display(path)}: entry {n}", v) for n, v in enumerate(read_record(path, list[Any]), start=1))
+    return ((f"{display(path)}:{number}", value) for number, value in read_json_lines(path))
 
 
 def read_captions(path: Path | str, allow_empty: bool = False) -> list[Caption]:
@@ -97,30 +121,29 @@ def read_captions(path: Path | str, allow_empty: bool = False) -> list[Caption]:
     """
     path = Path(path)
     text = read_text(path)
-    if text.lstrip()[:1] == "[":
-        entries = [(i, e) for i, e in enumerate(_json_list(path), start=1)]
-        captions = [caption_from_json(e, f"{display(path)}: entry {i}") for i, e in entries]
-    elif _looks_like_json(text):
-        captions = [caption_from_json(v, f"{display(path)}:{n}") for n, v in read_json_lines(path)]
+    if _is_json(text):
+        captions = [caption_from_json(value, where) for where, value in _entries(path, text)]
     else:
         captions = _read_text_captions(path, text)
-    _check_captions(captions, path, allow_empty)
-    return captions
-
-
-def _check_captions(captions: Sequence[Caption], path: Path, allow_empty: bool) -> None:
     if not captions:
         raise DataError(f"{display(path)} holds no captions")
-    seen: set[str] = set()
     for caption in captions:
         if not caption.caption.strip() and not allow_empty:
             raise DataError(f"{display(path)}: the caption of image {caption.image} is empty; remove it")
-        if caption.key in seen:
+    _check_keys(captions, path)
+    return captions
+
+
+def _check_keys(records: Sequence[Caption | CaptionObjects], path: Path) -> None:
+    """Raise DataError for two records of one image and sample."""
+    seen: set[str] = set()
+    for record in records:
+        if record.key in seen:
             raise DataError(
-                f"{display(path)}: two captions of image {caption.image} (sample {caption.sample}); "
+                f"{display(path)}: two captions of image {record.image} (sample {record.sample}); "
                 "remove one or number them with a 'sample' field"
             )
-        seen.add(caption.key)
+        seen.add(record.key)
 
 
 def objects_to_json(record: CaptionObjects) -> dict[str, Any]:
@@ -132,36 +155,40 @@ def objects_to_json(record: CaptionObjects) -> dict[str, Any]:
     return out
 
 
-def _mention(value: Mapping[str, Any], caption: str, where: str) -> ObjectMention:
-    text = _field(value, ("text",), str, where)
-    start, end = _field(value, ("start",), int, where), _field(value, ("end",), int, where)
-    if caption[start:end] != text or start < 0:
-        raise DataError(f"{where}: object '{text}' is not at {start}:{end} of the caption; extract the objects again")
-    score = value.get("score")
-    if score is not None:
-        score = _field(value, ("score",), float, where)
-        if not math.isfinite(score):
-            raise DataError(f"{where}: the score of '{text}' is {score}; score the objects again")
-    return ObjectMention(text, start, end, score)
+class _ObjectRow(msgspec.Struct, frozen=True):
+    objects: list[ObjectMention]
 
 
-def objects_from_json(value: Mapping[str, Any], where: str) -> CaptionObjects:
+def _check_mention(mention: ObjectMention, caption: str, where: str) -> None:
+    text, start, end = mention.text, mention.start, mention.end
+    if not text or not 0 <= start < end or end - start != len(text) or caption[start:end] != text:
+        raise DataError(
+            f"{where}: object {shown(text)} is not at {start}:{end} of the caption; extract the objects again"
+        )
+
+
+def objects_from_json(value: Any, where: str) -> CaptionObjects:
     """An objects record from one JSON object, offsets and scores checked. Raises DataError."""
     base = caption_from_json(value, where)
-    entries = _field(value, ("objects",), list, where)
-    mentions = tuple(_mention(entry, base.caption, where) for entry in entries)
-    return CaptionObjects(base.image, base.image_id, base.caption, mentions, base.sample)
+    mentions = as_record(value, _ObjectRow, where).objects
+    for mention in mentions:
+        _check_mention(mention, base.caption, where)
+    return CaptionObjects(base.image, base.image_id, base.caption, tuple(mentions), base.sample)
 
 
 def read_objects(path: Path | str, captions: Sequence[Caption] | None = None) -> list[CaptionObjects]:
-    """Objects from JSON Lines, or from the published text form together with its captions. Raises DataError."""
+    """Objects from JSON Lines, or from the published text form together with its captions.
+
+    Raises DataError: malformed line, two records with one key, empty file, text form without captions.
+    """
     path = Path(path)
     text = read_text(path)
-    if text.strip() and not _looks_like_json(text):
+    if text.strip() and not _is_json(text):
         return _read_text_objects(path, text, captions)
-    records = [objects_from_json(v, f"{display(path)}:{n}") for n, v in read_json_lines(path)]
+    records = [objects_from_json(value, where) for where, value in _entries(path, text)]
     if not records:
         raise DataError(f"{display(path)} holds no objects")
+    _check_keys(records, path)
     return records
 
 
@@ -172,10 +199,10 @@ def _read_text_objects(path: Path, text: str, captions: Sequence[Caption] | None
             f"{display(path)} is in the published text form; its captions are needed too (--caption_data_path)"
         )
     by_name = {c.image: c for c in captions}
+    if len(by_name) < len(captions):
+        raise DataError(f"{display(path)} is in the published text form, which knows one caption an image, not several")
     records = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
+    for number, line in _text_lines(text):
         columns = line.split(COLUMN_SPLITTER)
         if len(columns) != 3 or columns[0] not in by_name:
             raise DataError(f"{display(path)}:{number}: expected 'image ### rank ### a, b, c' of a captioned image")
@@ -193,43 +220,25 @@ def locate_word(caption: str, name: str) -> ObjectMention | None:
     return ObjectMention(caption[match.start() : match.end()], match.start(), match.end()) if match else None
 
 
-def _json_list(path: Path | str) -> list[Any]:
-    value = read_json(path)
-    if not isinstance(value, list):
-        raise DataError(f"{display(path)}: expected a JSON list, found {type(value).__name__}")
-    return value
-
-
 def read_span_samples(path: Path | str) -> list[SpanSample]:
     """`pos_neg.json` in the published layout. Raises DataError naming the entry."""
-    samples = []
-    for number, value in enumerate(_json_list(path), start=1):
-        where = f"{display(path)}: entry {number}"
-        image, sentence = _field(value, ("image",), str, where), _field(value, ("sentence",), str, where)
-        position, score = _field(value, ("position",), int, where), _field(value, ("score",), float, where)
-        if not 0 <= position < len(sentence):
-            raise DataError(f"{where}: position {position} is outside the sentence of {len(sentence)} characters")
-        _finite(score, "score", where)
-        samples.append(SpanSample(image, sentence, position, score))
+    samples = read_record(path, list[SpanSample])
+    for number, sample in enumerate(samples, start=1):
+        if not 0 <= sample.position < len(sample.sentence):
+            raise DataError(
+                f"{display(path)}: entry {number}: position {sample.position} is outside the sentence of "
+                f"{len(sample.sentence)} characters"
+            )
     return samples
 
 
 def read_sentence_samples(path: Path | str) -> list[SentenceSample]:
     """`sentences.json` in the published layout. Raises DataError naming the entry."""
-    samples = []
-    for number, value in enumerate(_json_list(path), start=1):
-        where = f"{display(path)}: entry {number}"
-        image, sentence = _field(value, ("image",), str, where), _field(value, ("sentence",), str, where)
-        mean, least = _field(value, ("mean",), float, where), _field(value, ("min",), float, where)
-        _finite(mean, "mean", where)
-        _finite(least, "min", where)
-        samples.append(SentenceSample(image, sentence, mean, least))
+    samples = read_record(path, list[SentenceSample])
+    for number, sample in enumerate(samples, start=1):
+        if not sample.sentence:
+            raise DataError(f"{display(path)}: entry {number}: the sentence is empty")
     return samples
-
-
-def _finite(value: float, name: str, where: str) -> None:
-    if not math.isfinite(value):
-        raise DataError(f"{where}: {name} is {value}; score the objects again")
 
 
 def write_samples(path: Path | str, samples: Sequence[Sample]) -> None:

@@ -82,11 +82,11 @@ def test_bad_flags(folder, monkeypatch, changes, kind, message):
     ("records", "message"),
     [
         ([record(0), record(9)], r"image 9\.png is not in .*--image_dir_path"),
-        ([record(0), record(0)], r"caption 0/0 .* stands there 2 times"),
+        ([record(0), record(0)], r"objects\.jsonl: two captions of image 0\.png"),
         ([record(0, objects=[])], "no object to score in 1 captions"),
         ([record(0, objects=[DOG | {"start": 3, "end": 6}])], r"objects\.jsonl:1: object 'dog' is not at 3:6"),
         ([record(0), {"image": "1.png", "image_id": 1}], r"objects\.jsonl:2: no field caption"),
-        ([record(0, objects=[DOG | {"score": float("nan")}])], r"objects\.jsonl:1: the score of 'dog' is nan"),
+        ([record(0, objects=[DOG | {"score": float("nan")}])], r"objects\.jsonl:1: objects\.0\.score is not a finite number"),
     ],
 )
 def test_bad_records(folder, monkeypatch, records, message):

@@ -86,7 +86,7 @@ def test_bad_flags(folder, monkeypatch, changes, kind, message):
         ([record(0, objects=[])], "no object to score in 1 captions"),
         ([record(0, objects=[DOG | {"start": 3, "end": 6}])], r"objects\.jsonl:1: object 'dog' is not at 3:6"),
         ([record(0), {"image": "1.png", "image_id": 1}], r"objects\.jsonl:2: no field caption"),
-        ([record(0, objects=[DOG | {"score": float("nan")}])], r"objects\.jsonl:1: objects\.0\.score is not a finite number"),
+        ([record(0, objects=[DOG | {"score": float("nan")}])], r"jsonl:1: objects\.0\.score is not a finite number"),
     ],
 )
 def test_bad_records(folder, monkeypatch, records, message):

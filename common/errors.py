@@ -36,6 +36,9 @@ def _visible(character: str) -> str:
     return " " if character.isspace() else character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
+INTERRUPTED = "interrupted; run the same command again to continue"
+
+
 class UserError(Exception):
     """Base of all errors that the user can mend. The message is one line of bounded length, fit for a terminal."""
 

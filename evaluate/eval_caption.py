@@ -17,7 +17,7 @@ from pathlib import Path
 
 from common.args import GenerationArguments, ModelArguments, RunArguments, flag, parse
 from common.captioning.captioner import CaptionPlan, deterministic_decoding
-from common.captioning.run import CaptionRun
+from common.captioning.run import CaptionRun, caption_target
 from common.cli import run
 from common.errors import ArgumentError, DataError
 from common.files.record_files import read_sentence_samples, read_span_samples
@@ -68,12 +68,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     model, args, generation, run_args = parse(ARGUMENTS, "Captions of evaluation images", argv, step="caption_eval")
     plan = CaptionPlan(CAPTION_EVAL, deterministic_decoding(generation), generation.infer_bs, 1, run_args.seed)
     mini, world = is_mini_model(model), MiniWorld()
-    target = args.caption_eval_path or (str(world.eval_captions) if mini and args.image_dir_path is None else None)
-    if target is None:
+    path = args.caption_eval_path or (str(world.eval_captions) if mini and args.image_dir_path is None else None)
+    if path is None:
         raise ArgumentError("--caption_eval_path is needed: where the captions go")
     used = training_images(args)
     folder = default_path(args.image_dir_path, mini, world.eval_images, "--image_dir_path")
-    job = CaptionRun(model, run_args, plan, folder, Path(target), "--image_dir_path")
+    target = caption_target(Path(path), "caption_eval_path", "evaluate.eval_caption")
+    job = CaptionRun(model, run_args, plan, folder, target, "--image_dir_path")
     names = first_unused(job.names(), used, args.default_eval_samples)
     job.run(names, [args, generation], images_of_training_left_out=len(used))
 

@@ -20,9 +20,9 @@ from dataclasses import asdict
 from common.args import parse
 from common.cli import run
 from common.manifest import manifest, write_manifest
+from common.outputs.settings import begin_or_continue, note_settings
 from common.paths import display
 from common.progress import announce, say
-from common.resume_guard import begin_or_continue
 from finetune.run.tracking import prepare_tracking
 from finetune.setup.arguments import GROUPS, Flags
 from finetune.setup.identity import settings_of
@@ -54,7 +54,7 @@ def train(flags: Flags, job: Job, inputs: Inputs) -> None:
     if not flags.run.dry_run:
         # Only now, when the data are known to be good, may an earlier run be given up.
         if flags.run.restart:
-            begin_or_continue(job.folder.path, settings_of(flags, job, inputs), restart=True)
+            note_settings(job.folder.path, settings_of(flags, job, inputs))
         job.folder.begin(flags.run.restart)
         job.folder.keep_split(job.seed, data.corpus.train_images, data.corpus.valid_images)
     trainer = build_trainer(job, model, data)

@@ -18,7 +18,7 @@ from typing import Any
 
 from common.args import GenerationArguments, ModelArguments, RunArguments, flag, parse
 from common.captioning.captioner import CaptionPlan, deterministic_decoding
-from common.captioning.run import CaptionRun
+from common.captioning.run import CaptionRun, caption_target
 from common.cli import run
 from common.errors import ArgumentError
 from common.mini_world import MiniWorld, default_path, is_mini_model
@@ -66,11 +66,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     plan = CaptionPlan(TRAIN, sampling(args, generation), generation.infer_bs, args.captions_per_image, run_args.seed)
     mini, world = is_mini_model(model), MiniWorld()
     # Only with everything left at the mini world's may its caption file be the target.
-    target = args.caption_data_path or (str(world.captions) if mini and args.image_dir_path is None else None)
-    if target is None:
+    path = args.caption_data_path or (str(world.captions) if mini and args.image_dir_path is None else None)
+    if path is None:
         raise ArgumentError("--caption_data_path is needed: where the captions go")
     folder = default_path(args.image_dir_path, mini, world.train_images, "--image_dir_path")
-    job = CaptionRun(model, run_args, plan, folder, Path(target), "--image_dir_path")
+    target = caption_target(Path(path), "caption_data_path", "insight.caption")
+    job = CaptionRun(model, run_args, plan, folder, target, "--image_dir_path")
     job.run(job.names(), [args, generation])
 
 

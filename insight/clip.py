@@ -20,14 +20,17 @@ from common.cli import run
 from common.errors import DataError
 from common.files.gold import Gold, read_gold
 from common.files.images import ImageFolder
-from common.files.record_files import caption_key, read_captions, read_objects
+from common.files.record_files import caption_key, objects_from_json, read_captions, read_objects
 from common.files.records import CaptionObjects
-from common.files.storage import ResumableLines, require_file
+from common.files.storage import require_file
 from common.files.vocabulary import ObjectVocabulary, read_vocabulary
-from common.manifest import file_hash, manifest, model_hash, write_manifest
+from common.identity import companions_hash, content_hash, identity, images_identity, inputs_identity
+from common.manifest import manifest, model_hash
+from common.outputs.lines import LineOutput, LineTarget
+from common.outputs.targets import check_targets
+from common.outputs.whole import WholeTarget, taken
 from common.paths import display
 from common.progress import announce, say
-from common.resume_guard import begin_or_continue
 from insight.scores.auto_thresholds import all_scores, caption_scores, check_thresholds, resolve_thresholds
 from insight.scores.clip_arguments import ClipArguments, ClipPlan, plan
 from insight.scores.detector_quality import label_scores
@@ -61,33 +64,54 @@ def read_input(args: ClipArguments, chosen: ClipPlan) -> tuple[list[CaptionObjec
     return records, dropped
 
 
-def score(
-    args: ClipArguments, run_args: RunArguments, chosen: ClipPlan, records: Sequence[CaptionObjects]
-) -> ImageFolder:
-    """Load the model, score what is not in the score file yet, and return the images with their losses."""
-    from insight.scores.relevance import load_scorer, local_folder
+def settings(args: ClipArguments, chosen: ClipPlan, names: Sequence[str]) -> dict[str, Any]:
+    """Whatever changes the scores."""
+    from insight.scores.relevance import local_folder
 
-    images = ImageFolder(chosen.images, turn=not args.ignore_exif_orientation)
-    images.require(r.image for r in records)
-    device, dtype = args.device_and_dtype()
-    scorer = load_scorer(chosen.model, chosen.pretrained, device, dtype)
-    settings = {
+    folder = local_folder(chosen.model)
+    options = {
         **asdict(args.settings()),
         "ignore_exif_orientation": args.ignore_exif_orientation,
         "clip_model": chosen.model,
         "clip_pretrained": chosen.pretrained,
-        "model_hash": model_hash(local_folder(chosen.model)),
+        "clip_pretrained_hash": content_hash(chosen.pretrained),
+        "model_hash": model_hash(folder),
+        "model_files": companions_hash(folder),
         "clip_bs": args.clip_bs,
-        "clip_dtype": dtype,
-        "objects_sha256": file_hash([chosen.objects]),
+        "clip_dtype": args.device_and_dtype()[1],
     }
-    begin_or_continue(chosen.scores, settings, run_args.restart)
-    with ResumableLines(chosen.scores, caption_key, run_args.restart) as out:
-        job = RelevanceJob(scorer, images, args.settings(), args.clip_bs, device)
-        job.run(records, out, run_args.start_pos, run_args.end_pos)
+    return identity(options, inputs_identity(objects=chosen.objects), images_identity(chosen.images, names))
+
+
+def score(
+    args: ClipArguments, run_args: RunArguments, chosen: ClipPlan, records: Sequence[CaptionObjects], out: LineOutput
+) -> ImageFolder:
+    """Load the model, score what is not in the score file yet, and return the images with their losses."""
+    from insight.scores.relevance import load_scorer
+
+    images = ImageFolder(chosen.images, turn=not args.ignore_exif_orientation)
+    device, dtype = args.device_and_dtype()
+    scorer = load_scorer(chosen.model, chosen.pretrained, device, dtype)
+    job = RelevanceJob(scorer, images, args.settings(), args.clip_bs, device)
+    job.run(records, out, run_args.start_pos, run_args.end_pos)
+    out.open()
     if images.lost:
         announce(f"{len(images.lost)} images could not be read; their captions are left out (see the manifest)")
     return images
+
+
+def outputs(args: ClipArguments, chosen: ClipPlan) -> tuple[LineTarget, WholeTarget]:
+    """Scores and figure, if they may be written. Raises ArgumentError, DataError."""
+    from insight.scores.density_figure import recognise
+
+    check_targets(
+        {"score_data_path": chosen.scores, "figure_path": chosen.figure}, [args], object_data_path=chosen.objects
+    )
+    scores = LineTarget(chosen.scores, "score_data_path", "insight.clip", objects_from_json, caption_key)
+    figure = WholeTarget(chosen.figure, "figure_path", "insight.clip", recognise)
+    scores.check()
+    figure.check()
+    return scores, figure
 
 
 @dataclass(frozen=True)
@@ -145,12 +169,16 @@ def main() -> None:
     records, dropped = read_input(args, chosen)
     truth = read_truth(args, chosen)
     counts = announce_cost(records, dropped, chosen)
+    scores, figure = outputs(args, chosen)
     if run_args.dry_run:
         return
-    images = score(args, run_args, chosen, records)
-    found = report(thresholds, chosen, truth)
-    draw(chosen.figure, found.scores, found.labelled, found.thresholds)
-    write_manifest(chosen.scores, result_manifest((args, thresholds, run_args), chosen, records, images, counts, found))
+    names = list(dict.fromkeys(r.image for r in records))
+    ImageFolder(chosen.images).require(names)
+    with scores.open(settings(args, chosen, names), run_args.restart) as out, taken([figure]):
+        images = score(args, run_args, chosen, records, out)
+        found = report(thresholds, chosen, truth)
+        draw(chosen.figure, found.scores, found.labelled, found.thresholds)
+        out.finish(result_manifest((args, thresholds, run_args), chosen, records, images, counts, found))
     say("\n".join([*found.lines(), f"{display(chosen.scores)}  {display(chosen.figure)}"]))
 
 

@@ -23,15 +23,17 @@ from typing import Any
 from common.args import RunArguments, flag, parse
 from common.cli import run
 from common.errors import ArgumentError, DataError
-from common.files.record_files import caption_key, objects_to_json, read_captions, read_objects
+from common.files.record_files import caption_key, objects_from_json, objects_to_json, read_captions, read_objects
 from common.files.records import Caption, CaptionObjects
 from common.files.storage import ResumableLines, require_file
-from common.manifest import manifest, model_hash, write_manifest
+from common.identity import companions_hash, content_hash
+from common.manifest import manifest
 from common.mini_world import MiniWorld, default_path
+from common.outputs.lines import LineTarget
+from common.outputs.targets import check_targets
 from common.paths import display
 from common.processes import usable_cores
 from common.progress import announce, bar, batches, say
-from common.resume_guard import begin_or_continue
 from insight.objects.extractors import EXTRACTORS, ObjectExtractor, build_extractor
 from insight.objects.llm_extractor import extractor_files
 from insight.objects.parallel import Found, extracted
@@ -76,7 +78,8 @@ class ObjectArguments:
         return {
             "extractor": self.extractor,
             "extractor_model": self.extractor_model,
-            "extractor_model_hash": model_hash(model),
+            "extractor_model_hash": content_hash(model),
+            "extractor_model_files": companions_hash(model),
             "extractor_max_new_tokens": self.extractor_max_new_tokens,
         }
 
@@ -167,18 +170,21 @@ def main() -> None:
         f"{len(chosen)} captions, extractor {args.extractor} in {processes} process{'es' * (processes > 1)}: "
         f"about {minutes:.1f} minutes if none is done yet"
     )
+    check_targets({"object_data_path": target}, [args], caption_data_path=source)
+    output = LineTarget(target, "object_data_path", "insight.object", objects_from_json, caption_key)
+    output.check()
     if run_args.dry_run:
         return
     extractor = build_extractor(args.extractor, args.extractor_model, args.device, args.extractor_max_new_tokens)
-    begin_or_continue(target, args.settings(), run_args.restart)
-    with ResumableLines(target, caption_key, run_args.restart) as lines:
+    with output.open(args.settings(), run_args.restart) as lines:
         if lines.done:
             check_begun(target, captions)
         extract_to_file(chosen, extractor, lines, processes=processes)
-    found = counts(target)
-    model = extractor_files(args.extractor_model) if args.extractor_model else None
-    ids = {caption.image_id for caption in chosen}
-    write_manifest(target, manifest([args, run_args], model=model, image_ids=ids, counts=found))
+        lines.open()
+        found = counts(target)
+        model = extractor_files(args.extractor_model) if args.extractor_model else None
+        ids = {caption.image_id for caption in chosen}
+        lines.finish(manifest([args, run_args], model=model, image_ids=ids, counts=found))
     numbers = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in found.items())
     say(f"{numbers} in {display(target)}")
 

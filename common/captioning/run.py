@@ -11,13 +11,19 @@ from common.args import ModelArguments, RunArguments
 from common.captioning.captioner import CaptionCounts, CaptionPlan, caption_images, count_captions
 from common.errors import DataError
 from common.files.images import ImageFolder
-from common.files.record_files import caption_key
-from common.files.storage import ResumableLines
-from common.manifest import manifest, model_hash, write_manifest
+from common.files.record_files import caption_from_json, caption_key
+from common.identity import identity, images_identity, model_identity
+from common.manifest import manifest
 from common.mini_world import is_mini_model
+from common.outputs.lines import LineOutput, LineTarget
+from common.outputs.targets import check_targets
 from common.paths import MINI_LLAVA, display
 from common.progress import announce, say
-from common.resume_guard import begin_or_continue
+
+
+def caption_target(path: Path, flag: str, step: str) -> LineTarget:
+    """The captions file that `step` makes; `flag`, without dashes, is where its name comes from."""
+    return LineTarget(path, flag, step, caption_from_json, caption_key)
 
 
 @dataclass
@@ -28,14 +34,14 @@ class CaptionRun:
         model_args, run_args: of the script.
         plan: prompt and decoding.
         folder: of the images; `flag` is the one that it came from.
-        target: the captions file.
+        target: the captions file, from :func:`caption_target`.
     """
 
     model_args: ModelArguments
     run_args: RunArguments
     plan: CaptionPlan
     folder: Path
-    target: Path
+    target: LineTarget
     flag: str
     images: ImageFolder = field(init=False)
 
@@ -57,53 +63,45 @@ class CaptionRun:
         """
         if not names:
             raise DataError(f"no image in {display(self.folder)} (from {self.flag}) is left to caption")
+        check_targets({self.target.flag: self.target.path}, (self.model_args, *groups))
+        self.target.check()
         announce(
             f"captioning {len(names)} images of {display(self.folder)}, {self.plan.per_image} each, "
-            f"in batches of {self.plan.batch_size}, into {display(self.target)}"
+            f"in batches of {self.plan.batch_size}, into {display(self.target.path)}"
         )
         if self.run_args.dry_run:
             return None
-        self._generate(names)
-        with ResumableLines(self.target, caption_key) as out:
-            counts = count_captions(out)
-        write_manifest(self.target, self._manifest(counts, groups, more))
-        say(counts.line(self.target))
+        with self.target.open(self._settings(names), self.run_args.restart) as out:
+            counts = self._generate(names, out)
+            out.finish(self._manifest(counts, groups, more))
+        say(counts.line(self.target.path))
         return counts
 
-    def _generate(self, names: Sequence[str]) -> None:
+    def _generate(self, names: Sequence[str], out: LineOutput) -> CaptionCounts:
         from common.models import load_from_args
 
         model = load_from_args(self.model_args)
         self.images.reduced = model.reduced
-        begin_or_continue(self.target, self._settings(names, str(model.compute_dtype)), self.run_args.restart)
-        with ResumableLines(self.target, caption_key, self.run_args.restart) as out:
-            span = (self.run_args.start_pos, self.run_args.end_pos)
-            caption_images(model, self.images, names, self.plan, out, span)
+        caption_images(model, self.images, names, self.plan, out, (self.run_args.start_pos, self.run_args.end_pos))
+        out.open()
+        return count_captions(out)
 
-    def _settings(self, names: Sequence[str], dtype: str) -> dict[str, Any]:
+    def _settings(self, names: Sequence[str]) -> dict[str, Any]:
         """Whatever changes the captions."""
-        return {
+        from common.models.resolve import resolve_device, resolve_dtype
+
+        dtype = resolve_dtype(self.model_args.dtype, resolve_device(self.model_args.device))
+        options = {
             "prompt": self.plan.prompt,
             "decoding": dict(self.plan.decoding),
             "infer_bs": self.plan.batch_size,
             "captions_per_image": self.plan.per_image,
             "seed": self.plan.seed if self.plan.sampled else None,
-            "model": self.model_args.model,
-            "model_hash": model_hash(self._model_path()),
-            "checkpoint_hash": self._checkpoint_hash(),
-            "dtype": dtype,
-            "ignore_exif_orientation": self.model_args.ignore_exif_orientation,
-            "images": len(names),
-            "first_image": names[0],
-            "last_image": names[-1],
         }
+        return identity(options, model_identity(self.model_args, str(dtype)), images_identity(self.folder, names))
 
     def _model_path(self) -> str | Path | None:
         return MINI_LLAVA if is_mini_model(self.model_args) else self.model_args.chosen("path")
-
-    def _checkpoint_hash(self) -> str | None:
-        checkpoint = self.model_args.chosen("ckpt_load_path")
-        return model_hash(checkpoint) if checkpoint and Path(checkpoint).exists() else None
 
     def _manifest(self, counts: CaptionCounts, groups: Sequence[Any], more: dict[str, Any]) -> dict[str, Any]:
         checkpoint = self.model_args.chosen("ckpt_load_path")

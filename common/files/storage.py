@@ -5,7 +5,10 @@ from __future__ import annotations
 import codecs
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -17,18 +20,47 @@ from common.files.json_text import TOO_DEEP, as_record, parse_json, shown
 from common.paths import display
 
 T = TypeVar("T")
+TEMPORARY = ".tmp"  # ending of names that are on their way
+
+
+@contextmanager
+def whole_file(path: Path | str) -> Iterator[Path]:
+    """A temporary name beside `path`, to be written to: renamed where the block ends, removed where it fails.
+
+    A symbolic link is written through. Raises OSError, also where a library has its own error for it.
+    """
+    path = Path(os.path.realpath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException as error:
+        with suppress(OSError):  # on a full disk what is left would keep it full
+            temporary.unlink(missing_ok=True)
+        code = re.search(r"\(os error (\d+)\)", str(error))  # as safetensors says it
+        number = error.errno if isinstance(error, OSError) else int(code[1]) if code else None
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from None
+
+
+def remove_leftovers(path: Path | str) -> None:
+    """Remove temporary files that killed writers of `path` left; only for whoever holds the lock of `path`."""
+    path = Path(os.path.realpath(path))
+    ours = re.compile(rf"\.{re.escape(path.name)}\.\d+{re.escape(TEMPORARY)}")
+    if path.parent.is_dir():
+        for file in path.parent.iterdir():
+            if ours.fullmatch(file.name):
+                file.unlink(missing_ok=True)
 
 
 def write_text(path: Path | str, text: str) -> None:
     """Write a whole file at once: to a temporary name beside it, then rename."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def write_json(path: Path | str, value: Any) -> None:
@@ -101,9 +133,16 @@ def read_record(path: Path | str, kind: type[T]) -> T:
     return as_record(read_json(path), kind, display(path))
 
 
-def read_json_lines(path: Path | str, constants: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number, object) for each non-empty line. Raises DataError naming file and line."""
+def read_json_lines(
+    path: Path | str, constants: bool = False, whole_lines: bool = False
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number, object) for each non-empty line; with `whole_lines` not for one that does not end.
+
+    Raises DataError naming file and line.
+    """
     data = read_bytes(path)
+    if whole_lines:
+        data = data[: data.rfind(b"\n") + 1]
     for number, line in enumerate(data.splitlines(), start=1):
         line = line.removeprefix(codecs.BOM_UTF8)  # of a file that was appended to another
         if not line.strip():
@@ -138,8 +177,9 @@ def read_yaml(path: Path | str) -> Any:
 class ResumableLines:
     """A JSON Lines file that a killed job continues.
 
-    Records are appended in the order of the work and flushed one by one. On opening, a last line that the kill cut
-    short is removed. The finished file is therefore byte for byte that of an undisturbed run.
+    Records are appended in the order of the work, those of one call at once. Nothing is touched before the first of
+    them, or before :meth:`open`; then a last line that a kill cut short is removed. The finished file is therefore byte
+    for byte that of an undisturbed run.
 
     Args:
         path: the file; created with its folders.
@@ -149,29 +189,34 @@ class ResumableLines:
 
     def __init__(self, path: Path | str, key: Callable[[Mapping[str, Any]], str], restart: bool = False) -> None:
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        if restart:
-            self.path.unlink(missing_ok=True)
-        self._drop_torn_line()
+        self.restart = restart
         self.done: set[str] = set()
-        if self.path.exists():
-            self.done = {key(value) for _, value in read_json_lines(self.path)}
-        self._file = self.path.open("a", encoding="utf-8")
+        self._file: FileIO | None = None
+        if self.path.exists() and not restart:
+            self.done = {key(value) for _, value in read_json_lines(self.path, whole_lines=True)}
 
-    def _drop_torn_line(self) -> None:
-        if not self.path.exists():
-            return
-        data = self.path.read_bytes()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            with self.path.open("r+b") as file:
-                file.truncate(whole)
+    def open(self) -> FileIO:
+        """The file, ready for the next record; made if it is not there. Raises OSError."""
+        if self._file is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("a+b", buffering=0)
+            self._file.truncate(0 if self.restart else _whole(self._file))
+        return self._file
 
     def write(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Append records and flush, so that a later kill loses none of them."""
-        for record in records:
-            self._file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
-        self._file.flush()
+        """Append records, so that a later kill loses none of them. Raises OSError; then none was appended."""
+        lines = [json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n" for record in records]
+        data = memoryview("".join(lines).encode())
+        if not data:
+            return
+        file = self.open()
+        before = os.fstat(file.fileno()).st_size
+        try:
+            while data:
+                data = data[file.write(data) or 0 :]
+        except OSError as error:
+            file.truncate(before)
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
 
     def __enter__(self) -> ResumableLines:
         return self
@@ -179,4 +224,11 @@ class ResumableLines:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+
+
+def _whole(file: FileIO) -> int:
+    """Bytes up to the end of the last line that ends."""
+    file.seek(0)
+    return file.readall().rfind(b"\n") + 1

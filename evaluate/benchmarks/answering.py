@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from common.errors import DataError
@@ -45,18 +44,19 @@ def answer_questions(
     questions: Sequence[Question],
     images: ImageFolder,
     template: str,
-    path: Path | str,
+    lines: ResumableLines,
     decoding: Decoding,
-    restart: bool = False,
-) -> Path:
-    """Ask every question that the file does not answer yet, and return the file.
+) -> None:
+    """Ask every question that the file does not answer yet.
+
+    An answer must not depend on where an earlier run was killed: batches are cut by position in the list, and one that
+    was only partly written is asked whole again.
 
     Args:
         load: makes the model; called only if there is something to ask.
         questions: all of them have an image.
         template: prompt with `{question}`.
-        path: JSON Lines of `common.files.records.Answer`.
-        restart: forget what an earlier run left.
+        lines: JSON Lines of `common.files.records.Answer`.
 
     Raises DataError: a question without image, an image that is missing, or more than 1 % that cannot be read.
     """
@@ -64,18 +64,15 @@ def answer_questions(
     if without:
         raise DataError(f"question {without[0]} has no image ({len(without)} in all); leave such questions out")
     images.require(q.image for q in questions)
-    with ResumableLines(path, key=lambda value: str(value["question_id"]), restart=restart) as lines:
-        todo = [q for q in questions if q.key not in lines.done]
-        announce(
-            f"{len(todo)} of {len(questions)} questions to answer into {display(path)}, "
-            f"{-(-len(todo) // decoding.batch_size)} batches"
-        )
-        model = load() if todo else None
-        for batch in bar(batches(todo, decoding.batch_size), "answers", -(-len(todo) // decoding.batch_size)):
-            assert model is not None
-            lines.write(answer_to_json(record) for record in _answer_batch(model, batch, images, template, decoding))
+    todo = [b for b in batches(list(questions), decoding.batch_size) if any(q.key not in lines.done for q in b)]
+    left = sum(q.key not in lines.done for q in questions)
+    announce(f"{left} of {len(questions)} questions to answer into {display(lines.path)}, {len(todo)} batches")
+    model = load() if todo else None
+    for batch in bar(todo, "answers", len(todo)):
+        assert model is not None
+        answers = _answer_batch(model, batch, images, template, decoding)
+        lines.write(answer_to_json(answer) for answer in answers if answer.question_id not in lines.done)
     images.check_losses(len(questions))
-    return Path(path)
 
 
 def _answer_batch(

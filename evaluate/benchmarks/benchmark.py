@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ from common.args import GenerationArguments, ModelArguments, RunArguments, flag
 from common.errors import ArgumentError, DataError
 from common.files.images import ImageFolder
 from common.files.storage import require_file
-from common.manifest import manifest, model_hash
+from common.identity import identity, images_identity, model_identity, values_hash
+from common.manifest import manifest
 from common.mini_world import is_mini_model
+from common.outputs.lines import LineTarget
 from common.paths import MINI_LLAVA
 from common.progress import announce
-from common.resume_guard import begin_or_continue
 from evaluate.answers.joining import join
 from evaluate.answers.questions import Joined, Question
 from evaluate.answers.rows import AnswerRow, read_answers
@@ -45,6 +46,7 @@ class AnswerArguments(GenerationArguments):
 
 
 Groups = tuple[BenchmarkArguments, ModelArguments, AnswerArguments, RunArguments]
+STEP = "evaluate.benchmarks"  # as answers note who made them
 GROUPS: tuple[type, ...] = (BenchmarkArguments, ModelArguments, AnswerArguments, RunArguments)
 
 
@@ -66,11 +68,12 @@ def ask(questions: Sequence[Question], template: str, groups: Groups) -> list[An
         generation.generate_num_beams, generation.max_new_tokens, generation.length_penalty, generation.infer_bs
     )
     images = ImageFolder(Path(args.image_dir_path), turn=not model_args.ignore_exif_orientation)
+    images.require(q.image for q in chosen if q.image)
+    target = LineTarget(Path(args.answers_save_path), "answers_save_path", STEP, _own_answer, _answer_key)
+    target.check()
     if run_args.dry_run:
-        images.require(q.image for q in chosen if q.image)
         announce(f"would ask {len(chosen)} questions in batches of {decoding.batch_size}")
         return None
-    begin_or_continue(Path(args.answers_save_path), settings(template, decoding, model_args), run_args.restart)
 
     def load() -> Any:
         """The chosen model."""
@@ -80,8 +83,21 @@ def ask(questions: Sequence[Question], template: str, groups: Groups) -> list[An
         images.reduced = model.reduced
         return model
 
-    answer_questions(load, chosen, images, template, args.answers_save_path, decoding, run_args.restart)
+    begun_with = settings(template, decoding, model_args, questions, images.path)
+    with target.open(begun_with, run_args.restart) as lines:
+        answer_questions(load, chosen, images, template, lines, decoding)
+        lines.finish(manifest(groups, model=_path(model_args), checkpoint=model_args.chosen("ckpt_load_path")))
     return read_answers(args.answers_save_path)
+
+
+def _own_answer(value: Mapping[str, Any], where: str) -> None:
+    """Raise DataError unless a record is one that asking writes."""
+    if "question_id" not in value or not isinstance(value.get("answer"), str):
+        raise DataError(f"{where}: no question_id with an answer")
+
+
+def _answer_key(value: Mapping[str, Any]) -> str:
+    return str(value.get("question_id"))
 
 
 def given_answers(args: BenchmarkArguments, yes_no: bool) -> list[AnswerRow]:
@@ -114,20 +130,27 @@ def answered(
     return joined
 
 
-def settings(template: str, decoding: Decoding, model_args: ModelArguments) -> dict[str, Any]:
-    """Whatever changes the answers."""
-    checkpoint = model_args.chosen("ckpt_load_path")
-    return {
+def settings(
+    template: str, decoding: Decoding, model_args: ModelArguments, questions: Sequence[Question], folder: Path
+) -> dict[str, Any]:
+    """Whatever changes the answers: the prompt, the decoding, the model, the questions and their images."""
+    from common.models.resolve import resolve_device, resolve_dtype
+
+    options = {
         "prompt": template,
         "num_beams": decoding.num_beams,
         "max_new_tokens": decoding.max_new_tokens,
         "length_penalty": decoding.length_penalty,
-        "model": model_args.model,
-        "model_hash": model_hash(MINI_LLAVA if is_mini_model(model_args) else model_args.chosen("path")),
-        "checkpoint_hash": model_hash(checkpoint) if checkpoint and Path(checkpoint).exists() else None,
-        "dtype": model_args.dtype,
-        "ignore_exif_orientation": model_args.ignore_exif_orientation,
+        "infer_bs": decoding.batch_size,
+        "questions_sha256": values_hash((q.key, q.text, q.image) for q in questions),
     }
+    dtype = resolve_dtype(model_args.dtype, resolve_device(model_args.device))
+    images = images_identity(folder, (q.image for q in questions if q.image))
+    return identity(options, model_identity(model_args, str(dtype)), images)
+
+
+def _path(model_args: ModelArguments) -> str | Path | None:
+    return MINI_LLAVA if is_mini_model(model_args) else model_args.chosen("path")
 
 
 def about(groups: Groups, joined: Joined, **more: Any) -> dict[str, Any]:
@@ -135,6 +158,6 @@ def about(groups: Groups, joined: Joined, **more: Any) -> dict[str, Any]:
     args, model_args, generation, run_args = groups
     asked = args.answers_path is None
     kept = (args, model_args, generation, run_args) if asked else (args, run_args)
-    path = (MINI_LLAVA if is_mini_model(model_args) else model_args.chosen("path")) if asked else None
+    path = _path(model_args) if asked else None
     checkpoint = model_args.chosen("ckpt_load_path") if asked else None
     return manifest(kept, model=path, checkpoint=checkpoint, images=len({q.image for q, _ in joined.pairs}), **more)

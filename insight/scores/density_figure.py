@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.errors import DataError
+from common.files.storage import whole_file
 from common.thresholds import Thresholds
 from insight.scores.detector_quality import LabelledScores, auroc
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 PRESENT, HALLUCINATED, UNLABELLED, INK = "#0072B2", "#D55E00", "#5A5A5A", "#222222"
 POINTS = 400  # of a curve
 BINS = 40
+MARK = "EFUF, insight/clip.py"  # in the file, so that it is known as ours
 
 
 def density(scores: Sequence[float], grid: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -104,8 +106,19 @@ def _dress(axes: Any, grid: NDArray[np.float64], quality: float) -> None:
 
 
 def _save(canvas: Any, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        canvas.print_png(file)
-    temporary.replace(path)
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        canvas.print_png(file, metadata={"Software": MARK})
+
+
+def recognise(path: Path) -> None:
+    """Raise DataError unless a file is such a figure."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            maker = str(image.info.get("Software", ""))
+    except (OSError, ValueError, SyntaxError):
+        maker = ""
+    earlier = maker.startswith("Matplotlib") and path.name == "density.png"  # before figures carried a mark of ours
+    if maker != MARK and not earlier:
+        raise DataError("no density figure")

@@ -11,6 +11,7 @@ from PIL import Image
 
 from common.errors import DataError
 from common.files.images import ImageFolder
+from common.files.storage import ResumableLines
 from common.prompts import POPE
 from evaluate.answers.questions import Question
 from evaluate.benchmarks.answering import Decoding, answer_questions
@@ -50,9 +51,15 @@ QUESTIONS = [Question(f"q{i}", f"Is there a {i}?", "yes", f"{i}.png") for i in r
 DECODING = Decoding(batch_size=3)
 
 
+def ask(load: Any, questions: list[Question], images: ImageFolder, template: str, path: Path) -> None:
+    """Into a file."""
+    with ResumableLines(path, key=lambda value: str(value["question_id"])) as lines:
+        answer_questions(load, questions, images, template, lines, DECODING)
+
+
 def test_batches_prompt_and_decoding(images: ImageFolder, tmp_path: Path) -> None:
     model, path = Parrot(), tmp_path / "a.jsonl"
-    answer_questions(lambda: model, QUESTIONS, images, POPE, path, DECODING)
+    ask(lambda: model, QUESTIONS, images, POPE, path)
     assert [call["n"] for call in model.seen] == [3, 3, 1]
     assert model.seen[0] == {"n": 3, "num_beams": 1, "max_new_tokens": 64, "length_penalty": 0.0}
     wanted = "USER: According to the given image, answer yes or no to the question faithfully: Is there a 0? ASSISTANT:"
@@ -62,40 +69,40 @@ def test_batches_prompt_and_decoding(images: ImageFolder, tmp_path: Path) -> Non
 @pytest.mark.parametrize("finished", [0, 1, 2])
 def test_e7_a_broken_run_continues_to_the_same_bytes(images: ImageFolder, tmp_path: Path, finished: int) -> None:
     whole, broken = tmp_path / "whole.jsonl", tmp_path / "broken.jsonl"
-    answer_questions(Parrot, QUESTIONS, images, POPE, whole, DECODING)
+    ask(Parrot, QUESTIONS, images, POPE, whole)
     with pytest.raises(KeyboardInterrupt):
-        answer_questions(lambda: Parrot(finished), QUESTIONS, images, POPE, broken, DECODING)
+        ask(lambda: Parrot(finished), QUESTIONS, images, POPE, broken)
     with broken.open("a") as file:
         file.write('{"question_id": "q3", "ans')  # what a kill leaves of a line
-    answer_questions(Parrot, QUESTIONS, images, POPE, broken, DECODING)
+    ask(Parrot, QUESTIONS, images, POPE, broken)
     assert broken.read_bytes() == whole.read_bytes()
 
 
 def test_nothing_left_to_ask_loads_no_model(images: ImageFolder, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    answer_questions(Parrot, QUESTIONS, images, POPE, path, DECODING)
+    ask(Parrot, QUESTIONS, images, POPE, path)
 
     def load() -> Parrot:
         raise AssertionError("loaded")
 
-    answer_questions(load, QUESTIONS, images, POPE, path, DECODING)
+    ask(load, QUESTIONS, images, POPE, path)
 
 
 def test_missing_images_are_named_before_the_model_is_loaded(images: ImageFolder, tmp_path: Path) -> None:
     questions = [*QUESTIONS, Question("q9", "?", "no", "9.png")]
     with pytest.raises(DataError, match=r"image 9.png is not in"):
-        answer_questions(Parrot, questions, images, POPE, tmp_path / "a.jsonl", DECODING)
+        ask(Parrot, questions, images, POPE, tmp_path / "a.jsonl")
     with pytest.raises(DataError, match="question q8 has no image"):
-        answer_questions(Parrot, [Question("q8", "?", "no")], images, POPE, tmp_path / "b.jsonl", DECODING)
+        ask(Parrot, [Question("q8", "?", "no")], images, POPE, tmp_path / "b.jsonl")
 
 
 def test_unreadable_images_fail_the_run_beyond_one_percent(images: ImageFolder, tmp_path: Path) -> None:
     (images.path / "3.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match="1 of 7 images"):
-        answer_questions(Parrot, QUESTIONS, images, POPE, tmp_path / "a.jsonl", DECODING)
+        ask(Parrot, QUESTIONS, images, POPE, tmp_path / "a.jsonl")
 
 
 def test_braces_in_a_question_are_text(images: ImageFolder, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    answer_questions(Parrot, [Question("q", "What is {x}?", "", "0.png")], images, "{question}", path, DECODING)
+    ask(Parrot, [Question("q", "What is {x}?", "", "0.png")], images, "{question}", path)
     assert "What is {x}?" in path.read_text()

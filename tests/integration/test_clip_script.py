@@ -18,6 +18,7 @@ from PIL import Image
 
 from common.files.record_files import objects_to_json, read_objects
 from common.files.records import CaptionObjects, ObjectMention
+from common.outputs.settings import settings_path
 from common.paths import ROOT
 from tests.clip_folder import make_clip_folder
 
@@ -148,6 +149,9 @@ def test_whatever_line_the_kill_left_the_rest_is_the_same(workspace, undisturbed
     whole = undisturbed[0].read_bytes()
     out = workspace.root / "cut.jsonl"
     out.write_bytes(b"".join(whole.splitlines(keepends=True)[:33]))  # in the middle of a group of four images
+    refused = workspace.run(out)
+    assert refused.returncode == 2 and "no cut.jsonl.settings.json beside it" in refused.stderr
+    settings_path(out).write_bytes(settings_path(undisturbed[0]).read_bytes())
     assert workspace.run(out).returncode == 0
     assert out.read_bytes() == whole
 

@@ -82,7 +82,7 @@ def test_d15_an_error_of_the_extractor_is_not_swallowed(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError, match="out of memory"):
         extract(tmp_path / "o.jsonl", CAPTIONS, Failing())
-    assert (tmp_path / "o.jsonl").read_bytes() == b""
+    assert not (tmp_path / "o.jsonl").exists()
 
 
 def test_start_and_end_choose_captions() -> None:

@@ -2,7 +2,8 @@
 
 CHAIR_i = hallucinated mentions / mentions; CHAIR_s = captions with a hallucinated mention / captions. A caption that
 names no object counts in CHAIR_s's denominator only. `standard` counts each mention (LisaAnne/Hallucination and its
-ports), `paper` counts each distinct word of a caption once (EFUF).
+ports), `paper` counts each distinct word of a caption once (EFUF). `repetition` is the share of captions that name one
+object more than once, by any of its names: where a model unlearns to invent, it may say again what it has said.
 """
 
 from __future__ import annotations
@@ -17,13 +18,23 @@ from evaluate.metrics.stats import Formula, Units, ratio
 
 __all__ = ["COLUMNS", "FORMULAS", "CaptionScore", "ChairParser", "Mention", "caption_units", "score_caption"]
 
-COLUMNS = ("captions", "captions_with_hallucination", "hallucinated", "mentions", "recalled", "gold", "words")
+COLUMNS = (
+    "captions",
+    "captions_with_hallucination",
+    "hallucinated",
+    "mentions",
+    "recalled",
+    "gold",
+    "words",
+    "repeating",
+)
 FORMULAS: Mapping[str, Formula] = {
     "chair_s": ratio("captions_with_hallucination", "captions"),
     "chair_i": ratio("hallucinated", "mentions"),
     "recall": ratio("recalled", "gold"),
     "words": ratio("words", "captions"),
     "mentions_per_caption": ratio("mentions", "captions"),
+    "repetition": ratio("repeating", "captions"),
 }
 
 
@@ -38,6 +49,7 @@ class CaptionScore:
         gold: objects of the image.
         words: words between white space.
         tokens: tokens after merging pairs (the `Len` of OPERA's code, times 100).
+        repeats: whether some object is named more than once, whatever the mode counts.
     """
 
     mentions: tuple[Mention, ...]
@@ -46,10 +58,18 @@ class CaptionScore:
     gold: frozenset[str]
     words: int
     tokens: int
+    repeats: bool
 
     def row(self) -> tuple[int, ...]:
         """The counts of this caption, ordered as COLUMNS."""
-        counts = (len(self.hallucinated), len(self.mentions), len(self.recalled), len(self.gold), self.words)
+        counts = (
+            len(self.hallucinated),
+            len(self.mentions),
+            len(self.recalled),
+            len(self.gold),
+            self.words,
+            int(self.repeats),
+        )
         return (1, int(bool(self.hallucinated)), *counts)
 
 
@@ -73,6 +93,7 @@ def score_caption(parser: ChairParser, caption: str, gold: Iterable[str]) -> Cap
         gold=present,
         words=len(caption.split()),
         tokens=parsed.tokens,
+        repeats=len({m.node for m in parsed.mentions}) < len(parsed.mentions),
     )
 
 

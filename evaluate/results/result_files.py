@@ -60,7 +60,8 @@ def formulas_of(result: StoredResult) -> Mapping[str, Formula]:
     columns = result.units.columns
     groups = [name.removesuffix(":questions") for name in columns if name.endswith(":questions")]
     if result.task == "chair":
-        return {**chair.FORMULAS, **(text.BLEU if "match_1" in columns else {})}
+        found = {**chair.FORMULAS, **(text.BLEU if "match_1" in columns else {})}
+        return found if "repeating" in columns else {name: f for name, f in found.items() if name != "repetition"}
     if result.task == "pope":
         return pope.FORMULAS
     if result.task == "mme":

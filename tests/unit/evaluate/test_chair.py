@@ -89,6 +89,15 @@ def test_scores_over_captions() -> None:
     assert scores["recall"] == pytest.approx(3 / 4)
 
 
+def test_repetition_is_the_share_of_captions_that_name_an_object_twice() -> None:
+    again = ("A dog, a cat, a dog, a cat.", "A sofa. The couch is red.")
+    texts = ["A dog and a puppy.", "A dog and a cat.", "Two dogs.", *again]
+    for parser in (STANDARD, PAPER):  # also where a word counts once
+        scores = [score_caption(parser, text, ()) for text in texts]
+        assert [score.repeats for score in scores] == [True, False, False, True, True]
+        assert point_scores(caption_units(list("abcde"), scores), FORMULAS)["repetition"] == pytest.approx(3 / 5)
+
+
 def test_markup_in_captions_stays_text() -> None:
     assert nodes("<b>dog</b> & \x00 cat \u202e") == ["dog", "cat"]
 

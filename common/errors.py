@@ -62,6 +62,10 @@ class MissingDependencyError(UserError):
     """An optional package that a chosen option needs; the message holds the install command."""
 
 
+class ResourceError(UserError):
+    """The machine has too little memory for what is asked; the message says how much is needed and what helps."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of a foreign error's text, for messages of our own; its type's name where it has none."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -7,7 +7,7 @@ Shapes: n samples, m image tokens, d hidden size of the decoder.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +17,11 @@ from torch import Tensor, nn
 from common.errors import DataError
 from common.models.body import ModelBody
 from common.models.checkpoints.key_maps import KeyMap
-from common.models.generation.decoding import Decoding, cut_at_stop, seeded
+from common.models.generation.asking import Asked, chunks, same_objects, sample_names
+from common.models.generation.decoding import Decoding
+from common.models.generation.growing import Said, grow
+from common.models.generation.plain import by_transformers, in_batches
+from common.models.generation.tree.llama import decoder_of, why_not
 from common.models.packed.decoder import PackedDecoder, PackedSettings
 from common.models.packed.head_losses import token_losses
 from common.models.packed.layout import PackLayout
@@ -31,6 +35,8 @@ from common.models.weights.selection import lay_masters, select
 from common.models.weights.trained import LoadReport, load_trained, save_trained
 
 __all__ = ["CaptionModel", "Decoding", "LoadReport", "PackedSettings"]
+
+SEEN_TOGETHER = 16  # images in one pass of the encoder
 
 
 class CaptionModel(TextSide, ModelBody):
@@ -172,7 +178,7 @@ class CaptionModel(TextSide, ModelBody):
         length_penalty: float = 0.0,
         **sampling: Any,
     ) -> list[str]:
-        """Texts that the model gives for (image, text input) pairs, all in one batch; see :meth:`generate_ids`."""
+        """Texts that the model gives for (image, text input) pairs; see :meth:`generate_ids`."""
         ids = self.generate_ids(images, texts, num_beams, max_new_tokens, length_penalty, **sampling)
         return [self.decode(row) for row in ids]
 
@@ -187,27 +193,69 @@ class CaptionModel(TextSide, ModelBody):
     ) -> list[list[int]]:
         """New token ids of each sample, end symbol included where it was produced.
 
+        Texts of one image (one and the same object) share the work for it.
+
         Args:
-            sampling: do_sample, temperature, top_p, seed (a seed makes the batch reproducible).
+            sampling: do_sample, temperature, top_p, seed. With a seed, a sample depends on it, on its image and
+                text, and on how many times that pair stood before it; on nothing else of the call.
         """
         check_lengths(images=images, texts=texts)
         if not texts:
             return []
         decoding = Decoding(num_beams, max_new_tokens, length_penalty, **sampling)
+        names = sample_names(images, texts) if decoding.do_sample else [""] * len(texts)
         prompts = [self.encode_prompt(text, for_generation=True) for text in texts]
-        with torch.no_grad():
-            return self.continue_ids(self.image_features(self.preprocess(images)), prompts, decoding)
+        places = same_objects(images)
+        questions = [Asked(tuple(prompts[i] for i in some), tuple(names[i] for i in some)) for some in places]
+        found: list[list[int]] = [[] for _ in texts]
+        for said in self.answers(questions, self.features_of([images[some[0]] for some in places]), decoding):
+            found[places[said.asked][said.place]] = said.ids
+        return found
+
+    def features_of(self, images: Iterable[Any]) -> Iterator[Any]:
+        """Features [m, d] of each image, the encoder running on several at a time; None stays None."""
+        for some in chunks(images, SEEN_TOGETHER):
+            seen = [image for image in some if image is not None]
+            features = iter(self.image_features(self.preprocess(seen)) if seen else ())
+            yield from (None if image is None else next(features) for image in some)
 
     @torch.no_grad()
     def continue_ids(self, features: Tensor, prompts: Sequence[PromptIds], decoding: Decoding) -> list[list[int]]:
-        """As :meth:`generate_ids`, from [n, m, d] image features. Rows are left-padded: batches equal single runs."""
+        """As :meth:`generate_ids`, from [n, m, d] image features; samples are named by their rows."""
+        questions = [Asked((prompt,), (str(row),)) for row, prompt in enumerate(prompts)]
+        found: list[list[int]] = [[] for _ in prompts]
+        for said in self.answers(questions, features, decoding):
+            found[said.asked] = said.ids
+        return found
+
+    def answers(
+        self, questions: Sequence[Asked], features: Iterable[Any], decoding: Decoding, most: int | None = None
+    ) -> Iterator[Said]:
+        """Answers to all prompts, in the order in which they end.
+
+        Args:
+            features: of each question's image, taken when there is room; None: no answer to it.
+            most: answers that are made at a time; None: as many as are useful and fit into the memory.
+
+        Raises ResourceError if not even one image fits into the memory, ArgumentError for samples of beams.
+        """
+        if why_not(self.lm.model) is None:
+            decoder = decoder_of(self.lm.model, self.lm.get_output_embeddings())
+            return grow(decoder, questions, features, decoding, self.stop_ids, most)
+        return in_batches(self.continue_batch, questions, features, decoding, most)
+
+    @torch.no_grad()
+    def continue_batch(
+        self, features: Any, prompts: Sequence[PromptIds], decoding: Decoding, names: Sequence[str]
+    ) -> list[list[int]]:
+        """New ids of one batch by transformers' own `generate`; rows are left-padded.
+
+        `features`: [m, d] of each row; `names`: of the rows' samples.
+        """
         rows = embed_rows(self.lm.get_input_embeddings(), features, prompts, [()] * len(prompts))
         embeds, mask = pad_rows(rows, left=True)
-        with seeded(decoding.seed, self.device):
-            new = self.lm.generate(
-                inputs_embeds=embeds, attention_mask=mask, generation_config=decoding.config(self.stop_ids)
-            )
-        return cut_at_stop(new, self.stop_ids)
+        inputs = {"inputs_embeds": embeds, "attention_mask": mask}
+        return by_transformers(self.lm, inputs, decoding, self.stop_ids, names)
 
     # Training chosen parts
 

@@ -6,7 +6,7 @@ what the trainer passes along as pixels and features are the images themselves, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from common.errors import CheckpointError, DataError, first_line
 from common.files.pixels import to_rgb
 from common.models.base import CaptionModel
 from common.models.checkpoints.key_maps import KeyMap, rename
-from common.models.generation.decoding import Decoding, cut_at_stop, seeded
+from common.models.generation.asking import Asked, Said
+from common.models.generation.decoding import Decoding
+from common.models.generation.plain import by_transformers, in_batches
 from common.models.packed.head_losses import token_losses
 from common.models.parts.preprocess import Preprocessing
 from common.models.text.ids import PromptIds
@@ -202,15 +204,20 @@ class Auto(CaptionModel):
         losses = self.target_losses(self.preprocess(images), prompts, ids)
         return losses.sum(1) / torch.tensor([len(target) for target in ids], device=losses.device)
 
+    def answers(
+        self, questions: Sequence[Asked], features: Iterable[Any], decoding: Decoding, most: int | None = None
+    ) -> Iterator[Said]:
+        """As for every model, by transformers' own `generate`."""
+        return in_batches(self.continue_batch, questions, features, decoding, most)
+
     @torch.no_grad()
-    def continue_ids(self, features: Any, prompts: Sequence[PromptIds], decoding: Decoding) -> list[list[int]]:
-        """New ids of a left-padded batch, end symbol included where produced."""
+    def continue_batch(
+        self, features: Any, prompts: Sequence[PromptIds], decoding: Decoding, names: Sequence[str]
+    ) -> list[list[int]]:
+        """New ids of a left-padded batch; `features`: the images themselves."""
         inputs = self._inputs(list(features), prompts)
         pad = self.processor.tokenizer.pad_token_id
-        config = decoding.config(self.stop_ids, self.eos_id if pad is None else pad)
-        with seeded(decoding.seed, self.device):
-            rows = self.lm.generate(**inputs, generation_config=config)
-        return cut_at_stop(rows[:, inputs["input_ids"].shape[1] :], self.stop_ids)
+        return by_transformers(self.lm, inputs, decoding, self.stop_ids, names, self.eos_id if pad is None else pad)
 
     def _inputs(self, images: Sequence[Any], prompts: Sequence[PromptIds]) -> dict[str, Tensor]:
         texts = [prompt.text for prompt in prompts if isinstance(prompt, TextPrompt)]

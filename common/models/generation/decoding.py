@@ -1,10 +1,9 @@
-"""Generation settings, and what comes out of a batched generate call."""
+"""Generation settings, also as transformers' own, and what comes out of its generate call."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,7 +12,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Decoding:
-    """Frozen settings of one generate call. `seed` makes a sampled batch reproducible."""
+    """Frozen settings of one generate call.
+
+    `seed` makes samples reproducible: with it each depends on what it is named (`keys`, in `generate`) alone.
+    """
 
     num_beams: int = 1
     max_new_tokens: int = 200
@@ -23,35 +25,29 @@ class Decoding:
     top_p: float = 1.0
     seed: int | None = None
 
+    def with_seed(self) -> Decoding:
+        """The same with a seed drawn from torch's own random numbers where samples are drawn and none is given."""
+        if not self.do_sample or self.seed is not None:
+            return self
+        return replace(self, seed=int(torch.randint(2**62, ()).item()))
+
     def config(self, stop_ids: Collection[int], pad_id: int = 0) -> Any:
-        """The same as a complete GenerationConfig, so that nothing of the checkpoint's own defaults is left."""
+        """The same as a complete GenerationConfig, so that nothing of the checkpoint's own defaults is left.
+
+        Never sampled: what is drawn is drawn by ourselves (:class:`common.models.generation.plain.Drawn`).
+        """
         from transformers import GenerationConfig
 
-        sampling: dict[str, Any] = {}
-        if self.do_sample:
-            sampling = {"temperature": self.temperature, "top_p": self.top_p, "top_k": 0}
         beams = {"length_penalty": self.length_penalty, "early_stopping": False} if self.num_beams > 1 else {}
         return GenerationConfig(
             num_beams=self.num_beams,
             max_new_tokens=self.max_new_tokens,
-            do_sample=self.do_sample,
+            do_sample=False,
             eos_token_id=sorted(stop_ids),
             pad_token_id=pad_id,
             bos_token_id=None,
-            **sampling,
             **beams,
         )
-
-
-@contextmanager
-def seeded(seed: int | None, device: torch.device) -> Iterator[None]:
-    """Draw from a generator state that depends on `seed` alone, and put the former state back; None: leave it."""
-    if seed is None:
-        yield
-        return
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
 
 
 def cut_at_stop(rows: Tensor, stop_ids: Collection[int]) -> list[list[int]]:

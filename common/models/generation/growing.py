@@ -1,0 +1,77 @@
+"""From questions and image features to ids: what a model calls to generate."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain
+
+import torch
+from torch import Tensor
+
+from common.models.generation.asking import MOST_BRANCHES, Asked, Forest, Said
+from common.models.generation.decoding import Decoding
+from common.models.generation.plain import check_sampling
+from common.models.generation.tree.engine import TreeDecoder
+from common.models.generation.tree.llama import Decoder
+from common.models.generation.tree.memory import fit_slots, make_fitting
+from common.models.generation.tree.shapes import TableShape
+from common.models.generation.tree.trees import TreeSizes
+
+
+@torch.no_grad()
+def grow(
+    decoder: Decoder,
+    questions: Sequence[Asked],
+    features: Iterable[Tensor | None],
+    decoding: Decoding,
+    stop_ids: Collection[int],
+    most: int | None = None,
+    with_image: bool = True,
+) -> Iterator[Said]:
+    """Answers to all prompts, in the order in which they end.
+
+    Args:
+        features: [m, d] of each question's image, taken when there is room; None: it cannot be seen, so there is no
+            answer. For texts alone (`with_image` False) [0, d].
+        most: answers that are made at a time; None: as many as are useful and fit into the memory.
+
+    Raises ArgumentError for samples of beams, ResourceError if not even one tree fits into the memory.
+    """
+    check_sampling(decoding)
+    source = iter(features)
+    first, seen = _first_seen(source)
+    if seen is None or not questions:
+        return
+    forest = Forest.of(questions, with_image)
+    shape = table_shape(decoder, forest.sizes(len(seen)), decoding, len(forest.groups), most, seen.dtype)
+    root = decoder.embed(torch.tensor(forest.root, dtype=torch.long, device=decoder.device))
+    made = make_fitting(
+        shape,
+        decoder.slot_bytes(shape, root.dtype),
+        lambda fitting: TreeDecoder(decoder, fitting, decoding.with_seed(), stop_ids, root),
+    )
+    for answer in made.run(forest.trees(chain(first, source), decoder.embed, decoder.device)):
+        group = forest.groups[answer.tree]
+        yield Said(group.asked, group.places[answer.branch], answer.ids)
+
+
+def _first_seen(source: Iterator[Tensor | None]) -> tuple[list[Tensor | None], Tensor | None]:
+    """What comes up to the first features, and these."""
+    taken: list[Tensor | None] = []
+    for one in source:
+        taken.append(one)
+        if one is not None:
+            return taken, one
+    return taken, None
+
+
+def table_shape(
+    decoder: Decoder, sizes: TreeSizes, decoding: Decoding, trees: int, most: int | None, dtype: torch.dtype
+) -> TableShape:
+    """The tables for trees of these sizes, with as many slots as fit. Raises ResourceError if not even one does."""
+    searching = decoding.num_beams > 1
+    branches = min(sizes.branches, MOST_BRANCHES if most is None else min(MOST_BRANCHES, most))
+    rows = decoding.num_beams if searching else branches
+    one = TableShape(1, rows, sizes.trunk, sizes.start + decoding.max_new_tokens)
+    slots = None if most is None else max(1, most // (1 if searching else rows))
+    return fit_slots(one, decoder.slot_bytes(one, dtype), decoder.device, trees, slots)

@@ -1,0 +1,190 @@
+"""The layers of a Llama as plain functions over rows of tokens; how its rows attend is left to whoever runs them.
+
+Sizes: r rows (tokens), d hidden size, h heads, g key heads, c head size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from common.models.generation.tree.memory import free_memory
+from common.models.generation.tree.shapes import TableShape
+
+Product = Callable[[Tensor], Tensor]
+# layer number, queries [r, h, c], keys [r, g, c], values [r, g, c] -> [r, h * c]
+Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+
+SHAPED = ("LlamaModel", "MistralModel", "Qwen2Model")  # same layers; Qwen2's have biases
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: its products, norms and activation."""
+
+    norm: nn.Module
+    query_key_value: Product
+    output: Product
+    mlp_norm: nn.Module
+    gate_up: Product
+    activation: Product
+    down: Product
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A Llama-shaped decoder.
+
+    Attributes:
+        trunk: the module with `layers`, `norm` and `rotary_emb`; head, embed: of the vocabulary.
+        layers: as functions.
+        heads, key_heads, head_size, scaling: of the attention.
+    """
+
+    trunk: Any
+    head: nn.Module
+    embed: nn.Module
+    layers: tuple[Layer, ...]
+    heads: int
+    key_heads: int
+    head_size: int
+    scaling: float
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        device: torch.device = self.embed.weight.device  # type: ignore[assignment]
+        return device
+
+    @property
+    def hidden(self) -> int:
+        """d."""
+        size: int = self.trunk.config.hidden_size
+        return size
+
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the head."""
+        size: int = self.head.weight.shape[0]  # type: ignore[assignment]
+        return size
+
+    def slot_bytes(self, shape: TableShape, dtype: torch.dtype) -> int:
+        """Memory of one slot: keys, values, what each row sees, and what a step makes of its logits."""
+        cache = 2 * len(self.layers) * self.key_heads * shape.places * self.head_size * dtype.itemsize
+        return cache + shape.branches * (16 * self.vocabulary + shape.places + 8 * self.hidden * dtype.itemsize)
+
+    def rotations(self, positions: int, dtype: torch.dtype) -> Rotations:
+        """Of the positions from 0 on."""
+        ids = torch.arange(positions, device=self.device)
+        cos, sin = self.trunk.rotary_emb(torch.empty(0, device=self.device, dtype=dtype), position_ids=ids[None])
+        half = self.head_size // 2
+        return Rotations(cos[0][:, None], torch.cat((-sin[0, :, :half], sin[0, :, half:]), -1)[:, None])
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Float32 logits: [r, d] -> [r, v]."""
+        out: Tensor = self.head(self.trunk.norm(hidden))
+        return out.float()
+
+    def run(self, hidden: Tensor, rotations: Rotations, attend: Attend, keys_only_last: bool = False) -> Tensor:
+        """All layers: [r, d] -> [r, d]. `keys_only_last`: the last one makes keys and values and nothing else."""
+        for number, layer in enumerate(self.layers):
+            joined = layer.query_key_value(layer.norm(hidden)).unflatten(-1, (-1, self.head_size))
+            value = joined[:, self.heads + self.key_heads :]
+            turned = rotations.turn(joined[:, : self.heads + self.key_heads])
+            seen = attend(number, turned[:, : self.heads], turned[:, self.heads :], value)
+            if keys_only_last and number == len(self.layers) - 1:
+                break
+            hidden = hidden + layer.output(seen)
+            gate, up = layer.gate_up(layer.mlp_norm(hidden)).chunk(2, -1)
+            hidden = hidden + layer.down(layer.activation(gate) * up)
+        return hidden
+
+
+@dataclass(frozen=True)
+class Rotations:
+    """Rotary embeddings of rows. The sines' first half is negated, so that a rotation is one turn of the numbers.
+
+    Shapes [r, 1, c].
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+    def at(self, positions: Tensor) -> Rotations:
+        """Those of the positions: int64 [r]."""
+        return Rotations(self.cos[positions], self.sin[positions])
+
+    def turn(self, x: Tensor) -> Tensor:
+        """Rotate queries or keys: [r, n, c]."""
+        return torch.addcmul(x * self.cos, x.roll(x.shape[-1] // 2, -1), self.sin)
+
+
+def why_not(trunk: Any) -> str | None:
+    """What keeps a decoder from being run here, in words; None: nothing does."""
+    kind = type(trunk).__name__
+    if kind not in SHAPED:
+        return f"its decoder is a {kind}, not of the shape of a Llama"
+    config = trunk.config
+    rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
+    if rope in ("dynamic", "longrope"):
+        return f"its rotary embedding ({rope}) changes with the length of the text"
+    if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
+        return "its attention slides over the text"
+    return None
+
+
+def decoder_of(trunk: Any, head: nn.Module) -> Decoder:
+    """The functions of a trunk, of its weights as they are now.
+
+    Weights of products with the same input are copied into one where that takes little of the free memory and nothing
+    but a plain product stands there (no adapter, no 4-bit weight, no hook).
+    """
+    weights = sum(p.numel() * p.element_size() for p in trunk.layers.parameters())
+    join = weights < free_memory(trunk.embed_tokens.weight.device) // 5
+    attention = trunk.layers[0].self_attn
+    size = attention.head_dim
+    return Decoder(
+        trunk=trunk,
+        head=head,
+        embed=trunk.embed_tokens,
+        layers=tuple(_layer(layer, join) for layer in trunk.layers),
+        heads=trunk.config.num_attention_heads,
+        key_heads=trunk.config.num_key_value_heads,
+        head_size=size,
+        scaling=attention.scaling,
+    )
+
+
+def _layer(layer: Any, join: bool) -> Layer:
+    attention, mlp = layer.self_attn, layer.mlp
+    return Layer(
+        norm=layer.input_layernorm,
+        query_key_value=_joined((attention.q_proj, attention.k_proj, attention.v_proj), join),
+        output=attention.o_proj,
+        mlp_norm=layer.post_attention_layernorm,
+        gate_up=_joined((mlp.gate_proj, mlp.up_proj), join),
+        activation=mlp.act_fn,
+        down=mlp.down_proj,
+    )
+
+
+def _joined(products: tuple[nn.Module, ...], join: bool) -> Product:
+    """Several products of one input, their outputs side by side."""
+    if not join or not all(_is_plain(product) for product in products):
+        return lambda x: torch.cat([product(x) for product in products], -1)
+    weight = torch.cat([product.weight.detach() for product in products])  # type: ignore[misc]
+    biases = [product.bias for product in products]
+    if all(bias is None for bias in biases):
+        return lambda x: linear(x, weight)
+    shapes = [product.weight.new_zeros(len(product.weight)) for product in products]  # type: ignore[misc,operator,arg-type]
+    bias = torch.cat([zero if b is None else b.detach() for zero, b in zip(shapes, biases, strict=True)])  # type: ignore[union-attr,misc]
+    return lambda x: linear(x, weight, bias)
+
+
+def _is_plain(product: nn.Module) -> bool:
+    return type(product) is nn.Linear and not product._forward_hooks and not product._forward_pre_hooks

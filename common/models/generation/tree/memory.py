@@ -1,0 +1,80 @@
+"""How many trees are grown at a time: as many as the free memory holds, halved and said where that was too many."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+import torch
+
+from common.errors import ResourceError
+from common.models.generation.tree.shapes import TableShape
+from common.progress import announce
+
+Made = TypeVar("Made")
+
+SHARE = 0.8  # of the free memory; the rest is for images and trunks on their way
+MOST_ROWS = {"cuda": 320, "cpu": 64}  # with more, a step takes as much longer as it does more
+MOST_SLOTS = 128
+GIB = 2**30
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can be had now."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(free + held)
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def fit_slots(one: TableShape, slot_bytes: int, device: torch.device, wanted: int, most: int | None) -> TableShape:
+    """The shape with as many slots as are wanted, useful, and fit.
+
+    Args:
+        one: shape of one slot, which takes `slot_bytes`.
+        wanted: trees that there are.
+        most: what the user allows; None: what is useful on this device.
+
+    Raises ResourceError if not even one fits.
+    """
+    useful = most or min(MOST_SLOTS, max(1, MOST_ROWS.get(device.type, 64) // one.branches))
+    asked = max(1, min(wanted, useful))
+    free = int(free_memory(device) * SHARE)
+    fitting = free // slot_bytes
+    if fitting < 1:
+        raise ResourceError(too_small(one, slot_bytes, free))
+    slots = min(asked, fitting) if most is None else asked
+    while slots > fitting:
+        slots //= 2
+    if slots < asked and most is not None:
+        announce(f"{asked} at a time need {asked * slot_bytes / GIB:.1f} GiB and {free / GIB:.1f} are free: {slots}")
+    return replace(one, slots=slots)
+
+
+def too_small(one: TableShape, slot_bytes: int, free: int) -> str:
+    """What one slot needs, and what helps."""
+    return (
+        f"decoding one image needs {slot_bytes / GIB:.2f} GiB ({one.trunk} positions of image and prompt, "
+        f"{one.branches} x {one.depth} of text), {free / GIB:.2f} are free; lower --max_new_tokens or "
+        "--generate_num_beams, load the decoder in 4 bits, or end what else uses the memory"
+    )
+
+
+def make_fitting(shape: TableShape, slot_bytes: int, make: Callable[[TableShape], Made]) -> Made:
+    """What `make` makes of the shape; where memory runs out, of one with half the slots, and so on.
+
+    Raises ResourceError if not even one slot fits.
+    """
+    while True:
+        try:
+            return make(shape)
+        except torch.OutOfMemoryError:
+            half = shape.slots // 2
+        torch.cuda.empty_cache()
+        if half < 1:
+            raise ResourceError(too_small(shape, slot_bytes, 0)) from None
+        announce(f"{shape.slots} at a time do not fit into the memory; trying {half}")
+        shape = replace(shape, slots=half)

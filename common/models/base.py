@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from common.errors import DataError
 from common.models.body import ModelBody
 from common.models.checkpoints.key_maps import KeyMap
-from common.models.generation.asking import Asked, chunks, same_objects, sample_names
+from common.models.generation.asking import Asked, Said, chunks, same_objects, sample_names
 from common.models.generation.decoding import Decoding
-from common.models.generation.growing import Said, grow
+from common.models.generation.growing import grow
 from common.models.generation.plain import by_transformers, in_batches
-from common.models.generation.tree.llama import decoder_of, why_not
+from common.models.generation.tree.llama import why_not
 from common.models.packed.decoder import PackedDecoder, PackedSettings
 from common.models.packed.head_losses import token_losses
 from common.models.packed.layout import PackLayout
@@ -240,8 +240,8 @@ class CaptionModel(TextSide, ModelBody):
         Raises ResourceError if not even one image fits into the memory, ArgumentError for samples of beams.
         """
         if why_not(self.lm.model) is None:
-            decoder = decoder_of(self.lm.model, self.lm.get_output_embeddings())
-            return grow(decoder, questions, features, decoding, self.stop_ids, most)
+            trunk, head = self.lm.model, self.lm.get_output_embeddings()
+            return grow(trunk, head, questions, features, decoding, self.stop_ids, most)
         return in_batches(self.continue_batch, questions, features, decoding, most)
 
     @torch.no_grad()

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.errors import ArgumentError
+
 
 @dataclass(frozen=True)
 class Decoding:
@@ -25,11 +27,16 @@ class Decoding:
     top_p: float = 1.0
     seed: int | None = None
 
-    def with_seed(self) -> Decoding:
-        """The same with a seed drawn from torch's own random numbers where samples are drawn and none is given."""
-        if not self.do_sample or self.seed is not None:
+    def checked(self) -> Decoding:
+        """The same, with a seed from torch's own random numbers where samples are drawn and none is given.
+
+        Raises ArgumentError for samples of beams.
+        """
+        if not self.do_sample:
             return self
-        return replace(self, seed=int(torch.randint(2**62, ()).item()))
+        if self.num_beams > 1:
+            raise ArgumentError(f"samples are drawn without beams, not with {self.num_beams}; give one beam")
+        return self if self.seed is not None else replace(self, seed=int(torch.randint(2**62, ()).item()))
 
     def config(self, stop_ids: Collection[int], pad_id: int = 0) -> Any:
         """The same as a complete GenerationConfig, so that nothing of the checkpoint's own defaults is left.

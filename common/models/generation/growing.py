@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from common.models.generation.asking import MOST_BRANCHES, Asked, Forest, Said
 from common.models.generation.decoding import Decoding
-from common.models.generation.plain import check_sampling
 from common.models.generation.tree.engine import TreeDecoder
-from common.models.generation.tree.llama import Decoder
-from common.models.generation.tree.memory import fit_slots, make_fitting
+from common.models.generation.tree.llama import Decoder, decoder_of
+from common.models.generation.tree.memory import copies_fit, fit_slots, make_fitting, slot_bytes
 from common.models.generation.tree.shapes import TableShape
 from common.models.generation.tree.trees import TreeSizes
 
 
 @torch.no_grad()
 def grow(
-    decoder: Decoder,
+    trunk: Any,
+    head: Any,
     questions: Sequence[Asked],
     features: Iterable[Tensor | None],
     decoding: Decoding,
@@ -31,24 +32,26 @@ def grow(
     """Answers to all prompts, in the order in which they end.
 
     Args:
+        trunk, head: of the decoder; weights are taken as they are now.
         features: [m, d] of each question's image, taken when there is room; None: it cannot be seen, so there is no
             answer. For texts alone (`with_image` False) [0, d].
         most: answers that are made at a time; None: as many as are useful and fit into the memory.
 
     Raises ArgumentError for samples of beams, ResourceError if not even one tree fits into the memory.
     """
-    check_sampling(decoding)
+    decoding = decoding.checked()
     source = iter(features)
     first, seen = _first_seen(source)
     if seen is None or not questions:
         return
+    decoder = decoder_of(trunk, head, join=copies_fit(trunk))
     forest = Forest.of(questions, with_image)
     shape = table_shape(decoder, forest.sizes(len(seen)), decoding, len(forest.groups), most, seen.dtype)
     root = decoder.embed(torch.tensor(forest.root, dtype=torch.long, device=decoder.device))
     made = make_fitting(
         shape,
-        decoder.slot_bytes(shape, root.dtype),
-        lambda fitting: TreeDecoder(decoder, fitting, decoding.with_seed(), stop_ids, root),
+        slot_bytes(decoder, shape, root.dtype),
+        lambda fitting: TreeDecoder(decoder, fitting, decoding, stop_ids, root),
     )
     for answer in made.run(forest.trees(chain(first, source), decoder.embed, decoder.device)):
         group = forest.groups[answer.tree]
@@ -74,4 +77,4 @@ def table_shape(
     rows = decoding.num_beams if searching else branches
     one = TableShape(1, rows, sizes.trunk, sizes.start + decoding.max_new_tokens)
     slots = None if most is None else max(1, most // (1 if searching else rows))
-    return fit_slots(one, decoder.slot_bytes(one, dtype), decoder.device, trees, slots)
+    return fit_slots(one, slot_bytes(decoder, one, dtype), decoder.device, trees, slots)

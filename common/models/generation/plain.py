@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.errors import ArgumentError
 from common.models.generation.asking import Asked, Said, chunks
 from common.models.generation.decoding import Decoding, cut_at_stop
 from common.models.generation.search.chance import chances, draw
@@ -51,22 +50,16 @@ def by_transformers(
 
     Raises ArgumentError for samples of beams.
     """
-    check_sampling(decoding)
+    decoding = decoding.checked()
     start = inputs["input_ids"].shape[1] if "input_ids" in inputs else 0
     config = decoding.config(stop_ids, pad_id)
     if lm.device.type == "cuda" and getattr(lm, "_can_compile_fullgraph", False):
         config.cache_implementation = "static"
     processors: list[Any] = []
     if decoding.do_sample:
-        processors = [Drawn(decoding.with_seed(), names, start)]
+        processors = [Drawn(decoding, names, start)]
     new = lm.generate(**inputs, generation_config=config, logits_processor=processors)
     return cut_at_stop(new[:, start:], stop_ids)
-
-
-def check_sampling(decoding: Decoding) -> None:
-    """Raise ArgumentError for samples of beams."""
-    if decoding.do_sample and decoding.num_beams > 1:
-        raise ArgumentError(f"samples are drawn without beams, not with {decoding.num_beams}; give one beam")
 
 
 Continue = Callable[[Sequence[Any], Sequence[PromptIds], Decoding, Sequence[str]], list[list[int]]]
@@ -83,8 +76,7 @@ def in_batches(
 
     `one_batch`: features, prompts, settings and names of the rows -> new ids of each.
     """
-    check_sampling(decoding)
-    decoding = decoding.with_seed()
+    decoding = decoding.checked()
     rows = (
         (number, place, feature)
         for number, feature in enumerate(features)

@@ -17,6 +17,7 @@ from common.models.generation.decoding import Decoding
 from common.models.generation.search.chance import chances, draw
 from common.models.generation.tree import memory
 from common.models.generation.tree.llama import why_not
+from common.models.generation.tree.shapes import TableShape
 from common.models.generation.tree.trees import shared_start
 from common.models.text.ids import PromptIds
 from tests.unit.models.conftest import FAMILIES, Tiny
@@ -258,9 +259,9 @@ def test_too_little_memory_is_halved_and_said_or_refused(
 
 
 def test_memory_that_runs_out_is_tried_again_with_half(capsys: pytest.CaptureFixture[str]) -> None:
-    shape = memory.TableShape(8, 1, 10, 10)
+    shape = TableShape(8, 1, 10, 10)
 
-    def make(shape: memory.TableShape) -> int:
+    def make(shape: TableShape) -> int:
         if shape.slots > 2:
             raise torch.OutOfMemoryError
         return shape.slots
@@ -268,7 +269,7 @@ def test_memory_that_runs_out_is_tried_again_with_half(capsys: pytest.CaptureFix
     assert memory.make_fitting(shape, 10, make) == 2
     assert "8 at a time do not fit into the memory; trying 4" in capsys.readouterr().err
 
-    def never(_: memory.TableShape) -> int:
+    def never(_: TableShape) -> int:
         raise torch.OutOfMemoryError
 
     with pytest.raises(ResourceError, match="decoding one image needs"):

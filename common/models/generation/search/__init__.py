@@ -1,0 +1,1 @@
+"""How the next token is chosen: greedy, drawn at random, or by beams; state that is changed in place."""

@@ -8,11 +8,14 @@ Sizes: s slots, b beams, k candidates, t steps, v ids of the vocabulary.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from common.models.generation.decoding import Decoding
+if TYPE_CHECKING:
+    from common.models.generation.decoding import Decoding
+
 
 NEVER = -1.0e9  # the score of what must not be chosen
 

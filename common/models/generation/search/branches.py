@@ -7,11 +7,14 @@ a step can be one CUDA graph.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from common.models.generation.decoding import Decoding
+if TYPE_CHECKING:
+    from common.models.generation.decoding import Decoding
+
 from common.models.generation.search.chance import chances, draw
 
 

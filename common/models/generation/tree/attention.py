@@ -6,12 +6,14 @@ Sizes: n trees, q positions of each, h heads, g key heads, c head size; tables a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from common.models.generation.tree.tables import Tables
+if TYPE_CHECKING:
+    from common.models.generation.tree.tables import Tables
 
 KeysValues = tuple[Tensor, Tensor]
 

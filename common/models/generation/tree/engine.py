@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from common.models.generation.decoding import Decoding
 from common.models.generation.search.beams import Beams
 from common.models.generation.search.branches import Branches
 from common.models.generation.tree.attention import KeysValues, StartAttention, StepAttention, TrunkAttention
-from common.models.generation.tree.llama import Decoder
-from common.models.generation.tree.shapes import TableShape
 from common.models.generation.tree.tables import Tables
 from common.models.generation.tree.trees import Answer, Tree
+
+if TYPE_CHECKING:
+    from common.models.generation.decoding import Decoding
+    from common.models.generation.tree.llama import Decoder
+    from common.models.generation.tree.shapes import TableShape
 
 TOGETHER = 512  # positions of trunks that are worth a pass of their own
 

@@ -5,16 +5,13 @@ Sizes: r rows (tokens), d hidden size, h heads, g key heads, c head size.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
-
-from common.models.generation.tree.memory import free_memory
-from common.models.generation.tree.shapes import TableShape
 
 Product = Callable[[Tensor], Tensor]
 # layer number, queries [r, h, c], keys [r, g, c], values [r, g, c] -> [r, h * c]
@@ -47,8 +44,8 @@ class Decoder:
     """
 
     trunk: Any
-    head: nn.Module
-    embed: nn.Module
+    head: Any
+    embed: Any
     layers: tuple[Layer, ...]
     heads: int
     key_heads: int
@@ -58,7 +55,7 @@ class Decoder:
     @property
     def device(self) -> torch.device:
         """Where it is."""
-        device: torch.device = self.embed.weight.device  # type: ignore[assignment]
+        device: torch.device = self.embed.weight.device
         return device
 
     @property
@@ -70,13 +67,8 @@ class Decoder:
     @property
     def vocabulary(self) -> int:
         """Rows of the head."""
-        size: int = self.head.weight.shape[0]  # type: ignore[assignment]
+        size: int = self.head.weight.shape[0]
         return size
-
-    def slot_bytes(self, shape: TableShape, dtype: torch.dtype) -> int:
-        """Memory of one slot: keys, values, what each row sees, and what a step makes of its logits."""
-        cache = 2 * len(self.layers) * self.key_heads * shape.places * self.head_size * dtype.itemsize
-        return cache + shape.branches * (16 * self.vocabulary + shape.places + 8 * self.hidden * dtype.itemsize)
 
     def rotations(self, positions: int, dtype: torch.dtype) -> Rotations:
         """Of the positions from 0 on."""
@@ -138,14 +130,13 @@ def why_not(trunk: Any) -> str | None:
     return None
 
 
-def decoder_of(trunk: Any, head: nn.Module) -> Decoder:
+def decoder_of(trunk: Any, head: Any, join: bool) -> Decoder:
     """The functions of a trunk, of its weights as they are now.
 
-    Weights of products with the same input are copied into one where that takes little of the free memory and nothing
-    but a plain product stands there (no adapter, no 4-bit weight, no hook).
+    Args:
+        join: copy the weights of products with the same input into one, where nothing but a plain product stands
+            there (no adapter, no 4-bit weight, no hook).
     """
-    weights = sum(p.numel() * p.element_size() for p in trunk.layers.parameters())
-    join = weights < free_memory(trunk.embed_tokens.weight.device) // 5
     attention = trunk.layers[0].self_attn
     size = attention.head_dim
     return Decoder(
@@ -173,16 +164,15 @@ def _layer(layer: Any, join: bool) -> Layer:
     )
 
 
-def _joined(products: tuple[nn.Module, ...], join: bool) -> Product:
+def _joined(products: Sequence[Any], join: bool) -> Product:
     """Several products of one input, their outputs side by side."""
     if not join or not all(_is_plain(product) for product in products):
         return lambda x: torch.cat([product(x) for product in products], -1)
-    weight = torch.cat([product.weight.detach() for product in products])  # type: ignore[misc]
-    biases = [product.bias for product in products]
-    if all(bias is None for bias in biases):
+    weight = torch.cat([product.weight.detach() for product in products])
+    if all(product.bias is None for product in products):
         return lambda x: linear(x, weight)
-    shapes = [product.weight.new_zeros(len(product.weight)) for product in products]  # type: ignore[misc,operator,arg-type]
-    bias = torch.cat([zero if b is None else b.detach() for zero, b in zip(shapes, biases, strict=True)])  # type: ignore[union-attr,misc]
+    biases = [p.weight.new_zeros(len(p.weight)) if p.bias is None else p.bias.detach() for p in products]
+    bias = torch.cat(biases)
     return lambda x: linear(x, weight, bias)
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
+from torch import nn
 
 from common.errors import ResourceError
-from common.models.generation.tree.shapes import TableShape
 from common.progress import announce
+
+if TYPE_CHECKING:
+    from common.models.generation.tree.llama import Decoder
+    from common.models.generation.tree.shapes import TableShape
 
 Made = TypeVar("Made")
 
@@ -78,3 +82,15 @@ def make_fitting(shape: TableShape, slot_bytes: int, make: Callable[[TableShape]
             raise ResourceError(too_small(shape, slot_bytes, 0)) from None
         announce(f"{shape.slots} at a time do not fit into the memory; trying {half}")
         shape = replace(shape, slots=half)
+
+
+def slot_bytes(decoder: Decoder, shape: TableShape, dtype: torch.dtype) -> int:
+    """Memory of one slot: keys, values, what each row sees, and what a step makes of its logits."""
+    cache = 2 * len(decoder.layers) * decoder.key_heads * shape.places * decoder.head_size * dtype.itemsize
+    return cache + shape.branches * (16 * decoder.vocabulary + shape.places + 8 * decoder.hidden * dtype.itemsize)
+
+
+def copies_fit(trunk: nn.Module) -> bool:
+    """Whether copies of the weights would take little of the free memory."""
+    weights = list(trunk.parameters())
+    return sum(w.numel() * w.element_size() for w in weights) < free_memory(weights[0].device) // 5

@@ -8,11 +8,14 @@ Sizes: s slots, b branches, n = trunk + b * depth places, l layers, g key heads,
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
-from common.models.generation.tree.llama import Decoder
-from common.models.generation.tree.shapes import TableShape
+if TYPE_CHECKING:
+    from common.models.generation.tree.llama import Decoder
+    from common.models.generation.tree.shapes import TableShape
 
 
 class Tables:

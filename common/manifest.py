@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from common.files.storage import write_json
+from common.hub import resolved
 from common.paths import ROOT
 
 PACKAGES = (
@@ -109,6 +110,7 @@ def manifest(
         "checkpoint_hash": model_hash(checkpoint),
         "image_ids": sorted(image_ids),
         "lost_images": dict(lost_images or {}),
+        **({"hub": dict(resolved())} if resolved() else {}),
         **more,
     }
 

@@ -111,7 +111,7 @@ class MiniWorld:
 
 def is_mini_model(args: ModelArguments) -> bool:
     """Whether the arguments choose the bundled model, saying so once; no path was given and the model is llava."""
-    return args.model == "llava" and args.chosen("path") is None
+    return args.model == "llava" and args.given("path") is None
 
 
 def model_path(args: ModelArguments) -> Path | str | None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from common.hub import local
 from common.progress import bar, batches
 
 if TYPE_CHECKING:
@@ -19,11 +20,12 @@ def load_judge(path: str, device: str = "auto") -> tuple[Any, Any]:
     from common.errors import CheckpointError
     from common.models.resolve import resolve_device
 
+    folder = local(path, "--ppl_model", bare=True)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
-        names = AutoConfig.from_pretrained(path).architectures or [""]
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        names = AutoConfig.from_pretrained(folder).architectures or [""]
         family = AutoModelForImageTextToText if "ConditionalGeneration" in names[0] else AutoModelForCausalLM
-        model = family.from_pretrained(path)
+        model = family.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"--ppl_model {path} is no causal language model: {str(error).splitlines()[0]}") from None
     return model.to(resolve_device(device)).eval(), tokenizer

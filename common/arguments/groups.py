@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from common.arguments.fields import flag
 from common.errors import ArgumentError
+from common.hub import local
 
 MODEL_FAMILIES = ("llava", "share4v", "owl", "minigpt", "auto")  # each has its flags below
+FROM_HUB = ("path", "ckpt_load_path")  # of a family's flags, those that may hold an id
 
 
 @dataclass
@@ -57,6 +59,14 @@ class ModelArguments(ImageArguments):
     trust_remote_code: bool = flag(False, "run model code that comes with an auto checkpoint")
 
     def chosen(self, name: str) -> str | None:
+        """As :meth:`given`, with what a hub id names fetched: the folder or file on this machine.
+
+        Raises ArgumentError as :meth:`given`, CheckpointError as :func:`common.hub.local`.
+        """
+        text = self.given(name)
+        return local(text, f"--{self.model}_{name}") if text and name in FROM_HUB else text
+
+    def given(self, name: str) -> str | None:
         """The value of `--{model}_{name}`, or of its short form; None if neither was given.
 
         Raises ArgumentError if both were given and differ.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from common.errors import ArgumentError, suggestion
+from common.hub import local, local_file
 
 if TYPE_CHECKING:
     from common.args import ModelArguments
@@ -22,12 +23,14 @@ class Family:
         module, adapter: where the adapter class is.
         settings: keywords beyond path, ckpt, device and dtype.
         shared_flags: those of the settings whose flag does not carry the model's name.
+        files: those of the settings that name a file, not a folder.
     """
 
     module: str
     adapter: str
     settings: tuple[str, ...] = ()
     shared_flags: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 FAMILIES: dict[str, Family] = {
@@ -48,6 +51,7 @@ FAMILIES: dict[str, Family] = {
         "common.models.families.minigpt",
         "MiniGpt",
         ("vit_path", "llama_path", "qformer_path", "qformer_config", "config", "vit_num_heads", "qformer_num_heads"),
+        files=("vit_path", "qformer_path"),
     ),
     "auto": Family("common.models.families.auto", "Auto", ("trust_remote_code",), ("trust_remote_code",)),
 }
@@ -78,10 +82,20 @@ def checked_paths(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings_from_args(args: ModelArguments) -> dict[str, Any]:
-    """The family's settings as the command line gives them. `--{model}_vit_path` becomes `vit_path` and so on."""
+    """The family's settings as the command line gives them. `--{model}_vit_path` becomes `vit_path` and so on.
+
+    What a hub id names is fetched. Raises CheckpointError as :func:`common.hub.local`.
+    """
     family = FAMILIES[args.model]
     flags = {
         key: key if key in family.shared_flags else f"{args.model}_{FLAG_NAMES.get(key, key)}"
         for key in family.settings
     }
-    return {key: getattr(args, flag, None) for key, flag in flags.items()}
+    return {key: _here(family, key, getattr(args, flag, None), f"--{flag}") for key, flag in flags.items()}
+
+
+def _here(family: Family, key: str, value: Any, flag: str) -> Any:
+    """The setting, with the folder or file on this machine where it is a hub id."""
+    if not isinstance(value, str) or not key.endswith("_path"):
+        return value
+    return local_file(value, flag) if key in family.files else local(value, flag)

@@ -13,9 +13,11 @@ from typing import Any
 from common.errors import CheckpointError
 from common.files.records import ObjectMention
 from common.files.storage import read_text
+from common.hub import local
 from common.paths import DATASET
 from insight.objects.object_list import locate_all, parse_object_list
 
+FLAG = "--extractor_model"
 INSTRUCTION = DATASET / "object_instruction.txt"
 
 
@@ -45,10 +47,11 @@ class LlmExtractor:
 
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
+        folder = local(path, FLAG, bare=True)
         dtype = torch.float32 if device == "cpu" else torch.bfloat16
         try:
-            tokenizer = AutoTokenizer.from_pretrained(path)
-            model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
         except (OSError, ValueError, KeyError) as error:
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise CheckpointError(
@@ -108,5 +111,9 @@ def without_cut_item(answer: str) -> str:
 
 
 def extractor_files(path: str) -> Path | None:
-    """The folder of a local model, for its hash; None for a hub name."""
-    return Path(path) if Path(path).is_dir() else None
+    """The folder of the model on this machine, for its hash; None if there is none. What a hub id names is fetched.
+
+    Raises CheckpointError as :func:`common.hub.local`.
+    """
+    folder = Path(local(path, FLAG, bare=True))
+    return folder if folder.is_dir() else None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import CheckpointError
+from common.hub import hub_id, local
 from common.models.checkpoints.files import TensorFiles, open_file, open_folder
 from common.models.checkpoints.key_maps import KeyMap, rename
 from common.models.checkpoints.loading import Source
@@ -91,4 +92,6 @@ def find_tower(path: Path, config: Mapping[str, Any], name: str, vit_path: str |
     for place in places + ([] if vit_path else [path.parent / Path(named).name]):
         if place.is_dir():
             return place
+    if not vit_path and hub_id(str(named), "config.json"):
+        return Path(local(str(named), f"{display(path / 'config.json')}, which --{name}_vit_path overrides"))
     raise CheckpointError(f"no vision tower folder {named}; download it and give it with --{name}_vit_path")

@@ -9,6 +9,7 @@ from typing import Any
 
 from common.errors import CheckpointError, DataError
 from common.files.storage import read_yaml, require_file
+from common.hub import local
 from common.paths import display
 
 # Published names, looked for beside the projection file or in the folder that was given. One release misspells its own.
@@ -91,11 +92,12 @@ def _model_values(path: Path) -> Mapping[str, Any]:
 
 
 def _from_yaml(values: Mapping[str, Any], key: str, base: Path | None) -> Path | None:
-    """A path of the config, from here or from the config's folder; None if it is not a local file or folder."""
+    """A path of the config, from here, from the config's folder or from the hub; None where it names none."""
     name = values.get(key)
     if not name or base is None:
         return None
-    return next((place for place in (Path(name), base / name) if place.exists()), Path(name))
+    found = next((place for place in (Path(name), base / name) if place.exists()), None)
+    return Path(local(str(name), f"{key} of --minigpt_train_cfg")) if found is None else found
 
 
 def _present(folder: Path, names: Iterable[str]) -> Path | None:

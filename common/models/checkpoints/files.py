@@ -15,15 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor
 
 from common.errors import CheckpointError, first_line
 from common.paths import display
-from common.files.storage import read_json
+from common.files.json_text import shown
+from common.files.storage import read_record
 
-INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-SINGLES = ("model.safetensors", "pytorch_model.bin")
+# In transformers' order: the first that is there is taken, whatever else lies beside it.
+NAMES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 MAPPED_BYTES = 64 << 20  # of tensors, before a mapping is renewed
 WRAPPERS = ("model", "state_dict")
 
@@ -55,21 +57,18 @@ class TensorFiles:
 
 
 def open_folder(folder: Path, what: str, flag: str) -> TensorFiles:
-    """The tensor files of a checkpoint folder: an index with its shards, or one file.
+    """The tensor files of a checkpoint folder: one file, or an index with its shards, chosen as transformers does.
 
     Raises CheckpointError if the folder, the tensors or a shard is missing; `what` and `flag` go into the message.
     """
     if not folder.is_dir():
         raise CheckpointError(f"no folder {display(folder)} for the {what}; give it with {flag}")
-    for name in INDEXES:
-        if (folder / name).is_file():
-            return TensorFiles(folder, _shards(folder / name))
-    for name in SINGLES:
-        if (folder / name).is_file():
-            return TensorFiles(folder, (folder / name,))
-    raise CheckpointError(
-        f"no weights of the {what} in {display(folder)} (from {flag}): looked for {', '.join(INDEXES + SINGLES)}"
-    )
+    found = next((folder / name for name in NAMES if (folder / name).is_file()), None)
+    if found is None:
+        raise CheckpointError(
+            f"no weights of the {what} in {display(folder)} (from {flag}): looked for {', '.join(NAMES)}"
+        )
+    return TensorFiles(folder, _shards(found) if found.suffix == ".json" else (found,))
 
 
 def open_file(path: Path, what: str, flag: str) -> TensorFiles:
@@ -79,12 +78,18 @@ def open_file(path: Path, what: str, flag: str) -> TensorFiles:
     return TensorFiles(path, (path,))
 
 
+class _Index(msgspec.Struct, frozen=True):
+    weight_map: dict[str, str] = {}
+
+
 def _shards(index: Path) -> tuple[Path, ...]:
-    weight_map = read_json(index).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
+    weight_map = read_record(index, _Index).weight_map
+    if not weight_map:
         raise CheckpointError(f"{display(index)} has no weight_map; copy it again")
     shards = [index.parent / name for name in dict.fromkeys(weight_map.values())]
     for shard in shards:
+        if shard.parent != index.parent or shard.suffix not in (".safetensors", ".bin"):
+            raise CheckpointError(f"{display(index)} names {shown(shard.name)}, which is no file of weights beside it")
         if not shard.is_file():
             raise CheckpointError(f"shard {shard.name} named in {display(index)} is missing; copy it beside the index")
     return tuple(shards)
@@ -98,10 +103,18 @@ def _safetensors(file: Path) -> Iterator[tuple[str, Tensor]]:
         with _open_safetensors(file) as source:
             while names and read < MAPPED_BYTES:
                 name = names.pop(0)
-                tensor = source.get_tensor(name)
+                tensor = _contents(source, name, file)
                 read += tensor.nbytes
                 yield name, tensor
                 del tensor
+
+
+def _contents(source: Any, name: str, file: Path) -> Tensor:
+    try:
+        tensor: Tensor = source.get_tensor(name)
+    except Exception as error:  # the library raises whatever torch says to a dtype or a size that it does not know
+        raise CheckpointError(f"{display(file)}: {name} cannot be read: {first_line(error)}") from None
+    return tensor
 
 
 def _open_safetensors(file: Path) -> Any:
@@ -126,7 +139,7 @@ def _zipped(file: Path) -> Iterator[tuple[str, Tensor]]:
         read = 0
         while names and read < MAPPED_BYTES:
             name = names.pop(0)
-            read += state[name].nbytes
+            read += state[name].numel() * state[name].element_size()
             yield name, state.pop(name)
         del state
 
@@ -141,16 +154,20 @@ def _shapes(file: Path) -> dict[str, torch.Size]:
 def load_tensors(file: Path) -> dict[str, Tensor]:
     """The tensors of a PyTorch file, mapped into memory where its format allows; bare or under "model".
 
-    Raises CheckpointError for a damaged file and for one that holds more than tensors and plain containers.
+    Raises CheckpointError for a damaged file, for one that holds more than tensors and plain containers, and for a
+    tensor whose name is no text.
     """
     try:
         state = _weights_only(file)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(file, str(error))) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # a damaged file makes torch stumble over anything
         raise CheckpointError(f"{display(file)} cannot be read: {first_line(error)}; copy it again") from None
     state = _unwrapped(state)
     tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    for name in tensors:
+        if not isinstance(name, str):
+            raise CheckpointError(f"{display(file)} holds a tensor under the key {shown(name)}, which is no name")
     if not tensors:
         raise CheckpointError(f"{display(file)} holds no tensors")
     return tensors

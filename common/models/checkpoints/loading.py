@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from common.errors import CheckpointError
 from common.models.checkpoints.files import TensorFiles
 from common.models.checkpoints.key_maps import KeyMap
+from common.models.checkpoints.tensor_checks import require_finite, require_floats
 from common.paths import display
 
 
@@ -46,7 +47,7 @@ def fill(
     Args:
         optional: names that may be missing from the sources (the caller fills them).
 
-    Raises CheckpointError for tensors that are missing, unexpected or of another shape.
+    Raises CheckpointError for tensors that are missing, unexpected, of another shape, not floats or not finite.
     """
     wanted = {name: parameter.shape for name, parameter in model.named_parameters()}
     missing = dict.fromkeys(wanted)
@@ -57,7 +58,10 @@ def fill(
                 raise CheckpointError(f"{where} holds a tensor for {name}, which its configuration has no place for")
             if tensor.shape != wanted[name]:
                 raise CheckpointError(_shape_message(where, name, tensor.shape, wanted[name]))
-            put(model, name, _copied(tensor, device, dtype))
+            require_floats(tensor, name, where)
+            weight = _copied(tensor, device, dtype)
+            require_finite(weight, tensor, name, where)
+            put(model, name, weight)
             missing.pop(name, None)
     for name in optional:
         missing.pop(name, None)
@@ -74,7 +78,7 @@ def fill(
 def _copied(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     # A copy always: the file's pages must not stay mapped for the life of the model.
     moved = tensor.to(device)
-    moved = moved.to(dtype) if moved.is_floating_point() else moved
+    moved = moved.to(dtype)
     return moved.clone() if moved.data_ptr() == tensor.data_ptr() else moved.contiguous()
 
 

@@ -91,6 +91,7 @@ class Llava(CaptionModel):
         text, sight = dict(config.get("text_config") or {}), dict(config.get("vision_config") or {})
         check_family(config, cls.name, path)
         check_parts(config, where)
+        text["tie_word_embeddings"] = bool(config.get("tie_word_embeddings") or text.get("tie_word_embeddings"))
         layers = config.get("vision_feature_layer", -2)
         layers = tuple(layers) if isinstance(layers, list) else (layers,)
         tokenizer = load_tokenizer(path, prefer_fast=True)

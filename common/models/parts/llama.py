@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from common.errors import CheckpointError, first_line
 from common.models.checkpoints.key_maps import KeyMap, rename
 from common.models.text.tokenizers import TextTokenizer
+from common.progress import announce
 
 # What of a config.json describes the decoder; older files lack some, and then LlamaConfig's defaults are right.
 CONFIG_KEYS = (
@@ -65,17 +67,34 @@ def build_llama(values: Mapping[str, Any], where: str) -> Any:
 
 
 def tied_names(lm: Any, prefix: str = "lm.") -> tuple[str, ...]:
-    """Parameters that a file need not hold because the configuration ties them to others."""
-    return (f"{prefix}lm_head.weight",) if lm.config.tie_word_embeddings else ()
+    """Parameters of which a file need hold only one because the configuration ties them."""
+    return (f"{prefix}lm_head.weight", f"{prefix}model.embed_tokens.weight") if lm.config.tie_word_embeddings else ()
 
 
 def finish_llama(lm: Any, tokenizer: TextTokenizer, where: str) -> None:
     """Tie what is tied. Raises CheckpointError if the tokenizer has more ids than the embedding has rows."""
     if lm.config.tie_word_embeddings:
-        lm.lm_head.weight = lm.model.embed_tokens.weight
+        _tie(lm, where)
     embedding: nn.Embedding = lm.get_input_embeddings()
     if tokenizer.vocab_size > embedding.weight.shape[0]:
         raise CheckpointError(
             f"{where}: the tokenizer has {tokenizer.vocab_size} ids, the embedding {embedding.weight.shape[0]} rows; "
             "tokenizer and weights are of different models"
         )
+
+
+def _tie(lm: Any, where: str) -> None:
+    """One weight for embedding and head, as transformers does it: not where the file holds two that differ.
+
+    Raises CheckpointError if the file holds neither.
+    """
+    embedding, head = lm.model.embed_tokens, lm.lm_head
+    if embedding.weight.is_meta and head.weight.is_meta:
+        raise CheckpointError(f"beside {where} there is neither an embedding nor a head (lm_head) of the decoder")
+    if embedding.weight.is_meta:
+        embedding.weight = head.weight
+    elif head.weight.is_meta or torch.equal(head.weight, embedding.weight):
+        head.weight = embedding.weight
+    else:
+        lm.config.tie_word_embeddings = False
+        announce(f"{where} ties head and embedding, but the weights hold a head of its own: that head is kept")

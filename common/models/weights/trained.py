@@ -18,6 +18,7 @@ from common.files.storage import read_json, write_json
 from common.manifest import model_hash
 from common.models.body import LoraSettings, ModelBody
 from common.models.checkpoints.files import TensorFiles, open_file
+from common.models.checkpoints.tensor_checks import require_finite, require_floats
 from common.models.weights.selection import add_lora
 from common.paths import display
 from common.progress import announce
@@ -129,7 +130,9 @@ def _replace(parameters: dict[str, torch.nn.Parameter], name: str, tensor: Tenso
         raise CheckpointError(
             f"{where}: the tensor for {name} has shape {list(tensor.shape)}, this model wants {list(parameter.shape)}"
         )
+    require_floats(tensor, name, where)
     parameter.data.copy_(tensor)
+    require_finite(parameter.data, tensor, name, where)
 
 
 def save_trained(model: ModelBody, folder: Path, names: Sequence[str]) -> None:

@@ -71,10 +71,10 @@ def companions_hash(folder: Path | str | None) -> str | None:
     return names_and_hash([p.name for p in files], files)
 
 
-def images_identity(folder: Path | str, names: Iterable[str]) -> dict[str, Any]:
+def images_identity(folder: Path | str, names: Iterable[str], what: str = "images") -> dict[str, Any]:
     """Number and content of images: the same names with other pixels are other images."""
     names = sorted(set(names))
-    return {"images": len(names), "images_sha256": names_and_hash(names, [Path(folder) / name for name in names])}
+    return {what: len(names), f"{what}_sha256": names_and_hash(names, [Path(folder) / name for name in names])}
 
 
 def names_and_hash(names: Sequence[str], files: Sequence[Path]) -> str:

@@ -14,15 +14,22 @@ weights, DivergedError for a loss that is not finite.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
+from pathlib import Path
 
 from common.args import parse
 from common.cli import run
+from common.errors import ArgumentError
 from common.manifest import manifest, write_manifest
-from common.outputs.settings import begin_or_continue, note_settings
+from common.outputs.locks import exclusive
+from common.outputs.settings import check_settings
 from common.paths import display
+from common.processes import is_first
 from common.progress import announce, say
+from finetune.run.folder import WEIGHTS, RunFolder
 from finetune.run.tracking import prepare_tracking
 from finetune.setup.arguments import GROUPS, Flags
 from finetune.setup.identity import settings_of
@@ -32,35 +39,44 @@ from finetune.setup.job import Job, resolve_job, resolve_weights, save_folder
 ARGUMENTS = GROUPS
 
 
+@contextmanager
+def taken(folder: RunFolder, dry_run: bool) -> Iterator[None]:
+    """Hold the lock of the run's folder; the first process does it for all that were launched together."""
+    with nullcontext() if dry_run or not is_first() else exclusive(folder.path):
+        folder.check()
+        yield
+
+
 def already_finished(flags: Flags, job: Job, inputs: Inputs) -> bool:
     """Whether this very run has ended. Raises ArgumentError if the folder's run was begun with other settings."""
-    begin_or_continue(job.folder.path, settings_of(flags, job, inputs))
-    pointer = job.folder.pointer()
-    if pointer is None or not pointer.finished:
+    if job.folder.is_begun:
+        check_settings(job.folder.path, settings_of(flags, job, inputs))
+    if not job.folder.is_complete:
         return False
-    announce(f"{display(job.folder.path)} is finished ({pointer.step} steps); add --restart to train anew")
+    last = job.folder.last()
+    steps = f" ({last.step} steps)" if last else ""
+    announce(f"{display(job.folder.path)} is finished{steps}; add --restart to train anew")
     return True
 
 
 def train(flags: Flags, job: Job, inputs: Inputs) -> None:
     """Build the trainer and run it to its end, or only say what it would do. The main process prints the folder."""
     from common.models import load_from_args
-    from finetune.setup.build import build_trainer, cost_line
+    from finetune.setup.build import build_trainer, cost_line, plan_run
     from finetune.setup.data import prepare
 
     model = load_from_args(flags.model)
     data = prepare(job, inputs, model)
     announce("\n".join(data.lines()))
-    if not flags.run.dry_run:
+    if not flags.run.dry_run and is_first():
         # Only now, when the data are known to be good, may an earlier run be given up.
-        if flags.run.restart:
-            note_settings(job.folder.path, settings_of(flags, job, inputs))
-        job.folder.begin(flags.run.restart)
+        job.folder.begin(settings_of(flags, job, inputs), flags.run.restart)
         job.folder.keep_split(job.seed, data.corpus.train_images, data.corpus.valid_images)
-    trainer = build_trainer(job, model, data)
-    announce(cost_line(trainer))
+    plan = plan_run(job, model, data, flags.run.dry_run)
+    announce(cost_line(plan))
     if flags.run.dry_run:
         return
+    trainer = build_trainer(job, data, plan)
     prepare_tracking(job.tracking.report_to, job.tracking.wandb_user, job.folder.path)
     trainer.run()
     if trainer.args.should_save:
@@ -73,8 +89,18 @@ def train(flags: Flags, job: Job, inputs: Inputs) -> None:
             **data.notes(),
             **trainer.notes(),
         )
-        write_manifest(job.folder.path / "trained.safetensors", notes)
+        write_manifest(job.folder.path / WEIGHTS, notes)
         say(display(job.folder.path))
+
+
+def check_paths(flags: Flags, folder: RunFolder) -> None:
+    """Raise ArgumentError if training would write into what it reads: the model, or the weights laid over it."""
+    for name, given in (("path", flags.model.chosen("path")), ("ckpt_load_path", flags.model.chosen("ckpt_load_path"))):
+        if given and Path(os.path.realpath(given)).is_relative_to(os.path.realpath(folder.path)):
+            raise ArgumentError(
+                f"--{flags.model.model}_{name} {given} lies in {display(folder.path)}, where this run would write; "
+                f"choose another folder with --{flags.model.model}_ckpt_save_path"
+            )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -83,12 +109,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     flags.check()
     weights = resolve_weights(flags.loss)
     folder = save_folder(flags.model, flags.tracking.run_name)
-    folder.check()
-    inputs = read_inputs(flags, weights)
-    job = resolve_job(flags, weights, folder, inputs.pos_neg)
-    if not flags.run.dry_run and not flags.run.restart and already_finished(flags, job, inputs):
-        return
-    train(flags, job, inputs)
+    check_paths(flags, folder)
+    with taken(folder, flags.run.dry_run):
+        inputs = read_inputs(flags, weights)
+        job = resolve_job(flags, weights, folder, inputs.pos_neg)
+        if not flags.run.dry_run and not flags.run.restart and already_finished(flags, job, inputs):
+            return
+        train(flags, job, inputs)
 
 
 if __name__ == "__main__":

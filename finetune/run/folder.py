@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common.errors import DataError
-from common.files.storage import read_json, write_json
+from common.files.storage import read_json, read_record, remove_leftovers, write_json
+from common.manifest import manifest_path
+from common.outputs.settings import check_settings, note_settings, noted_settings, settings_path
 from common.paths import display
 
 KEPT = 2  # checkpoints; older ones are removed
-OURS = ("checkpoint-*", ".checkpoint-*", "logs", "wandb", "*.json", "trained.safetensors")
+WEIGHTS = "trained.safetensors"
+# In the order in which they go: what says that there is a result, the result, the rest.
+OURS = (
+    f"{WEIGHTS}.manifest.json", "last.json", WEIGHTS, "trained.json", "reference_losses.json", "split.json",
+    "checkpoint-*[0-9]", "logs", "wandb",
+)  # fmt: skip
+LEFTOVERS = (".checkpoint-*", ".*.json.*.tmp", f".{WEIGHTS}.*.tmp")  # of killed writers
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,10 @@ class Pointer:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Files of one run below `path`: split.json, checkpoint-NNNNNN/, last.json and, at its end, trained.safetensors."""
+    """Files of one run below `path`: split.json, checkpoint-NNNNNN/, last.json and, at its end, trained.safetensors.
+
+    Its settings and its lock lie beside the folder. Complete is a run whose weights have their manifest.
+    """
 
     path: Path
 
@@ -50,15 +61,26 @@ class RunFolder:
         """The checkpoint after so many optimizer steps."""
         return self.path / f"checkpoint-{step:06d}"
 
+    def last(self) -> Pointer | None:
+        """What is said to be the last checkpoint, whether or not it is still there."""
+        return read_record(self.path / "last.json", Pointer) if (self.path / "last.json").exists() else None
+
     def pointer(self) -> Pointer | None:
         """The last checkpoint, None before the first. Raises DataError if it is gone."""
-        if not (self.path / "last.json").exists():
-            return None
-        value = read_json(self.path / "last.json")
-        found = Pointer(int(value["step"]), bool(value["finished"]))
-        if not self.checkpoint(found.step).is_dir():
+        found = self.last()
+        if found is not None and not self.checkpoint(found.step).is_dir():
             raise DataError(f"{display(self.checkpoint(found.step))}, the last checkpoint, is gone; use --restart")
         return found
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run has ended and said so."""
+        return (self.path / WEIGHTS).is_file() and manifest_path(self.path / WEIGHTS).is_file()
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is anything that could be continued or lost."""
+        return (self.path / "last.json").exists() or (self.path / WEIGHTS).exists()
 
     def point_to(self, step: int, finished: bool) -> None:
         """Name the last checkpoint."""
@@ -67,35 +89,61 @@ class RunFolder:
         )
 
     def add_checkpoint(self, step: int, write: Callable[[Path], None]) -> Path:
-        """Let `write` fill a folder, then give it its name at once; the pointer moves and older ones go."""
-        unfinished = self.path / f".checkpoint-{step:06d}.{os.getpid()}"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        write(unfinished)
+        """Let `write` fill a folder, then give it its name at once; the pointer moves and older ones go.
+
+        A checkpoint of the same step that is there is whole and of this run, and stays.
+        """
         final = self.checkpoint(step)
-        shutil.rmtree(final, ignore_errors=True)
-        unfinished.replace(final)
+        if not final.is_dir():
+            unfinished = self.path / f".checkpoint-{step:06d}.{os.getpid()}"
+            try:
+                unfinished.mkdir(parents=True)
+                write(unfinished)
+                unfinished.replace(final)
+            except BaseException:
+                shutil.rmtree(unfinished, ignore_errors=True)  # on a full disk it would keep it full
+                raise
         self.point_to(step, finished=False)
         self._remove_old()
         return final
 
+    def _steps(self) -> dict[int, Path]:
+        return {int(p.name.removeprefix("checkpoint-")): p for p in self.path.glob("checkpoint-*[0-9]")}
+
     def _remove_old(self) -> None:
-        steps = {int(p.name.removeprefix("checkpoint-")): p for p in self.path.glob("checkpoint-*[0-9]")}
-        old = [steps[step] for step in sorted(steps)[:-KEPT]]
-        for path in [*old, *self.path.glob(".checkpoint-*")]:
-            shutil.rmtree(path, ignore_errors=True)
+        steps = self._steps()
+        for step in sorted(steps)[:-KEPT]:
+            shutil.rmtree(steps[step], ignore_errors=True)
 
     def check(self) -> None:
-        """Raise DataError if the folder holds files but no run: they would be mixed up."""
-        if self.path.is_dir() and any(self.path.iterdir()) and not self.split.exists():
+        """Raise DataError if the folder holds files but is not known to be of a run: they would be mixed up."""
+        if os.path.lexists(self.path) and not self.path.is_dir():
+            raise DataError(f"{display(self.path)} is a file; choose another ckpt_save_path")
+        if self.path.is_dir() and any(self.path.iterdir()) and "trainable" not in (noted_settings(self.path) or {}):
             raise DataError(
-                f"{display(self.path)} holds files that are not of a training run; choose another ckpt_save_path"
+                f"{display(self.path)} holds files that are not of a training run (no "
+                f"{settings_path(self.path).name} beside it); choose another ckpt_save_path"
             )
 
-    def begin(self, restart: bool) -> None:
-        """Make the folder; with `restart` remove what an earlier run left."""
-        if restart and self.path.is_dir():
-            _remove(self.path, OURS)
+    def begin(self, settings: Mapping[str, Any], restart: bool = False) -> None:
+        """Make the folder ready; only for whoever holds its lock.
+
+        With `restart`, or where nothing can be continued, what an earlier run left goes, its result and its pointer
+        first; the settings change last. Else the settings must be those that began the run, and what a kill left
+        half written goes.
+
+        Raises ArgumentError for other settings, OSError.
+        """
+        anew = restart or not self.is_begun
+        if not anew:
+            check_settings(self.path, settings)
+        remove_leftovers(settings_path(self.path))
+        _remove(self.path, (*OURS, *LEFTOVERS) if anew else LEFTOVERS)
+        pointer = None if anew else self.pointer()
+        for step, path in self._steps().items():
+            if pointer is None or step > pointer.step:
+                shutil.rmtree(path)  # was given its name, but the kill came before the pointer
+        note_settings(self.path, settings, keep=not anew)
         self.path.mkdir(parents=True, exist_ok=True)
 
     def keep_split(self, seed: int, train: Sequence[str], valid: Sequence[str]) -> None:
@@ -112,7 +160,7 @@ class RunFolder:
 def _remove(folder: Path, patterns: Sequence[str]) -> None:
     for pattern in patterns:
         for path in folder.glob(pattern):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
             else:
-                path.unlink(missing_ok=True)
+                path.unlink()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from common.errors import CheckpointError
-from common.files.storage import read_json, write_json
+from common.files.storage import read_json, whole_file, write_json
 from common.paths import display
 
 TENSORS = "optimizer.safetensors"
@@ -36,7 +36,8 @@ def save_state(folder: Path, optimizer: Any, scheduler: Any) -> None:
             else:
                 values.setdefault(str(number), {})[name] = value
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, str(folder / TENSORS))
+    with whole_file(folder / TENSORS) as temporary:
+        save_file(tensors, str(temporary))
     write_json(
         folder / VALUES,
         {"groups": state["param_groups"], "values": values, "schedule": scheduler.state_dict()},

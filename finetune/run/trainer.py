@@ -230,6 +230,7 @@ class SpanTrainer(Trainer):
 
     def run(self) -> None:
         """Train from the last checkpoint, or from the beginning, to the end, and leave the result in the folder."""
+        self.accelerator.wait_for_everyone()  # the first process may still be clearing what an earlier run left
         last = self.folder.pointer()
         self.train(resume_from_checkpoint=str(self.folder.checkpoint(last.step)) if last else None)
         self._stop_if(self.guard.failed())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -107,25 +107,52 @@ def library_settings(job: Job, device: torch.device) -> TrainingArguments:
     return settings
 
 
-def build_trainer(job: Job, model: CaptionModel, data: TrainingData) -> SpanTrainer:
-    """Choose what is trained, lay out the steps, and measure the reference where the objective needs one."""
+@dataclass(frozen=True)
+class Plan:
+    """The steps of a run, laid out; nothing has been written for it.
+
+    Attributes:
+        trained: names of the trained parameters.
+    """
+
+    module: SpanLosses
+    settings: TrainingArguments
+    steps: Steps
+    collator: Collator
+    trained: list[str]
+
+
+def plan_run(job: Job, model: CaptionModel, data: TrainingData, dry_run: bool = False) -> Plan:
+    """Choose what is trained, measure the reference where the objective needs one, and lay out the steps.
+
+    Args:
+        dry_run: neither reference nor image features are made, which would be written.
+    """
     trained = choose_trained(job, model)
     switch_on(job.engine, model, data.plan)
     module = SpanLosses(model, objective(job.loss.objective, job.loss.beta))
     collator = Collator(model, data.images, data.plan, tower_cache(job.engine, model, data.images))
     settings = library_settings(job, model.device)
-    fill_cache(collator.cache, [*data.corpus.train, *data.corpus.valid, *data.gold])
     captions: Sequence[CaptionItem] = data.corpus.train
-    if job.loss.objective in NEEDS_REFERENCE:
-        captions = with_references(captions, measured_once(job.folder.references, module, collator, captions))
+    if not dry_run:
+        fill_cache(collator.cache, [*data.corpus.train, *data.corpus.valid, *data.gold])
+    if job.loss.objective in NEEDS_REFERENCE and not dry_run:
+        with settings.main_process_first(local=False):
+            captions = with_references(captions, measured_once(job.folder.references, module, collator, captions))
     source = training_set(job, captions, data.gold, data.plan)
     if isinstance(source, TokenSet):
         announce(f"packs of {data.plan.budget} tokens are {source.fill(job.seed):.0%} full")
     settings.max_steps = number_of_steps(job, source, settings.world_size)
     settings.eval_steps = job.tracking.eval_steps or max(1, settings.max_steps // VALIDATIONS)
     batches = settings.max_steps * job.optimizer.gradient_accumulation_steps * settings.world_size
-    steps = Steps(source, batches, job.seed)
-    return SpanTrainer(module, settings, steps, collator, data.corpus.valid, job.weights, job.folder, list(trained))
+    return Plan(module, settings, Steps(source, batches, job.seed), collator, list(trained))
+
+
+def build_trainer(job: Job, data: TrainingData, plan: Plan) -> SpanTrainer:
+    """The trainer of a run that has been laid out. It makes the run's folder."""
+    return SpanTrainer(
+        plan.module, plan.settings, plan.steps, plan.collator, data.corpus.valid, job.weights, job.folder, plan.trained
+    )
 
 
 def choose_trained(job: Job, model: CaptionModel) -> dict[str, Any]:
@@ -149,16 +176,16 @@ def _stuck(trained: dict[str, Any], lr: float) -> float:
     return same / sum(p.numel() for p in trained.values())
 
 
-def cost_line(trainer: SpanTrainer) -> str:
+def cost_line(run: Plan) -> str:
     """Steps, tokens and floating-point operations of the run, said before it starts."""
-    steps, plan, model = trainer.steps, trainer.collator.plan, trainer.module.caption_model
+    steps, plan, model = run.steps, run.collator.plan, run.module.caption_model
     looked_at = [plan.cut(steps[number]) for number in range(min(SAMPLED_STEPS, len(steps)))]
     tokens = sum(plan.tokens(pack) for packs in looked_at for pack in packs) / len(looked_at)
     packs = sum(map(len, looked_at)) / len(looked_at)
     decoder = sum(p.numel() for p in model.lm.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return (
-        f"{trainer.args.max_steps} steps, {len(steps)} batches of about {tokens:,.0f} tokens in {packs:.1f} packs of "
+        f"{run.settings.max_steps} steps, {len(steps)} batches of about {tokens:,.0f} tokens in {packs:.1f} packs of "
         f"up to {plan.budget or 'any number of'} tokens ({plan.image_tokens} an image); {trained:,} trained parameters;"
         f" about {4 * decoder * tokens * len(steps) / 1e12:,.1f} TFLOP"
     )

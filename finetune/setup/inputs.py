@@ -28,6 +28,7 @@ class Inputs:
     model: Path | str | None
     repaired: Path | None = None
     turn: bool = True  # images as their EXIF orientation says
+    gold_images: Path = Path()  # folder of the instruction data's images
 
     @property
     def sets(self) -> list[Path]:
@@ -48,16 +49,16 @@ def read_inputs(flags: Flags, weights: LossWeights) -> Inputs:
             "or leave it out with --gold_w 0"
         )
     gold: list[GoldSample] = []
+    gold_folder = Path(data.gold_image_dir_path or folder)
     if gold_counts and data.gold_data_path:
         gold_flag = "--gold_image_dir_path" if data.gold_image_dir_path else "--image_dir_path"
-        gold_folder = Path(data.gold_image_dir_path or folder)
         gold, passed = read_gold(data.gold_data_path, gold_folder, data.gold_size, gold_flag)
         announce(f"instruction data: {len(gold)} records, {passed} without an image passed over")
     turn = not model.ignore_exif_orientation
     source = MINI_LLAVA if is_mini_model(model) else model.chosen("path")
     repaired = _repaired_path(data, REPAIR in weights.active(), mini)
     samples = read_samples(pos_neg, sentences, repaired)
-    return Inputs(pos_neg, sentences, folder, samples, tuple(gold), source, repaired, turn)
+    return Inputs(pos_neg, sentences, folder, samples, tuple(gold), source, repaired, turn, gold_folder)
 
 
 def _repaired_path(data: TrainDataArguments, counts: bool, mini: bool) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from common.errors import ArgumentError, DataError
 from common.files.storage import read_json
+from common.outputs.settings import settings_path
 from common.paths import ROOT
 from finetune.train import main
 from tests.training_world import World, log, make_world, weights
@@ -222,3 +224,46 @@ def test_restart_with_bad_data_keeps_the_earlier_run(world: World, tmp_path: Pat
     assert weights(tmp_path / "run") == before
     main([*world.train_flags(tmp_path / "run", max_steps=2), "--restart"])
     assert weights(tmp_path / "run") != before
+
+
+@pytest.mark.parametrize("more", [{}, {"objective": "npo"}, {"cache_image_features": "features"}])
+def test_a_dry_run_writes_nothing_and_is_in_nobodys_way(world: World, tmp_path: Path, more: dict[str, Any]) -> None:
+    """No folder, no reference, no features; the run after it is an ordinary one."""
+    more = {name: tmp_path / value if name == "cache_image_features" else value for name, value in more.items()}
+    main([*world.train_flags(tmp_path / "new" / "run", max_steps=2, **more), "--dry_run"])
+    assert list(tmp_path.iterdir()) == []
+    main(world.train_flags(tmp_path / "new" / "run", max_steps=2, **more))
+    assert weights(tmp_path / "new" / "run")
+
+
+def test_a_kill_before_the_manifest_is_mended(world: World, undisturbed: Path, tmp_path: Path) -> None:
+    """The run was finished, but had not said so."""
+    folder, manifest = tmp_path / "run", "trained.safetensors.manifest.json"
+    shutil.copytree(undisturbed, folder)
+    shutil.copy(settings_path(undisturbed), settings_path(folder))
+    (folder / manifest).unlink()
+    main(world.train_flags(folder, max_steps=30, save_steps=5))
+    assert weights(folder) == weights(undisturbed)
+    assert [entry["loss"] for entry in log(folder) if "loss" in entry] == [
+        entry["loss"] for entry in log(undisturbed) if "loss" in entry
+    ]
+
+
+def test_other_pixels_and_4_bits_are_other_runs(tmp_path: Path) -> None:
+    """Under the same names."""
+    again = make_world(tmp_path / "world")
+    main(again.train_flags(tmp_path / "run", max_steps=2))
+    with pytest.raises(ArgumentError, match="load_in_4bit False, now it is True"):
+        main([*again.train_flags(tmp_path / "run", max_steps=2), "--load_in_4bit"])
+    (again.images / "000000000003.png").write_bytes((again.images / "000000000004.png").read_bytes())
+    with pytest.raises(ArgumentError, match="images_sha256"):
+        main(again.train_flags(tmp_path / "run", max_steps=2))
+
+
+def test_weights_that_are_read_are_not_written_over(world: World, undisturbed: Path) -> None:
+    """--restart would remove them before they are read."""
+    before = weights(undisturbed)
+    for given in (undisturbed, undisturbed / "trained.safetensors"):
+        with pytest.raises(ArgumentError, match="choose another folder with --llava_ckpt_save_path"):
+            main([*world.train_flags(undisturbed, llava_ckpt_load_path=given), "--restart"])
+    assert weights(undisturbed) == before

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from common.errors import CheckpointError
-from common.files.storage import read_json, write_json
+from common.files.storage import read_json, whole_file, write_json
 from common.manifest import model_hash
 from common.models.body import LoraSettings, ModelBody
 from common.models.checkpoints.files import TensorFiles, open_file
@@ -145,7 +145,6 @@ def save_trained(model: ModelBody, folder: Path, names: Sequence[str]) -> None:
     unknown = [name for name in names if name not in parameters]
     if unknown:
         raise CheckpointError(f"cannot save {unknown[0]}: {model.name} has no such parameter")
-    write_safetensors(folder / WEIGHTS, ((name, parameters[name].detach()) for name in names))
     lora = model.lora if any(".lora_" in name for name in names) else None
     card = {
         "model": model.name,
@@ -155,7 +154,8 @@ def save_trained(model: ModelBody, folder: Path, names: Sequence[str]) -> None:
         "lora": None if lora is None else asdict(lora),
         "tensors": list(names),
     }
-    write_json(folder / CARD, json.loads(json.dumps(card)))
+    write_json(folder / CARD, json.loads(json.dumps(card)))  # first: weights without it could be taken for others
+    write_safetensors(folder / WEIGHTS, ((name, parameters[name].detach()) for name in names))
 
 
 def write_safetensors(
@@ -164,16 +164,12 @@ def write_safetensors(
     """Write tensors to a temporary name beside `path`, then rename. `metadata`: default, that they are torch's."""
     from safetensors.torch import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     whole = {name: tensor.cpu().contiguous() for name, tensor in tensors}
-    save_file(whole, str(temporary), metadata=dict(metadata or {"format": "pt"}))
-    mask = os.umask(0)
-    os.umask(mask)
-    temporary.chmod(0o666 & ~mask)  # the library makes it readable for its owner only
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        save_file(whole, str(temporary), metadata=dict(metadata or {"format": "pt"}))
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)  # the library makes it readable for its owner only
 
 
 def base_hash(model: ModelBody) -> str | None:

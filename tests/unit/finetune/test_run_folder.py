@@ -62,12 +62,13 @@ def test_a_folder_of_other_files_is_refused(tmp_path: Path) -> None:
 
 def test_restart_removes_the_runs_own_files_alone(tmp_path: Path) -> None:
     """A note that the user put beside stays."""
-    folder = RunFolder(tmp_path)
+    folder = RunFolder(tmp_path / "run")
+    folder.begin({"trainable": "connector"})
     folder.keep_split(0, ["a"], [])
     folder.add_checkpoint(2, write)
-    (tmp_path / "note.txt").write_text("x", encoding="utf-8")
-    folder.begin(restart=True)
-    assert [p.name for p in tmp_path.iterdir()] == ["note.txt"]
+    (folder.path / "note.txt").write_text("x", encoding="utf-8")
+    folder.begin({"trainable": "connector"}, restart=True)
+    assert [p.name for p in folder.path.iterdir()] == ["note.txt"]
 
 
 def test_a_lost_checkpoint_is_named(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ class GenerationArguments:
     max_new_tokens: int = flag(200, "most tokens to generate", least=1)
     generate_num_beams: int = flag(5, "beams; 1 is greedy", least=1)
     length_penalty: float = flag(0.0, "of the beam search, as published")
-    infer_bs: int = flag(32, "images in one generation batch", least=1)
+    infer_bs: int | None = flag(None, "answers made at a time; default: as many as are useful and fit", least=1)
 
 
 @dataclass

@@ -1,18 +1,21 @@
-"""Captions of many images by a model: batched, resumable, the same bytes however often the run is killed.
+"""Captions of many images by a model: many at a time, resumable, the same bytes however often the run is killed.
 
-A caption must not depend on where an earlier run stopped. Batches are therefore cut by position in the whole list of
-images, never by what is left to do; sampling is seeded by the run's seed and the number of the batch; and a batch that
-was only partly written is generated whole again, of which only the missing captions are kept.
+A caption must not depend on where an earlier run stopped. A model that grows trees (every one of ours) makes each by
+itself, and a sample from the run's seed, its image and its number. Of what can only be asked in batches, these are cut
+by position in the whole list of images, never by what is left to do; sampling is seeded by the run's seed and the
+number of the batch; and a batch that was only partly written is generated whole again.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Protocol
 
 from common.args import GenerationArguments
+from common.captioning.asking import Request, Speaker, ask
 from common.errors import ArgumentError, DataError
 from common.files.images import ImageFolder
 from common.files.record_files import caption_from_json, caption_to_json, image_id_of
@@ -20,6 +23,8 @@ from common.files.records import Caption
 from common.files.storage import ResumableLines, read_json_lines
 from common.paths import display
 from common.progress import announce, bar, batches
+
+BATCH = 32  # captions in one generate call where nothing else is said
 
 
 class Captioner(Protocol):
@@ -39,20 +44,20 @@ class CaptionPlan:
     Attributes:
         prompt: the instruction, without the model's template.
         decoding: num_beams, max_new_tokens, length_penalty and, where sampled, do_sample, temperature, top_p.
-        batch_size: captions in one generate call.
+        batch_size: captions that are made at a time; None: as many as are useful and fit into the memory.
         per_image: captions of each image.
         seed: of the run.
     """
 
     prompt: str
     decoding: Mapping[str, Any]
-    batch_size: int
+    batch_size: int | None
     per_image: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name, value in (("--infer_bs", self.batch_size), ("--captions_per_image", self.per_image)):
-            if value < 1:
+            if value is not None and value < 1:
                 raise ArgumentError(f"{name} is {value}; give a number from 1")
         if self.per_image > 1 and not self.sampled:
             raise ArgumentError(f"{self.per_image} captions of an image would all be the same; add --do_sample")
@@ -61,6 +66,10 @@ class CaptionPlan:
     def sampled(self) -> bool:
         """Whether tokens are drawn at random."""
         return bool(self.decoding.get("do_sample"))
+
+    def seeding(self) -> dict[str, int]:
+        """The seed, where tokens are drawn."""
+        return {"seed": self.seed} if self.sampled else {}
 
     def batch_decoding(self, batch: int) -> dict[str, Any]:
         """The generate settings of one batch, with its own seed where tokens are drawn."""
@@ -108,24 +117,45 @@ def caption_images(
     """Generate what `out` does not hold yet, in the order of `names`, and append it.
 
     Args:
-        span: first image and the one to stop before (-1: all); the batches do not depend on it.
+        span: first image and the one to stop before (-1: all); captions do not depend on it.
 
     A blank caption is kept as it is: generating it again would give the same. Raises DataError for two names with one
     id, and if more than 1 % of the images cannot be read.
     """
     units = _units(names, plan.per_image)
     last = span[1] if span[1] >= 0 else len(names)
-    text = model.format_prompt(plan.prompt)
-    groups = batches(units, plan.batch_size)
-    wanted = [[u for u in g if span[0] <= u.position < last and u.key not in out.done] for g in groups]
-    total = sum(map(len, wanted))
-    announce(f"{total} captions to generate, {len(out.done)} are there already")
-    work = [(i, group, todo) for i, (group, todo) in enumerate(zip(groups, wanted, strict=True)) if todo]
-    for i, group, todo in bar(work, "captions", len(work), unit="batch"):
-        keys = {u.key for u in todo}
-        records = _caption_batch(model, images, group, text, plan.batch_decoding(i))
-        out.write(caption_to_json(r) for r in records if r.key in keys)
+    wanted = [u for u in units if span[0] <= u.position < last and u.key not in out.done]
+    announce(f"{len(wanted)} captions to generate, {len(out.done)} are there already")
+    make = _captions if isinstance(model, Speaker) else _captions_in_batches
+    for records in make(model, images, units, wanted, plan):
+        out.write(caption_to_json(record) for record in records)
         images.check_losses(len(names))
+
+
+def _captions(
+    model: Any, images: ImageFolder, units: Sequence[Unit], wanted: Sequence[Unit], plan: CaptionPlan
+) -> Iterator[list[Caption]]:
+    """Captions of each image that lacks some, in their order, each made by itself."""
+    del units
+    text = model.format_prompt(plan.prompt)
+    lacking = [list(group) for _, group in groupby(wanted, key=lambda unit: unit.position)]
+    requests = [Request(us[0].image, (text,) * len(us), tuple(u.key for u in us)) for us in lacking]
+    said = ask(model, images, requests, {**plan.decoding, **plan.seeding()}, plan.batch_size)
+    for some, texts in bar(zip(lacking, said, strict=True), "captions", len(lacking), unit="img"):
+        yield [Caption(u.image, u.image_id, t, u.sample) for u, t in zip(some, texts or (), strict=False)]
+
+
+def _captions_in_batches(
+    model: Captioner, images: ImageFolder, units: Sequence[Unit], wanted: Sequence[Unit], plan: CaptionPlan
+) -> Iterator[list[Caption]]:
+    """Captions of each batch that lacks some."""
+    keys = {u.key for u in wanted}
+    groups = list(enumerate(batches(list(units), plan.batch_size or BATCH)))
+    work = [(i, group) for i, group in groups if any(u.key in keys for u in group)]
+    text = model.format_prompt(plan.prompt)
+    for i, group in bar(work, "captions", len(work), unit="batch"):
+        records = _caption_batch(model, images, group, text, plan.batch_decoding(i))
+        yield [record for record in records if record.key in keys]
 
 
 def _units(names: Sequence[str], per_image: int) -> list[Unit]:

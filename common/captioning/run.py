@@ -94,7 +94,6 @@ class CaptionRun:
         options = {
             "prompt": self.plan.prompt,
             "decoding": dict(self.plan.decoding),
-            "infer_bs": self.plan.batch_size,
             "captions_per_image": self.plan.per_image,
             "seed": self.plan.seed if self.plan.sampled else None,
         }

@@ -7,7 +7,10 @@ Shapes: n samples, m image tokens, d hidden size of the decoder.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import functools
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +20,7 @@ from torch import Tensor, nn
 from common.errors import DataError
 from common.models.body import ModelBody
 from common.models.checkpoints.key_maps import KeyMap
-from common.models.generation.asking import Asked, Said, chunks, same_objects, sample_names
+from common.models.generation.asking import Asked, Said, ahead, chunks, same_objects, sample_names
 from common.models.generation.decoding import Decoding
 from common.models.generation.growing import grow
 from common.models.generation.plain import by_transformers, in_batches
@@ -37,6 +40,8 @@ from common.models.weights.trained import LoadReport, load_trained, save_trained
 __all__ = ["CaptionModel", "Decoding", "LoadReport", "PackedSettings"]
 
 SEEN_TOGETHER = 16  # images in one pass of the encoder
+AHEAD = 64  # images that are opened before they are needed
+MOST_THREADS = 16  # that open them
 
 
 class CaptionModel(TextSide, ModelBody):
@@ -208,16 +213,49 @@ class CaptionModel(TextSide, ModelBody):
         places = same_objects(images)
         questions = [Asked(tuple(prompts[i] for i in some), tuple(names[i] for i in some)) for some in places]
         found: list[list[int]] = [[] for _ in texts]
-        for said in self.answers(questions, self.features_of([images[some[0]] for some in places]), decoding):
+        for said in self.answers(
+            questions, self.features_of([partial(_given, images[some[0]]) for some in places]), decoding
+        ):
             found[places[said.asked][said.place]] = said.ids
         return found
 
-    def features_of(self, images: Iterable[Any]) -> Iterator[Any]:
-        """Features [m, d] of each image, the encoder running on several at a time; None stays None."""
-        for some in chunks(images, SEEN_TOGETHER):
-            seen = [image for image in some if image is not None]
-            features = iter(self.image_features(self.preprocess(seen)) if seen else ())
-            yield from (None if image is None else next(features) for image in some)
+    def speak(
+        self,
+        images: Sequence[Callable[[], Any]],
+        texts: Sequence[Sequence[str]],
+        names: Sequence[Sequence[str]],
+        decoding: Mapping[str, Any],
+        most: int | None = None,
+    ) -> Iterator[tuple[int, int, str]]:
+        """Say something to every text about every image: (image, text, what was said), as answers end.
+
+        Args:
+            images: functions that open them, called ahead of time, perhaps in threads; None is an image that cannot be
+                seen, and nothing is said about it.
+            texts: whole text inputs about each image; names: of each, for the random numbers of a sample.
+            decoding: of :class:`Decoding`.
+            most: answers that are made at a time; None: as many as are useful and fit into the memory.
+        """
+        encode = functools.cache(lambda text: self.encode_prompt(text, for_generation=True))
+        questions = [Asked(tuple(map(encode, t)), tuple(n)) for t, n in zip(texts, names, strict=True)]
+        for said in self.answers(questions, self.features_of(images), Decoding(**decoding), most):
+            yield said.asked, said.place, self.decode(said.ids)
+
+    def features_of(self, images: Iterable[Callable[[], Any]]) -> Iterator[Any]:
+        """Features [m, d] of each image that is opened; None stays None.
+
+        On a GPU images are opened and cut to size in threads while it works, several at a time are seen by the encoder.
+        """
+
+        def look(open_image: Callable[[], Any]) -> Tensor | None:
+            image = open_image()
+            return None if image is None else self.preprocess([image])
+
+        threads = min(MOST_THREADS, os.cpu_count() or 1) if self.device.type == "cuda" else 0
+        for some in chunks(ahead(look, images, threads, AHEAD), SEEN_TOGETHER):
+            seen = [pixels for pixels in some if pixels is not None]
+            features = iter(self.image_features(torch.cat(seen)) if seen else ())
+            yield from (None if pixels is None else next(features) for pixels in some)
 
     @torch.no_grad()
     def continue_ids(self, features: Tensor, prompts: Sequence[PromptIds], decoding: Decoding) -> list[list[int]]:
@@ -289,3 +327,7 @@ class CaptionModel(TextSide, ModelBody):
     def save_trained(self, folder: Path | str, names: Sequence[str]) -> None:
         """Write the named parameters and what they belong to into a folder, each file at once."""
         save_trained(self, Path(folder), names)
+
+
+def _given(image: Any) -> Any:
+    return image

@@ -1,14 +1,15 @@
-"""Answers of a model to benchmark questions: in batches, written one by one, continued by question id after a kill.
+"""Answers of a model to benchmark questions: many at a time, written in order, continued by question id after a kill.
 
 Every benchmark script uses this one way of asking; only the prompt differs (`common.prompts`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from common.captioning.asking import Request, Speaker, ask
 from common.errors import DataError
 from common.files.images import ImageFolder
 from common.files.record_files import answer_to_json
@@ -17,6 +18,9 @@ from common.files.storage import ResumableLines
 from common.paths import display
 from common.progress import announce, bar, batches
 from evaluate.answers.questions import Question
+
+BATCH = 32  # questions of one generate call where nothing else is said
+WINDOW = 4096  # questions among which those about one image are put together
 
 
 class Answerer(Protocol):
@@ -36,7 +40,7 @@ class Decoding:
     num_beams: int = 1
     max_new_tokens: int = 64
     length_penalty: float = 0.0
-    batch_size: int = 32
+    batch_size: int | None = None  # answers made at a time; None: as many as are useful and fit into the memory
 
 
 def answer_questions(
@@ -49,8 +53,9 @@ def answer_questions(
 ) -> None:
     """Ask every question that the file does not answer yet.
 
-    An answer must not depend on where an earlier run was killed: batches are cut by position in the list, and one that
-    was only partly written is asked whole again.
+    An answer must not depend on where an earlier run was killed: a model that grows trees makes each by itself, and
+    those about one image share the work for it. What can only be asked in batches is cut by position in the list, and a
+    batch that was only partly written is asked whole again.
 
     Args:
         load: makes the model; called only if there is something to ask.
@@ -64,15 +69,59 @@ def answer_questions(
     if without:
         raise DataError(f"question {without[0]} has no image ({len(without)} in all); leave such questions out")
     images.require(q.image for q in questions)
-    todo = [b for b in batches(list(questions), decoding.batch_size) if any(q.key not in lines.done for q in b)]
-    left = sum(q.key not in lines.done for q in questions)
-    announce(f"{left} of {len(questions)} questions to answer into {display(lines.path)}, {len(todo)} batches")
-    model = load() if todo else None
-    for batch in bar(todo, "answers", len(todo)):
-        assert model is not None
-        answers = _answer_batch(model, batch, images, template, decoding)
-        lines.write(answer_to_json(answer) for answer in answers if answer.question_id not in lines.done)
+    todo = [q for q in questions if q.key not in lines.done]
+    announce(f"{len(todo)} of {len(questions)} questions to answer into {display(lines.path)}")
+    if todo:
+        model = load()
+        make = _answers if isinstance(model, Speaker) else _answers_in_batches
+        for answers in make(model, questions, images, template, lines, decoding):
+            lines.write(answer_to_json(answer) for answer in answers if answer.question_id not in lines.done)
     images.check_losses(len(questions))
+
+
+def _answers(
+    model: Any,
+    questions: Sequence[Question],
+    images: ImageFolder,
+    template: str,
+    lines: ResumableLines,
+    decoding: Decoding,
+) -> Iterator[list[Answer]]:
+    """Answers about each image that lacks some: those in a window of the list stand together, in its order."""
+    grouped = [group for window in batches(list(questions), WINDOW) for group in _by_image(window)]
+    lacking = [[q for q in group if q.key not in lines.done] for group in grouped]
+    todo = [group for group in lacking if group]
+    requests = [
+        Request(group[0].image, tuple(_text(model, q, template) for q in group), tuple(q.key for q in group))
+        for group in todo
+    ]
+    settings = {name: getattr(decoding, name) for name in ("num_beams", "max_new_tokens", "length_penalty")}
+    said = ask(model, images, requests, settings, decoding.batch_size)
+    for group, texts in bar(zip(todo, said, strict=True), "answers", len(todo), unit="img"):
+        yield [_answer(q, text) for q, text in zip(group, texts or (), strict=False)]
+
+
+def _by_image(questions: Sequence[Question]) -> list[list[Question]]:
+    """Questions about each image, in order of appearance."""
+    found: dict[str, list[Question]] = {}
+    for question in questions:
+        found.setdefault(question.image, []).append(question)
+    return list(found.values())
+
+
+def _answers_in_batches(
+    model: Any,
+    questions: Sequence[Question],
+    images: ImageFolder,
+    template: str,
+    lines: ResumableLines,
+    decoding: Decoding,
+) -> Iterator[list[Answer]]:
+    """Answers of each batch that lacks some."""
+    cut = batches(list(questions), decoding.batch_size or BATCH)
+    todo = [batch for batch in cut if any(q.key not in lines.done for q in batch)]
+    for batch in bar(todo, "answers", len(todo)):
+        yield _answer_batch(model, batch, images, template, decoding)
 
 
 def _answer_batch(
@@ -83,7 +132,7 @@ def _answer_batch(
     readable = [(q, image) for q, image in opened if image is not None]
     if not readable:
         return []
-    texts = [model.format_prompt(template.replace("{question}", q.text)) for q, _ in readable]
+    texts = [_text(model, q, template) for q, _ in readable]
     answers = model.generate(
         [image for _, image in readable],
         texts,
@@ -91,5 +140,12 @@ def _answer_batch(
         max_new_tokens=decoding.max_new_tokens,
         length_penalty=decoding.length_penalty,
     )
-    pairs = zip(readable, answers, strict=True)
-    return [Answer(q.key, text.strip(), q.text, q.label, q.image) for (q, _), text in pairs]
+    return [_answer(q, text) for (q, _), text in zip(readable, answers, strict=True)]
+
+
+def _text(model: Answerer, question: Question, template: str) -> str:
+    return model.format_prompt(template.replace("{question}", question.text))
+
+
+def _answer(question: Question, text: str) -> Answer:
+    return Answer(question.key, text.strip(), question.text, question.label, question.image)

@@ -72,7 +72,7 @@ def ask(questions: Sequence[Question], template: str, groups: Groups) -> list[An
     target = LineTarget(Path(args.answers_save_path), "answers_save_path", STEP, _own_answer, _answer_key)
     target.check()
     if run_args.dry_run:
-        announce(f"would ask {len(chosen)} questions in batches of {decoding.batch_size}")
+        announce(f"would ask {len(chosen)} questions")
         return None
 
     def load() -> Any:
@@ -141,7 +141,6 @@ def settings(
         "num_beams": decoding.num_beams,
         "max_new_tokens": decoding.max_new_tokens,
         "length_penalty": decoding.length_penalty,
-        "infer_bs": decoding.batch_size,
         "questions_sha256": values_hash((q.key, q.text, q.image) for q in questions),
     }
     dtype = resolve_dtype(model_args.dtype, resolve_device(model_args.device))

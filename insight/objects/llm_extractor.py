@@ -15,14 +15,19 @@ from common.files.records import ObjectMention
 from common.files.storage import read_text
 from common.hub import local
 from common.paths import DATASET
+from common.progress import batches
 from insight.objects.object_list import locate_all, parse_object_list
 
 FLAG = "--extractor_model"
 INSTRUCTION = DATASET / "object_instruction.txt"
 
 
+TOGETHER = 64  # captions that are asked about in one pass over the instruction
+
+
 class LlmExtractor:
-    """Asks a language model. Captions are asked one by one, so that a result does not depend on its neighbours.
+    """Asks a language model; where its decoder is a Llama's, about many captions at a time, the instruction, which is
+    the same for all, read once. An answer does not depend on its neighbours.
 
     Args:
         model: a causal LM of transformers, in evaluation mode.
@@ -68,24 +73,58 @@ class LlmExtractor:
         return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
 
     def answer(self, caption: str) -> str:
-        """What the model writes, up to its first line that holds something; a cut answer loses its last item."""
+        """What the model writes; a cut answer loses its last item."""
+        return next(iter(self.answers([caption])))
+
+    def answers(self, captions: Sequence[str]) -> Iterator[str]:
+        """What the model writes about each caption, in order."""
         import torch
 
+        for some in batches(list(captions), TOGETHER):
+            with torch.no_grad():
+                rows = self._continued([self._ids(caption) for caption in some])
+            yield from map(self._text, rows)
+
+    def _ids(self, caption: str) -> tuple[int, ...]:
         special = self.tokenizer.chat_template is None  # a chat template brings its own
-        inputs = self.tokenizer(self.prompt(caption), return_tensors="pt", add_special_tokens=special)
-        ids = inputs["input_ids"].to(self.model.device)
-        with torch.inference_mode():
-            output = self.model.generate(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                do_sample=False,
-                num_beams=1,
-                max_new_tokens=self.max_new_tokens,
-                pad_token_id=self._pad_id(),
-            )
-        new = output[0, ids.shape[1] :]
+        return tuple(self.tokenizer(self.prompt(caption), add_special_tokens=special)["input_ids"])
+
+    def _text(self, new: Sequence[int]) -> str:
         text = str(self.tokenizer.decode(new, skip_special_tokens=True))
         return without_cut_item(text) if len(new) >= self.max_new_tokens else text
+
+    def _continued(self, prompts: Sequence[tuple[int, ...]]) -> list[list[int]]:
+        """New ids after each prompt, greedy."""
+        from common.models.generation.decoding import Decoding
+        from common.models.generation.growing import grow_texts
+        from common.models.generation.tree.llama import why_not
+
+        trunk = getattr(self.model, "model", None)
+        if why_not(trunk) is not None:
+            return [self._continued_alone(ids) for ids in prompts]
+        decoding = Decoding(max_new_tokens=self.max_new_tokens)
+        return grow_texts(trunk, self.model.get_output_embeddings(), prompts, decoding, self._stop_ids())
+
+    def _continued_alone(self, prompt: Sequence[int]) -> list[int]:
+        import torch
+
+        ids = torch.tensor([prompt], device=self.model.device)
+        output = self.model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=self.max_new_tokens,
+            pad_token_id=self._pad_id(),
+        )
+        new: list[int] = output[0, ids.shape[1] :].tolist()
+        return new
+
+    def _stop_ids(self) -> frozenset[int]:
+        """What ends an answer: of the model's own generation settings, else the tokenizer's end symbol."""
+        ends = self.model.generation_config.eos_token_id
+        ends = self.tokenizer.eos_token_id if ends is None else ends
+        return frozenset([] if ends is None else [ends] if isinstance(ends, int) else ends)
 
     def _pad_id(self) -> int:
         for name in ("pad_token_id", "eos_token_id"):
@@ -96,8 +135,8 @@ class LlmExtractor:
 
     def extract(self, captions: Sequence[str]) -> Iterator[tuple[ObjectMention, ...]]:
         """Yield, for each caption, every mention of an object that the model named and that stands in the caption."""
-        for caption in captions:
-            yield locate_all(caption, parse_object_list(first_block(self.answer(caption))))
+        for caption, answer in zip(captions, self.answers(captions), strict=True):
+            yield locate_all(caption, parse_object_list(first_block(answer)))
 
 
 def first_block(answer: str) -> str:

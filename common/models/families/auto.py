@@ -6,7 +6,7 @@ what the trainer passes along as pixels and features are the images themselves, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -203,6 +203,12 @@ class Auto(CaptionModel):
         prompts = [self.encode_prompt(text) for text in texts]
         losses = self.target_losses(self.preprocess(images), prompts, ids)
         return losses.sum(1) / torch.tensor([len(target) for target in ids], device=losses.device)
+
+    def features_of(self, images: Iterable[Callable[[], Any]]) -> Iterator[Any]:
+        """The images themselves, opened when they are needed."""
+        for open_image in images:
+            image = open_image()
+            yield None if image is None else self.preprocess([image]).images[0]
 
     def answers(
         self, questions: Sequence[Asked], features: Iterable[Any], decoding: Decoding, most: int | None = None

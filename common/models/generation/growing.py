@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.models.generation.asking import MOST_BRANCHES, Asked, Forest, Said
+from common.models.generation.asking import MOST_BRANCHES, Asked, Forest, Said, chunks
 from common.models.generation.decoding import Decoding
 from common.models.generation.tree.engine import TreeDecoder
 from common.models.generation.tree.llama import Decoder, decoder_of
 from common.models.generation.tree.memory import copies_fit, fit_slots, make_fitting, slot_bytes
 from common.models.generation.tree.shapes import TableShape
 from common.models.generation.tree.trees import TreeSizes
+from common.models.text.ids import PromptIds
 
 
 @torch.no_grad()
@@ -56,6 +57,20 @@ def grow(
     for answer in made.run(forest.trees(chain(first, source), decoder.embed, decoder.device)):
         group = forest.groups[answer.tree]
         yield Said(group.asked, group.places[answer.branch], answer.ids)
+
+
+def grow_texts(
+    trunk: Any, head: Any, prompts: Sequence[Sequence[int]], decoding: Decoding, stop_ids: Collection[int]
+) -> list[list[int]]:
+    """New ids after each prompt without an image; what all begin with is computed once."""
+    rows = list(enumerate(prompts))
+    groups = list(chunks(rows, MOST_BRANCHES))
+    asked = [Asked(tuple(PromptIds(tuple(ids), ()) for _, ids in g), tuple(str(row) for row, _ in g)) for g in groups]
+    nothing = [trunk.embed_tokens.weight[:0]] * len(groups)
+    found: list[list[int]] = [[] for _ in prompts]
+    for said in grow(trunk, head, asked, nothing, decoding, stop_ids, with_image=False):
+        found[groups[said.asked][said.place][0]] = said.ids
+    return found
 
 
 def _first_seen(source: Iterator[Tensor | None]) -> tuple[list[Tensor | None], Tensor | None]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -163,3 +164,51 @@ def test_evaluation_takes_the_first_images_that_training_did_not_use() -> None:
     assert first_unused(["a", "b", "c", "d"], {"a", "c"}, 9) == ["b", "d"]
     with pytest.raises(DataError, match="used all 1 images"):
         first_unused(["a"], {"a"}, 9)
+
+
+@dataclass
+class Speaking(Fake):
+    """Says what it was asked of, the last image first; nothing of one that cannot be opened; dies after `life`."""
+
+    def speak(
+        self, images: Sequence[Any], texts: Sequence[Any], names: Sequence[Any], decoding: Any, most: int | None = None
+    ) -> Iterator[tuple[int, int, str]]:
+        """Answers of three images at a time."""
+        for number in [i + 2 - i % 3 * 2 if i - i % 3 + 2 < len(images) else i for i in range(len(images))]:
+            image = images[number]()
+            for place, _ in enumerate(texts[number]) if image is not None else ():
+                if len(self.calls) >= self.life:
+                    raise KeyboardInterrupt
+                self.calls.append(number)
+                yield number, place, f"{image.width} {names[number][place]} {decoding} {most}"
+
+
+@pytest.mark.parametrize("how", [{}, SAMPLED])
+@pytest.mark.parametrize("life", [0, 4, 10])
+def test_answers_are_written_in_order_whenever_they_end(images: ImageFolder, how: dict[str, Any], life: int) -> None:
+    """And a killed run ends with the same bytes; a sample is named by image and number, whatever is left to do."""
+    whole = caption(Speaking(), images, images.path / "whole.jsonl", plan(**how))
+    found = [json.loads(line) for line in whole.splitlines()]
+    assert [(c["image_id"], c.get("sample", 0)) for c in found] == [
+        (i, s) for i in range(11) for s in range(3 if how else 1)
+    ]
+    names = [(f"{c['image_id'] + 5}", f"{c['image_id']}/{c.get('sample', 0)}") for c in found]
+    assert [tuple(c["caption"].split()[:2]) for c in found] == names
+    path = images.path / "killed.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        caption(Speaking(life), images, path, plan(**how))
+    if path.exists():
+        torn = path.read_bytes()
+        path.write_bytes(torn[: int(len(torn) * 0.8)])
+    assert caption(Speaking(), images, path, plan(**how)) == whole
+    part = caption(Speaking(), images, images.path / "part.jsonl", plan(**how), span=(3, 6))
+    assert part in whole
+
+
+def test_an_image_that_cannot_be_read_leaves_the_others_in_order(images: ImageFolder) -> None:
+    """One of 111, first and last ones too."""
+    for i in range(11, 111):
+        Image.new("RGB", (5 + i, 4)).save(images.path / f"{i:03d}.png")
+    (images.path / "004.png").write_bytes(b"no image")
+    found = caption(Speaking(), images, images.path / "c.jsonl", plan()).splitlines()
+    assert [json.loads(line)["image_id"] for line in found] == [i for i in range(111) if i != 4]

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from common.errors import ArgumentError, ResourceError
-from common.models.generation.asking import Asked, Forest
+from common.models.generation.asking import Asked, Forest, ahead
 from common.models.generation.decoding import Decoding
+from common.models.generation.growing import grow_texts
+from common.models.generation.plain import by_transformers
 from common.models.generation.search.chance import chances, draw
 from common.models.generation.tree import memory
 from common.models.generation.tree.llama import why_not
@@ -148,6 +150,34 @@ def test_many_questions_of_one_image_are_one_tree(asked: tuple[Any, ...], images
         assert [found[number, place] for place in range(len(rows))] == expected
     together = model.generate_ids([images[0]] * 11 + [images[1]] * 2, [*texts, *texts[:2]], max_new_tokens=6)
     assert together == [found[0, place] for place in range(11)] + [found[1, place] for place in range(2)]
+
+
+def test_texts_without_images(llava: tuple[Any, ...]) -> None:
+    """What all begin with is the root; twenty prompts are three trees of it."""
+    model, _, _ = llava
+    random = torch.Generator().manual_seed(3)
+    prompts = [[1, 7, 9, *torch.randint(3, 300, (1 + i % 5,), generator=random).tolist()] for i in range(20)]
+    found = grow_texts(model.lm.model, model.lm.lm_head, prompts, Decoding(1, 6), model.stop_ids)
+    for prompt, ids in zip(prompts, found, strict=True):
+        whole = torch.tensor([prompt])
+        assert by_transformers(model.lm, {"input_ids": whole}, Decoding(1, 6), model.stop_ids, [""])[0] == ids
+
+
+def test_images_are_opened_ahead_in_order() -> None:
+    """In threads, a few before they are asked for, and errors come through in their turn."""
+    done: list[int] = []
+
+    def work(number: int) -> int:
+        done.append(number)
+        if number == 7:
+            raise ValueError(number)
+        return number * number
+
+    source = ahead(work, range(20), threads=3, many=4)
+    assert [next(source) for _ in range(7)] == [n * n for n in range(7)] and max(done) < 12
+    with pytest.raises(ValueError, match="7"):
+        next(source)
+    assert list(ahead(work, range(3), threads=0, many=4)) == [0, 1, 4]
 
 
 @pytest.mark.parametrize("beams", [1, 3])

@@ -80,7 +80,7 @@ def ask(questions: Sequence[Question], template: str, groups: Groups) -> list[An
         from common.models import load_from_args
 
         model = load_from_args(model_args)
-        images.reduced = model.reduced
+        images.reduced = getattr(model, "reduced", images.reduced)  # a stand-in may look at whole images
         return model
 
     begun_with = settings(template, decoding, model_args, questions, images.path)

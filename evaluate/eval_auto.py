@@ -15,7 +15,9 @@ from typing import Any
 from common.args import flag, parse
 from common.cli import run
 from common.errors import ArgumentError, DataError
-from common.files.coco import read_annotations
+from common.files.coco import CocoAnnotations, read_annotations
+from common.files.gold import Truth, missing_images, truth_from_file
+from common.files.image_ids import KnownImages
 from common.files.record_files import read_captions
 from common.files.records import Caption, Result
 from common.files.storage import read_json, require_file
@@ -23,7 +25,6 @@ from common.manifest import manifest
 from common.mini_world import MiniWorld, default_path
 from common.paths import MINI_LLAVA, display
 from common.progress import announce
-from evaluate.chair.gold import Gold, missing_images, read_gold_file
 from evaluate.chair.gold_cache import truth_of_folder
 from evaluate.chair.parser import ChairParser
 from evaluate.chair.synonyms import MODES
@@ -46,6 +47,9 @@ class AutoArguments:
         "bundled", "word classes in standard mode; nltk: by NLTK's own data, if installed", POS_TAGGERS
     )
     synonyms_path: str | None = flag(None, "synonym list in place of the mode's own")
+    allow_partial_truth: bool = flag(
+        False, "score images of which only instances, or only human captions, are known; the result says so"
+    )
     allow_missing: bool = flag(False, "leave out captions of images without ground truth instead of refusing")
     result_path: str | None = flag(None, "where to write the scores as JSON")
     ppl_model: str | None = flag(
@@ -68,19 +72,40 @@ def read_evaluated(path: Path) -> list[Caption]:
     return captions
 
 
-def ground_truth(
-    args: AutoArguments, parser: ChairParser, captions: Sequence[Caption]
-) -> tuple[Gold, Mapping[int, Sequence[str]], str]:
-    """Objects and reference captions by image id, and the words for where the objects came from."""
-    ids = [c.image_id for c in captions]
+def ground_truth(args: AutoArguments, parser: ChairParser, captions: Sequence[Caption]) -> Truth:
+    """Objects and reference captions by image id, and the images by the names that the data state."""
     if args.gold_objects_path is not None:
-        gold = read_gold_file(require_file(args.gold_objects_path, "--gold_objects_path"))
-        references = read_annotations(args.annotation_path).captions if args.annotation_path else {}
-        return gold, references, args.gold_objects_path
+        annotations = read_annotations(args.annotation_path) if args.annotation_path else CocoAnnotations()
+        truth = truth_from_file(args.gold_objects_path, parser, annotations.known if args.annotation_path else None)
+        return replace(truth, references=annotations.captions)
     mini = args.caption_eval_path is None
     folder = default_path(args.annotation_path, mini, MiniWorld().eval_annotations, "--annotation_path")
-    truth = truth_of_folder(folder, parser.lists.mode, args.synonyms_path, ids, args.pos_tagger)
-    return truth.gold, truth.references, str(folder)
+
+    def wanted(known: KnownImages) -> set[int]:
+        """Ids of the captioned images."""
+        return {known.resolve(c.image, c.image_id) for c in captions}
+
+    return truth_of_folder(folder, parser.lists.mode, args.synonyms_path, wanted, args.pos_tagger)
+
+
+def by_stated_names(captions: Sequence[Caption], known: KnownImages) -> list[Caption]:
+    """The captions with the ids that the truth states for their images. Raises DataError for two captions of one."""
+    found = [replace(c, image_id=known.resolve(c.image, c.image_id)) for c in captions]
+    first: dict[str, Caption] = {}
+    for caption in found:
+        other = first.setdefault(caption.key, caption)
+        if other is not caption:
+            raise DataError(f"captions of {other.image} and {caption.image} are both of image {caption.image_id}")
+    return found
+
+
+def with_half_truth(result: Result, half: Mapping[str, int]) -> Result:
+    """The result with a word on images of which only half of the truth is known, in definition and counts."""
+    if not half:
+        return result
+    said = " and ".join(f"{number} images without {what}" for what, number in half.items())
+    counts = {**result.counts} | {f"images_without_{what}": number for what, number in half.items()}
+    return replace(result, definition=f"{result.definition}; partial truth: {said}", counts=counts)
 
 
 def captioning_settings(path: Path) -> dict[str, Any] | None:
@@ -128,19 +153,24 @@ def main() -> None:
     captions = read_evaluated(require_file(path, "--caption_eval_path"))
     parser = ChairParser(args.chair_mode, args.synonyms_path, tagger_of(args.pos_tagger))
     announce(f"scoring {len(captions)} captions of {path}, CHAIR mode {args.chair_mode}")
-    gold, references, source = ground_truth(args, parser, captions)
-    missing = missing_images([c.image_id for c in captions], gold, args.allow_missing, source)
+    truth = ground_truth(args, parser, captions)
+    captions = by_stated_names(captions, truth.known)
+    gold = truth.objects
+    missing = missing_images([c.image_id for c in captions], gold, args.allow_missing, truth.source)
     if missing:
-        announce(f"left out {len(missing)} images without ground truth in {source}")
+        announce(f"left out {len(missing)} images without ground truth in {truth.source}")
     kept = [c for c in captions if c.image_id in gold]
+    half = truth.half({c.image_id for c in kept}, args.allow_partial_truth)
     about = manifest(
         (args,),
         image_ids={c.image_id for c in kept},
         images_without_ground_truth=missing,
+        partial_truth=half,
         captioning=captioning_settings(path),
     )
-    result = score_captions(kept, gold, parser, references, args.seed, about)
-    result = with_extras(named_tagger(result, args.pos_tagger), args, kept, references)
+    result = score_captions(kept, gold, parser, truth.references, args.seed, about)
+    result = with_half_truth(named_tagger(result, args.pos_tagger), half)
+    result = with_extras(result, args, kept, truth.references)
     default = MiniWorld().result if mini else None
     publish(result, Path(args.result_path) if args.result_path else default)
 

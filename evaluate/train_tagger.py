@@ -17,10 +17,10 @@ from pathlib import Path
 from common.args import flag, parse
 from common.cli import run
 from common.errors import ArgumentError, DataError
+from common.files.gold import read_truth
 from common.files.record_files import read_captions
 from common.files.records import Caption
 from common.progress import announce, say
-from evaluate.chair.gold import read_gold_file
 from evaluate.chair.parser import ChairParser
 from evaluate.tagger.nltk_tagger import nltk_tagger
 from evaluate.tagger.tagger import class_of, read_model
@@ -78,7 +78,7 @@ def main() -> None:
     if not args.caption_paths or args.tagger_path is None:
         raise ArgumentError("--caption_paths and --tagger_path are needed")
     checks = {path: read_captions(path, allow_empty=True) for path in args.check_paths or ()}
-    gold = read_gold_file(args.gold_objects_path) if args.gold_objects_path else {}
+    gold = read_truth(None, args.gold_objects_path, ChairParser()).objects
     path = Path(args.tagger_path)
     train_on(read_all(args.caption_paths), [c for found in checks.values() for c in found], args, path)
     student = ChairParser("standard", tagger=read_model(path))

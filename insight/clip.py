@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from common.args import RunArguments, ThresholdArguments, parse
 from common.cli import run
 from common.errors import DataError
-from common.files.gold import Gold, read_gold
+from common.files.gold import Truth, read_truth
 from common.files.images import ImageFolder
 from common.files.record_files import caption_key, objects_from_json, read_captions, read_objects
 from common.files.records import CaptionObjects
@@ -33,7 +33,7 @@ from common.paths import display
 from common.progress import announce, say
 from insight.scores.auto_thresholds import all_scores, caption_scores, check_thresholds, resolve_thresholds
 from insight.scores.clip_arguments import ClipArguments, ClipPlan, plan
-from insight.scores.detector_quality import label_scores
+from insight.scores.detector_quality import LabelledScores, label_scores
 from insight.scores.score_report import ScoreReport
 from insight.scores.scoring import MOST_WORDS, RelevanceJob, without_unscorable
 
@@ -115,26 +115,43 @@ def outputs(args: ClipArguments, chosen: ClipPlan) -> tuple[LineTarget, WholeTar
 
 
 @dataclass(frozen=True)
-class Truth:
-    """What the scores are judged by: gold objects (none: no judgement) and the list that maps phrases to them."""
+class Judge:
+    """What the scores are judged by.
 
-    gold: Gold
+    Attributes:
+        truth: objects of the images (none: no judgement).
+        vocabulary: maps phrases to them.
+        half: how many of the images lack captions, or instances.
+    """
+
+    truth: Truth
     vocabulary: ObjectVocabulary
+    half: Mapping[str, int]
+
+    def label(self, records: Sequence[CaptionObjects]) -> LabelledScores:
+        """Scores of the mentions whose truth is known."""
+        known = self.truth.known
+        named = [replace(r, image_id=known.resolve(r.image, r.image_id)) for r in records]
+        return label_scores(named, self.truth.objects, self.vocabulary)
 
 
-def read_truth(args: ClipArguments, chosen: ClipPlan) -> Truth:
+def read_judge(args: ClipArguments, chosen: ClipPlan, records: Sequence[CaptionObjects]) -> Judge:
     """Gold objects and synonyms; read before the scoring, so that a wrong path costs no time. Raises DataError."""
     vocabulary = read_vocabulary(args.synonyms_path)
-    return Truth(read_gold(chosen.annotations, args.gold_objects_path, vocabulary), vocabulary)
+    truth = read_truth(chosen.annotations, args.gold_objects_path, vocabulary)
+    half = truth.half({truth.known.resolve(r.image, r.image_id) for r in records}, args.allow_partial_truth)
+    for what, number in half.items():
+        announce(f"{number} images have no {what}: objects that only these would name count as hallucinated")
+    return Judge(truth, vocabulary, half)
 
 
-def report(thresholds: ThresholdArguments, chosen: ClipPlan, truth: Truth) -> ScoreReport:
+def report(thresholds: ThresholdArguments, chosen: ClipPlan, judge: Judge) -> ScoreReport:
     """Thresholds, labels and quality of the scores that are in the score file."""
     scored = read_objects(chosen.scores)
     return ScoreReport(
         scores=all_scores(scored),
         captions=caption_scores(scored),
-        labelled=label_scores(scored, truth.gold, truth.vocabulary),
+        labelled=judge.label(scored),
         thresholds=resolve_thresholds(thresholds, scored, chosen.mini),
     )
 
@@ -167,7 +184,7 @@ def main() -> None:
     check_thresholds(thresholds, args.object_data_path is None)
     chosen = plan(args)
     records, dropped = read_input(args, chosen)
-    truth = read_truth(args, chosen)
+    judge = read_judge(args, chosen, records)
     counts = announce_cost(records, dropped, chosen)
     scores, figure = outputs(args, chosen)
     if run_args.dry_run:
@@ -176,9 +193,10 @@ def main() -> None:
     ImageFolder(chosen.images).require(names)
     with scores.open(settings(args, chosen, names), run_args.restart) as out, taken([figure]):
         images = score(args, run_args, chosen, records, out)
-        found = report(thresholds, chosen, truth)
+        found = report(thresholds, chosen, judge)
         draw(chosen.figure, found.scores, found.labelled, found.thresholds)
-        out.finish(result_manifest((args, thresholds, run_args), chosen, records, images, counts, found))
+        groups = (args, thresholds, run_args)
+        out.finish(result_manifest(groups, chosen, records, images, counts, found, judge.half))
     say("\n".join([*found.lines(), f"{display(chosen.scores)}  {display(chosen.figure)}"]))
 
 
@@ -189,6 +207,7 @@ def result_manifest(
     images: ImageFolder,
     counts: Mapping[str, int],
     found: ScoreReport,
+    half: Mapping[str, int],
 ) -> dict[str, Any]:
     """The manifest beside the scores; `thresholds` in it is what `finetune/format_data.py` takes for `auto`."""
     from insight.scores.relevance import local_folder
@@ -201,6 +220,7 @@ def result_manifest(
         clip_model=chosen.model,
         clip_pretrained=chosen.pretrained,
         input_counts=dict(counts),
+        partial_truth=dict(half),
         **found.to_json(),
     )
 

@@ -16,9 +16,10 @@ from typing import Any, Protocol
 
 from common.args import GenerationArguments
 from common.captioning.asking import Request, Speaker, ask
-from common.errors import ArgumentError, DataError
+from common.errors import ArgumentError
+from common.files.image_ids import image_ids_of
 from common.files.images import ImageFolder
-from common.files.record_files import caption_from_json, caption_to_json, image_id_of
+from common.files.record_files import caption_from_json, caption_to_json
 from common.files.records import Caption
 from common.files.storage import ResumableLines, read_json_lines
 from common.paths import display
@@ -119,8 +120,8 @@ def caption_images(
     Args:
         span: first image and the one to stop before (-1: all); captions do not depend on it.
 
-    A blank caption is kept as it is: generating it again would give the same. Raises DataError for two names with one
-    id, and if more than 1 % of the images cannot be read.
+    A blank caption is kept as it is: generating it again would give the same. Raises DataError if more than 1 % of the
+    images cannot be read.
     """
     units = _units(names, plan.per_image)
     last = span[1] if span[1] >= 0 else len(names)
@@ -159,14 +160,10 @@ def _captions_in_batches(
 
 
 def _units(names: Sequence[str], per_image: int) -> list[Unit]:
-    seen: dict[int, str] = {}
-    units = []
-    for position, name in enumerate(names):
-        image_id = image_id_of(name)
-        if seen.setdefault(image_id, name) != name:
-            raise DataError(f"images {seen[image_id]} and {name} have the same id {image_id}; rename one")
-        units += [Unit(name, image_id, sample, position) for sample in range(per_image)]
-    return units
+    ids = image_ids_of(names)
+    return [
+        Unit(name, ids[name], sample, position) for position, name in enumerate(names) for sample in range(per_image)
+    ]
 
 
 def _caption_batch(

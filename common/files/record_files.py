@@ -16,24 +16,14 @@ from typing import Any, TypeVar
 import msgspec
 
 from common.errors import DataError
+from common.files.image_ids import image_id_of, image_ids_of
 from common.files.json_text import WholeNumber, as_record, shown
 from common.files.records import Answer, Caption, CaptionObjects, ObjectMention, SentenceSample, SpanSample
 from common.files.storage import read_json_lines, read_record, read_text, write_json
 from common.paths import display
 
 COLUMN_SPLITTER = " ### "
-LONGEST_ID = 18  # digits, so that an id stays within 64 bits
 Sample = TypeVar("Sample", SpanSample, SentenceSample)
-
-
-def image_id_of(name: str) -> int:
-    """The COCO id in an image name: its last run of digits. Raises DataError if there is none."""
-    digits = re.findall(r"[0-9]+", Path(name).stem)
-    if not digits:
-        raise DataError(f"image name {shown(name)} holds no number to use as image id; add an image_id field")
-    if len(digits[-1]) > LONGEST_ID:
-        raise DataError(f"image name {shown(name)} ends in a number too long for an image id; add an image_id field")
-    return int(digits[-1])
 
 
 class _CaptionRow(msgspec.Struct, frozen=True):
@@ -49,7 +39,7 @@ class _CaptionRow(msgspec.Struct, frozen=True):
 def _image_and_id(row: _CaptionRow, where: str) -> tuple[str, int]:
     """Image name and number. Raises DataError if the row has neither field."""
     raw = row.image if isinstance(row.image_id, msgspec.UnsetType) else row.image_id
-    if isinstance(raw, msgspec.UnsetType):
+    if isinstance(raw, msgspec.UnsetType) or raw == "":
         raise DataError(f"{where}: no field image_id or image")
     name = str(raw) if isinstance(row.image, msgspec.UnsetType) else row.image
     return name, raw if isinstance(raw, int) else image_id_of(raw)
@@ -99,8 +89,9 @@ def _read_text_captions(path: Path, text: str) -> list[Caption]:
         name, split, caption = line.partition(COLUMN_SPLITTER)
         if not split:
             raise DataError(f"{display(path)}:{number}: expected 'image ### caption'")
-        captions.append(Caption(name, image_id_of(name), caption))
-    return captions
+        captions.append((name, caption))
+    ids = image_ids_of(name for name, _ in captions)
+    return [Caption(name, ids[name], caption) for name, caption in captions]
 
 
 def _is_json(text: str) -> bool:

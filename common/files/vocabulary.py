@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from common.errors import DataError
@@ -50,6 +51,14 @@ class ObjectVocabulary:
     """Synonym (lower case, single spaces) -> node word, the name of one of the 80 COCO categories."""
 
     nodes: Mapping[str, str]
+
+    def node_named(self, name: str) -> str | None:
+        """The object that a category or gold name stands for; None for a name that the list does not know."""
+        return self._names.get(plain_name(name))
+
+    @cached_property
+    def _names(self) -> Mapping[str, str]:
+        return name_table(self.nodes)
 
     def node(self, phrase: str) -> str | None:
         """The COCO object that a noun phrase speaks of; None if it is none of the 80."""
@@ -94,6 +103,17 @@ class ObjectVocabulary:
                 if found:
                     yield found
                 at += length
+
+
+def plain_name(name: str) -> str:
+    """A name of an object as names are compared: case, white space, hyphens and underscores aside."""
+    return " ".join(re.sub(r"[_-]", " ", name).casefold().split())
+
+
+def name_table(nodes: Mapping[str, str]) -> dict[str, str]:
+    """Plain name -> object, of a synonym list; the objects' own names come first."""
+    own = {plain_name(node): node for node in nodes.values()}
+    return {plain_name(word): node for word, node in nodes.items()} | own
 
 
 def _words(text: str) -> list[str]:

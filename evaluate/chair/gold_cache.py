@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from common.files.coco import CocoAnnotations, annotation_files, read_annotations
+from common.files.gold import Gold, Truth, lacking_half, truth_of
+from common.files.image_ids import KnownImages
 from common.files.storage import read_json, write_json
 from common.manifest import file_hash
 from common.paths import display
 from common.progress import announce
-from evaluate.chair.gold import Gold, gold_from_annotations
 from evaluate.chair.parser import PARSER_VERSION, ChairParser
 from evaluate.chair.synonyms import BUNDLED, ChairMode
 from evaluate.tagger.inflection import TABLE
@@ -25,14 +25,7 @@ from evaluate.tagger.tagger import MODEL
 CACHED_FROM = 5_000_000  # bytes of annotations; smaller folders are read anew each time
 _PARALLEL_FROM = 20_000  # captions
 _CHUNKS = 16
-
-
-@dataclass(frozen=True)
-class Truth:
-    """Objects and reference captions by image id."""
-
-    gold: Gold
-    references: Mapping[int, Sequence[str]]
+_FORMAT = "truth-2"  # of the cached file
 
 
 def cache_folder() -> Path:
@@ -45,7 +38,7 @@ def cache_key(
 ) -> str:
     """Hash of the annotations, the lists, the tagger and the versions that the ground truth rests on."""
     lists = [Path(synonyms_path) if synonyms_path else BUNDLED[mode], TABLE, MODEL]
-    parts = (file_hash([*files, *lists]), mode, PARSER_VERSION, pos_tagger, version("nltk"))
+    parts = (_FORMAT, file_hash([*files, *lists]), mode, PARSER_VERSION, pos_tagger, version("nltk"))
     return hashlib.sha256("/".join(parts).encode()).hexdigest()[:32]
 
 
@@ -53,28 +46,36 @@ def truth_of_folder(
     folder: Path | str,
     mode: ChairMode,
     synonyms_path: Path | str | None,
-    image_ids: Sequence[int],
+    wanted: Callable[[KnownImages], Iterable[int]],
     pos_tagger: PosTagger = "bundled",
 ) -> Truth:
     """Ground truth of the images: at once for a small folder, from or into the cache for a large one.
 
-    Raises DataError: no COCO files, or files that are not; MissingDependencyError: no data for the tagger.
+    Args:
+        wanted: ids of the images that matter, given the images that the annotations know by name.
+
+    Raises DataError: no COCO files, files that are not, a category that the list does not know;
+    MissingDependencyError: no data for the tagger.
     """
     files = annotation_files(folder)
+    where = f"{display(folder)} (from --annotation_path)"
     if sum(path.stat().st_size for path in files) < CACHED_FROM:
         annotations = read_annotations(folder)
-        gold = gold_from_annotations(annotations, ChairParser(mode, synonyms_path, tagger_of(pos_tagger)), image_ids)
-        return Truth(gold, annotations.captions)
+        return truth_of(annotations, _parser(mode, synonyms_path, pos_tagger), where, wanted(annotations.known))
     kept = cache_folder() / f"chair-{cache_key(files, mode, synonyms_path, pos_tagger)}.json"
     if kept.is_file():
         announce(f"ground truth of {display(folder)} from the cache {kept}")
-        return _from_json(kept)
+        return _from_json(kept, where)
     announce(f"building the ground truth of {display(folder)}: once, about two minutes for all of COCO 2014")
     annotations = read_annotations(folder)
     gold = build(annotations, mode, synonyms_path, pos_tagger)
-    rows = {str(image_id): sorted(names) for image_id, names in gold.items()}
-    write_json(kept, {"gold": rows, "references": {str(i): texts for i, texts in annotations.captions.items()}})
-    return Truth(gold, annotations.captions)
+    truth = Truth(gold, annotations.captions, annotations.known, lacking_half(annotations), where)
+    write_json(kept, _to_json(truth))
+    return truth
+
+
+def _parser(mode: ChairMode, synonyms_path: Path | str | None, pos_tagger: PosTagger) -> ChairParser:
+    return ChairParser(mode, synonyms_path, tagger_of(pos_tagger))
 
 
 def build(
@@ -88,7 +89,7 @@ def build(
     if sum(map(len, annotations.captions.values())) < _PARALLEL_FROM:
         return _build_part(annotations, mode, synonyms_path, pos_tagger)
     parts = [_part(annotations, ids[start::_CHUNKS]) for start in range(_CHUNKS)]
-    gold: Gold = {}
+    gold: dict[int, frozenset[str]] = {}
     with ProcessPoolExecutor(min(_CHUNKS, os.cpu_count() or 1)) as pool:
         for found in pool.map(_build_part, parts, *zip(*[(mode, synonyms_path, pos_tagger)] * _CHUNKS, strict=True)):
             gold.update(found)
@@ -107,11 +108,24 @@ def _part(annotations: CocoAnnotations, ids: Sequence[int]) -> CocoAnnotations:
 def _build_part(
     annotations: CocoAnnotations, mode: ChairMode, synonyms_path: Path | str | None, pos_tagger: PosTagger
 ) -> Gold:
-    parser = ChairParser(mode, synonyms_path, tagger_of(pos_tagger))
-    return gold_from_annotations(annotations, parser, annotations.image_ids())
+    return truth_of(annotations, _parser(mode, synonyms_path, pos_tagger), "the annotations").objects
 
 
-def _from_json(path: Path) -> Truth:
+def _to_json(truth: Truth) -> dict[str, object]:
+    return {
+        "gold": {str(image_id): sorted(names) for image_id, names in truth.objects.items()},
+        "references": {str(image_id): texts for image_id, texts in truth.references.items()},
+        "images": sorted(truth.known.pairs),
+        "lacking": {what: sorted(ids) for what, ids in truth.lacking.items()},
+    }
+
+
+def _from_json(path: Path, where: str) -> Truth:
     value = read_json(path)
-    gold = {int(image_id): frozenset(names) for image_id, names in value["gold"].items()}
-    return Truth(gold, {int(image_id): texts for image_id, texts in value["references"].items()})
+    return Truth(
+        {int(image_id): frozenset(names) for image_id, names in value["gold"].items()},
+        {int(image_id): texts for image_id, texts in value["references"].items()},
+        KnownImages.of(((name, number) for name, number in value["images"]), where),
+        {what: frozenset(ids) for what, ids in value["lacking"].items()},
+        where,
+    )

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.files.vocabulary import name_table, plain_name
 from evaluate.chair.synonyms import ChairMode, WordLists, load_word_lists
 from evaluate.tagger.inflection import WORD_CLASSES, BaseForms, WordClass, bundled_forms, with_plurals
 from evaluate.tagger.tagger import TagSource, word_classes
@@ -63,6 +64,7 @@ class ChairParser:
     ) -> None:
         self._tagger = tagger
         self.lists: WordLists = load_word_lists(mode, synonyms_path)
+        self._names = name_table(self.lists.nodes)
         self._forms: Mapping[str, BaseForms] = bundled_forms()
         if synonyms_path is not None:
             own = load_word_lists(mode)
@@ -79,6 +81,14 @@ class ChairParser:
     def _class_dependent(self) -> frozenset[str]:
         """Word forms that name an object, or part of a pair, in one word class and not in another."""
         return frozenset(t for t in self._forms if len({self.counts_as(t, c) for c in WORD_CLASSES}) > 1)
+
+    def node_named(self, name: str) -> str | None:
+        """The object that a category or gold name stands for; None for a name that the list does not know."""
+        return self._names.get(plain_name(name))
+
+    def nodes_in(self, text: str) -> list[str]:
+        """The objects that a text names, in order, repeats kept."""
+        return [mention.node for mention in self.objects(text)]
 
     def objects(self, text: str) -> list[Mention]:
         """The objects named in a text, in order of appearance, repeats kept."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from common.files.gold import Gold
 from common.files.records import Caption, Result
 from evaluate.chair import counting as chair
-from evaluate.chair.gold import Gold
 from evaluate.chair.parser import PARSER_VERSION, ChairParser
 from evaluate.metrics import text
 from evaluate.results.scoring import scored, units_json

@@ -26,6 +26,9 @@ class ClipArguments(ImageArguments):
     score_data_path: str | None = flag(None, "where the scored objects go; default: scores.jsonl beside the objects")
     annotation_path: str | None = flag(None, "folder of COCO annotations, to judge the scores")
     gold_objects_path: str | None = flag(None, "JSON, image id -> object names, to judge the scores instead")
+    allow_partial_truth: bool = flag(
+        False, "judge by images of which only instances, or only human captions, are known; the report says so"
+    )
     synonyms_path: str = flag(str(SYNONYMS), "synonym list that maps objects to COCO categories")
     figure_path: str | None = flag(None, "density figure (PNG); default: density.png beside the scores")
     clip_model: str | None = flag(

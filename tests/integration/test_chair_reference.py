@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from common.files.coco import read_annotations
+from common.files.gold import Gold, truth_from_file, truth_of
 from evaluate.chair.counting import CaptionScore, ChairParser, score_caption
-from evaluate.chair.gold import Gold, gold_from_annotations, read_gold_file
 from tests.data_folder import real_data
 
 NAMES = (
@@ -37,7 +37,7 @@ def chair() -> Path:
 @pytest.fixture(scope="module")
 def gold(chair: Path) -> Gold:
     """Objects of all captioned images."""
-    return read_gold_file(chair / "gt_objects.json")
+    return truth_from_file(chair / "gt_objects.json", PARSER).objects
 
 
 def rates(scores: Iterable[CaptionScore]) -> tuple[float, float]:
@@ -109,17 +109,17 @@ def photos() -> tuple[Any, list[int]]:
 
 def test_ground_truth_equals_the_original(photos: tuple[Any, list[int]]) -> None:
     annotations, both = photos
-    expected = read_gold_file(real_data() / "coco/gt_objects.json")
+    expected = truth_from_file(real_data() / "coco/gt_objects.json", PARSER).objects
     assert len(both) == 191
-    assert gold_from_annotations(annotations, PARSER, both) == {i: expected[i] for i in both}
+    assert truth_of(annotations, PARSER, "here", both).objects == {i: expected[i] for i in both}
 
 
 def test_e4_paper_mode_equals_efufs_class(chair: Path, photos: tuple[Any, list[int]]) -> None:
     """Gold objects and caption words of every photo, and the totals over real captions."""
     annotations, both = photos
     parser = ChairParser("paper")
-    gold = gold_from_annotations(annotations, parser, both)
-    assert gold == read_gold_file(chair / "efuf_variant/gold_objects.json")
+    gold = truth_of(annotations, parser, "here", both).objects
+    assert gold == truth_from_file(chair / "efuf_variant/gold_objects.json", parser).objects
     texts = {
         entry["id"]: entry["caption"]
         for path in (real_data() / "coco/annotations").glob("captions_*.json")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from common.files.gold import read_gold
+from common.files.gold import read_truth
 from common.files.record_files import locate_word, objects_to_json, read_objects
 from common.files.records import CaptionObjects
 from common.files.vocabulary import read_vocabulary
@@ -43,7 +43,7 @@ def test_objects_of_real_captions_agree_with_the_original_chair_code(data):
 
 
 def test_gold_objects_of_real_photos_agree_with_the_original_cache(data):
-    gold = read_gold(data / "coco" / "annotations", None, read_vocabulary())
+    gold = read_truth(data / "coco" / "annotations", None, read_vocabulary()).objects
     reference = json.loads((data / "coco" / "gt_objects.json").read_text())
     index = json.loads((data / "coco" / "index.json").read_text())
     both = [entry["image_id"] for entry in index if entry["captions"] and entry["instances"]]

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from common.errors import DataError
-from common.files.gold import gold_from_file, read_gold
+from common.files.gold import read_truth
 from common.files.vocabulary import read_vocabulary
 
 VOCABULARY = read_vocabulary()
@@ -72,19 +72,21 @@ def test_gold_is_the_union_of_instances_and_caption_objects(tmp_path):
     captions = {"annotations": [{"image_id": 1, "caption": "A puppy on a sofa."}]}
     (tmp_path / "instances.json").write_text(json.dumps(instances))
     (tmp_path / "captions.json").write_text(json.dumps(captions))
-    gold = read_gold(tmp_path, None, VOCABULARY)
-    assert gold == {1: {"dog", "couch"}, 2: set()}
+    truth = read_truth(tmp_path, None, VOCABULARY)
+    assert truth.objects == {1: {"dog", "couch"}, 2: set()}
+    assert truth.lacking == {"captions": {2}, "instances": set()}
 
 
-def test_gold_from_a_file_takes_synonyms(tmp_path):
+def test_gold_from_a_file_takes_synonyms_and_file_names(tmp_path):
     path = tmp_path / "gold.json"
-    path.write_text(json.dumps({"7": ["sofa", "unicorn"]}))
-    assert read_gold(None, path, VOCABULARY) == {7: {"couch", "unicorn"}}
+    path.write_text(json.dumps({"7": ["Sofa", "dining_table"], "a.jpg": ["puppy"]}))
+    truth = read_truth(None, path, VOCABULARY)
+    assert truth.objects == {7: {"couch", "dining table"}, truth.known.number("a.jpg"): {"dog"}}
 
 
-@pytest.mark.parametrize("value", [[1], {"a.jpg": ["dog"]}, {"1": "dog"}, {"1": [3]}])
+@pytest.mark.parametrize("value", [[1], {"1": "dog"}, {"1": [3]}, {"1": ["unicorn"]}, {"1": None}, {}])
 def test_a_malformed_gold_file_is_named(tmp_path, value):
     path = tmp_path / "gold.json"
     path.write_text(json.dumps(value))
     with pytest.raises(DataError, match=r"gold\.json"):
-        gold_from_file(path, VOCABULARY)
+        read_truth(None, path, VOCABULARY)

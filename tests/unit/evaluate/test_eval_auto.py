@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from common.errors import ArgumentError, DataError
+from common.files.gold import missing_images, truth_from_file, truth_of
 from common.files.record_files import read_captions
 from evaluate import compare, eval_auto
-from evaluate.chair.gold import gold_from_annotations, missing_images, read_gold_file
 from evaluate.chair.gold_cache import build, cache_key, truth_of_folder
 from evaluate.chair.parser import ChairParser
 
@@ -128,10 +128,11 @@ def test_malformed_lines_name_file_and_number(tmp_path: Path) -> None:
 
 
 def test_unusable_gold_files_name_the_entry(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="entry 'x'"):
-        read_gold_file(write(tmp_path / "gold.json", {"x": ["dog"]}))
-    with pytest.raises(DataError, match="entry '1'"):
-        read_gold_file(write(tmp_path / "gold.json", {"1": "dog"}))
+    for value in ({"1": ["dog"], "2": "dog"}, {"1": ["dog"], "2": [3]}, {"1": ["dog"], "2": ["unicorn"]}):
+        with pytest.raises(DataError, match="entry '2'"):
+            truth_from_file(write(tmp_path / "gold.json", value), ChairParser())
+    with pytest.raises(DataError, match="expected a JSON object"):
+        truth_from_file(write(tmp_path / "gold.json", [1]), ChairParser())
 
 
 def test_ground_truth_is_needed_with_captions_of_ones_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -142,13 +143,14 @@ def test_ground_truth_is_needed_with_captions_of_ones_own(monkeypatch: pytest.Mo
 def test_large_folders_are_cached_by_content(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("evaluate.chair.gold_cache.CACHED_FROM", 0)
-    first = truth_of_folder(folder, "standard", None, [1, 3])
+    first = truth_of_folder(folder, "standard", None, lambda _: [1, 3])
     kept = list((tmp_path / "cache" / "efuf").iterdir())
     assert len(kept) == 1
     monkeypatch.setattr("evaluate.chair.gold_cache.build", lambda *_: pytest.fail("built again"))
-    again = truth_of_folder(folder, "standard", None, [1, 3])
-    assert again.gold == dict(first.gold)
+    again = truth_of_folder(folder, "standard", None, lambda _: [1, 3])
+    assert again.objects == dict(first.objects)
     assert dict(again.references) == dict(first.references)
+    assert (again.known.pairs, again.lacking) == (first.known.pairs, first.lacking)
     files = sorted(folder.iterdir())
     before = cache_key(files, "standard", None)
     files[0].write_text(files[0].read_text() + " ")
@@ -160,7 +162,7 @@ def test_parallel_building_changes_nothing(monkeypatch: pytest.MonkeyPatch, fold
     from common.files.coco import read_annotations
 
     annotations = read_annotations(folder)
-    alone = gold_from_annotations(annotations, ChairParser(), annotations.image_ids())
+    alone = truth_of(annotations, ChairParser(), "here").objects
     monkeypatch.setattr("evaluate.chair.gold_cache._PARALLEL_FROM", 0)
     assert build(annotations, "standard", None) == alone
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from common.args import ModelArguments
 from common.errors import DataError
 from common.paths import MINI_DATA, MINI_LLAVA, ROOT, display
+from common.places import PUBLISHED, image_folder, inputs
 from common.progress import announce
 
 # How the mini world's captions are made: two samples of an image to mine, one greedy caption to judge.
@@ -124,12 +125,15 @@ def model_path(args: ModelArguments) -> Path | str | None:
 
 
 def default_path(given: str | None, mini: bool, default: Path, flag: str) -> Path:
-    """`given`, or in the mini world the `default`, made by the earlier steps if it is missing.
+    """`given`, or in the mini world the `default`, made by the earlier steps if it is missing, or the published place.
 
-    Raises DataError if nothing was given outside the mini world, or a step fails.
+    Raises DataError if nothing was given and nothing lies in its place, or a step fails.
     """
     if given is not None:
-        return Path(given)
+        return image_folder(Path(given)) if flag == "--image_dir_path" and Path(given).is_dir() else Path(given)
+    name = flag.removeprefix("--")
+    if not mini and name in PUBLISHED:
+        return inputs({name: None})[name]
     if not mini:
         raise DataError(f"{flag} is needed with a model of your own; only the bundled mini model has a default")
     ensure(default)

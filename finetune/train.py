@@ -76,8 +76,8 @@ def train(flags: Flags, job: Job, inputs: Inputs) -> None:
     announce(cost_line(plan))
     if flags.run.dry_run:
         return
+    prepare_tracking(job.tracking.trackers(), job.tracking.wandb_user, job.folder.path)
     trainer = build_trainer(job, data, plan)
-    prepare_tracking(job.tracking.report_to, job.tracking.wandb_user, job.folder.path)
     trainer.run()
     if trainer.args.should_save:
         notes = manifest(

@@ -47,13 +47,16 @@ class CommandLine(argparse.ArgumentParser):
         """Choices are checked where values are read."""
 
 
-def command_line(known: Mapping[str, Option], description: str, family: str | None) -> CommandLine:
+def command_line(
+    known: Mapping[str, Option], description: str, family: str | None, silent: Sequence[str] = ()
+) -> CommandLine:
     """The flags in titled groups.
 
     Args:
         known: the script's flags.
         description: text on top of the help.
         family: the chosen model family, if one was named; the help then leaves out the flags of the others.
+        silent: names of further flags that are read, and never in the help.
     """
     parser = CommandLine(
         usage="%(prog)s [--config FILE] [--flag value ...]",
@@ -71,6 +74,8 @@ def command_line(known: Mapping[str, Option], description: str, family: str | No
             sections[title] = parser.add_argument_group(title)
         hidden = family is not None and of is not None and of != family
         _add(sections[title], option, argparse.SUPPRESS if hidden else help_of(option))
+    for name in silent:
+        parser.add_argument(f"--{name}", nargs="*", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return parser
 
 

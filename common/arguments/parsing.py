@@ -10,6 +10,7 @@ from common.arguments.command_line import CONFIG, command_line, given_on, groups
 from common.arguments.config_file import read_config
 from common.arguments.fields import Option, options
 from common.arguments.groups import MODEL_FAMILIES
+from common.arguments.published import FATES, translated
 from common.arguments.values import Given, value_of
 from common.config_blocks import STEPS, flags_of
 from common.errors import ArgumentError, near
@@ -30,11 +31,12 @@ def parse(
     line = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
     known = options(groups)
     _refuse_unknown(line, known)
-    parser = command_line(known, description, _family(line))
-    given = given_on(line, parser)
+    old = [name for name in FATES if name not in known]
+    given = given_on(line, command_line(known, description, _family(line), old))
     config = given.pop(CONFIG, None)
+    given = translated(given, known)
     if config is not None:
-        given = _from_file(config, step, known) | given
+        given = _from_file(config, step, known, old) | given
     return groups_into(groups, {name: value_of(known[name], texts) for name, texts in given.items()})
 
 
@@ -51,10 +53,10 @@ def _family(line: Sequence[str]) -> str | None:
     return after[-1] if after and after[-1] in MODEL_FAMILIES else None
 
 
-def _from_file(config: Given, step: str | None, known: Mapping[str, Option]) -> dict[str, Given]:
+def _from_file(config: Given, step: str | None, known: Mapping[str, Option], old: Sequence[str]) -> dict[str, Given]:
     if len(config.texts) != 1:
         raise ArgumentError(f"--{CONFIG} has {len(config.texts) or 'no'} values; give one YAML file")
-    found = read_config(config.texts[0], step, known)
+    found = translated(read_config(config.texts[0], step, [*known, *old]), known)
     # Nothing after a key is a value only where a flag may be left unset.
     return {name: given for name, given in found.items() if given.texts or known[name].default is not None}
 
@@ -64,7 +66,7 @@ def _refuse_unknown(line: Sequence[str], known: Mapping[str, Option]) -> None:
     for word in line:
         flag = word.partition("=")[0]
         name = flag.lstrip("-")
-        if flag.startswith("--") and len(flag) > 2 and name not in names:
+        if flag.startswith("--") and len(flag) > 2 and name not in names and name not in FATES:
             raise ArgumentError(f"unknown flag {flag}{_instead(name, names)}")
         if flag.startswith("-") and not flag.startswith("--") and name in names and len(name) > 1:
             raise ArgumentError(f"unknown flag {flag}; did you mean --{name}?")

@@ -12,6 +12,7 @@ from common.errors import ArgumentError
 from finetune.objectives.presets import PRESETS
 from finetune.objectives.schedules import SHAPES
 
+TRACKERS = ("wandb", "tensorboard", "mlflow", "none")
 AVERAGES = ("samples", "tokens")
 OBJECTIVES = ("efuf", "npo", "unlikelihood")  # by name, as what they stand for needs torch
 
@@ -112,14 +113,24 @@ class OptimizerArguments:
 class TrackingArguments:
     """Logging, validation and checkpoints."""
 
-    run_name: str | None = flag(None, "name of the run; default {model}-efuf")
-    report_to: str = flag(
-        "wandb", "wandb (offline unless logged in), tensorboard or none", ("wandb", "tensorboard", "none")
+    run_name: str | None = flag(None, "name of the run, and of its folder; default {model}-efuf")
+    report_to: list[str] = flag(  # noqa: RUF009 (flag makes a field)
+        [], "trackers: wandb (offline unless logged in), tensorboard, mlflow, several joined with commas; default none"
     )
-    wandb_user: str | None = flag(None, "W&B entity")
+    wandb_user: str | None = flag(None, "W&B entity; where no tracker is named, W&B is meant")
     logging_steps: int = flag(10, "steps between two logs", least=1)
     eval_steps: int | None = flag(None, "steps between two validations; default: a quarter of the run", least=1)
     save_steps: int = flag(500, "steps between two checkpoints", least=1)
+
+    def trackers(self) -> list[str]:
+        """Names of the trackers, none for `none`. Raises ArgumentError for an unknown one."""
+        named = [name.strip().lower() for words in self.report_to for name in words.split(",") if name.strip()]
+        for name in named:
+            if name not in TRACKERS:
+                raise ArgumentError(f"--report_to is '{name}'; give {', '.join(TRACKERS[:-1])} or none")
+        if not named and self.wandb_user not in (None, "", "none"):
+            return ["wandb"]
+        return [name for name in dict.fromkeys(named) if name != "none"]
 
 
 @dataclass
@@ -159,6 +170,7 @@ class Flags(NamedTuple):
 
         What gathers spread weights is hung on the layers' own forward functions, which packs do not go through.
         """
+        self.tracking.trackers()
         if (self.run.start_pos, self.run.end_pos) != (0, -1):
             raise ArgumentError(
                 "--start_pos and --end_pos cut lists of images; training takes --max_steps or --train_epoch"

@@ -98,7 +98,7 @@ def library_settings(job: Job, device: torch.device) -> TrainingArguments:
         ddp_find_unused_parameters=False,
         save_strategy="steps",
         save_steps=tracking.save_steps,
-        report_to=tracking.report_to,
+        report_to=tracking.trackers(),
         dataloader_num_workers=job.engine.num_workers,
         ddp_broadcast_buffers=False,
         remove_unused_columns=False,

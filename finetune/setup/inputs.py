@@ -7,13 +7,16 @@ from pathlib import Path
 
 from common.errors import ArgumentError
 from common.mini_world import MiniWorld, default_path, is_mini_model
-from common.paths import MINI_LLAVA
+from common.paths import MINI_LLAVA, display
+from common.places import PUBLISHED, inputs, placed
 from common.progress import announce
 from finetune.corpus.gold import GoldSample, read_gold
 from finetune.corpus.records import GOLD, REPAIR
 from finetune.corpus.samples import Samples, read_samples
 from finetune.objectives.presets import LossWeights
 from finetune.setup.arguments import Flags, TrainDataArguments
+
+SETS = ("pos_neg_data_path", "sentence_data_path", "image_dir_path")  # what every run of one's own needs
 
 
 @dataclass(frozen=True)
@@ -40,25 +43,37 @@ def read_inputs(flags: Flags, weights: LossWeights) -> Inputs:
     """Resolve and read the files. Raises DataError, ArgumentError."""
     model, data, gold_counts = flags.model, flags.data, GOLD in weights.active()
     mini, world = is_mini_model(model) and data.image_dir_path is None, MiniWorld()
-    pos_neg = default_path(data.pos_neg_data_path, mini, world.pos_neg, "--pos_neg_data_path")
-    sentences = default_path(data.sentence_data_path, mini, world.sentences, "--sentence_data_path")
-    folder = default_path(data.image_dir_path, mini, world.train_images, "--image_dir_path")
-    if gold_counts and not data.gold_data_path:
-        raise ArgumentError(
-            "the loss has a part on instruction data (--gold_w above 0): give LLaVA's JSON with --gold_data_path, "
-            "or leave it out with --gold_w 0"
-        )
-    gold: list[GoldSample] = []
-    gold_folder = Path(data.gold_image_dir_path or folder)
-    if gold_counts and data.gold_data_path:
-        gold_flag = "--gold_image_dir_path" if data.gold_image_dir_path else "--image_dir_path"
-        gold, passed = read_gold(data.gold_data_path, gold_folder, data.gold_size, gold_flag)
-        announce(f"instruction data: {len(gold)} records, {passed} without an image passed over")
+    if mini:
+        pos_neg = default_path(data.pos_neg_data_path, mini, world.pos_neg, "--pos_neg_data_path")
+        sentences = default_path(data.sentence_data_path, mini, world.sentences, "--sentence_data_path")
+        folder = default_path(data.image_dir_path, mini, world.train_images, "--image_dir_path")
+    else:
+        found = inputs({name: getattr(data, name) for name in SETS})
+        pos_neg, sentences, folder = (found[name] for name in SETS)
+    gold, gold_folder = _gold(data, folder) if gold_counts else ([], folder)
     turn = not model.ignore_exif_orientation
     source = MINI_LLAVA if is_mini_model(model) else model.chosen("path")
     repaired = _repaired_path(data, REPAIR in weights.active(), mini)
     samples = read_samples(pos_neg, sentences, repaired)
     return Inputs(pos_neg, sentences, folder, samples, tuple(gold), source, repaired, turn, gold_folder)
+
+
+def _gold(data: TrainDataArguments, folder: Path) -> tuple[list[GoldSample], Path]:
+    """Instruction data and the folder of its images: as given (by default among the others), or in its published place.
+
+    Raises ArgumentError if there is none, DataError as `read_gold`.
+    """
+    path = data.gold_data_path or placed("gold_data_path")
+    if path is None:
+        raise ArgumentError(
+            "the loss has a part on instruction data (--gold_w above 0): give LLaVA's JSON with --gold_data_path "
+            f"(there is no {display(PUBLISHED['gold_data_path'][0])}), or leave it out with --gold_w 0"
+        )
+    given = data.gold_image_dir_path or (None if data.gold_data_path else placed("gold_image_dir_path"))
+    flag, images = "--image_dir_path" if given is None else "--gold_image_dir_path", Path(given or folder)
+    gold, passed = read_gold(str(path), images, data.gold_size, flag)
+    announce(f"instruction data: {len(gold)} records, {passed} without an image passed over")
+    return gold, images
 
 
 def _repaired_path(data: TrainDataArguments, counts: bool, mini: bool) -> Path | None:

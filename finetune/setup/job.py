@@ -68,9 +68,14 @@ class Job:
 
 
 def save_folder(model: ModelArguments, run_name: str | None) -> RunFolder:
-    """`--{model}_ckpt_save_path`, or checkpoints/RUN_NAME."""
+    """As published: `--{model}_ckpt_save_path` or checkpoints/MODEL, and below it RUN_NAME.
+
+    Without a name the given folder is the run's own, and the default is checkpoints/MODEL-efuf.
+    """
     given = model.chosen("ckpt_save_path")
-    return RunFolder(Path(given) if given else CHECKPOINTS / (run_name or f"{model.model}-efuf"))
+    if run_name:
+        return RunFolder(Path(given or CHECKPOINTS / model.model) / run_name)
+    return RunFolder(Path(given) if given else CHECKPOINTS / f"{model.model}-efuf")
 
 
 def resolve_weights(loss: LossArguments) -> LossWeights:

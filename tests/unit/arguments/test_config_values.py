@@ -63,7 +63,7 @@ def test_no_in_quotes_is_no() -> None:
 def test_values_that_are_right_are_taken() -> None:
     train = parse(groups_of("finetune.train"), "", ["--config", str(CASES / "lr.yaml")])
     found = {name: value for group in train for name, value in vars(group).items()}
-    assert (found["train_lr"], found["max_steps"], found["report_to"]) == (1e-5, 2, "none")
+    assert (found["train_lr"], found["max_steps"], found["report_to"]) == (1e-5, 2, ["none"])
     mme = parse(groups_of("evaluate.eval_gqa"), "", ["--config", str(CASES / "onoff.yaml"), "--parser", "lmms"][2:])
     assert mme
     with pytest.raises(ArgumentError, match="--parser is 'strict'"):  # right for POPE, whose parsers it names

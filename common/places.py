@@ -73,10 +73,10 @@ def inputs(given: Mapping[str, str | None], places: Places = PUBLISHED) -> dict[
         elif place is not None:
             missing.append(f"--{flag} {display(place)} is not there")
         else:
-            missing.append(f"--{flag} (not given, and no {display(places[flag][0])})")
+            missing.append(f"--{flag} is needed, as there is no {display(places[flag][0])}")
     if missing:
         raise DataError(
-            f"missing: {'; '.join(missing)}; give the flags, or see dataset/prepare.py for where data belong"
+            f"{'; '.join(missing)} (see dataset/prepare.py for where data belong)"
         )
     return found
 

@@ -75,9 +75,7 @@ def inputs(given: Mapping[str, str | None], places: Places = PUBLISHED) -> dict[
         else:
             missing.append(f"--{flag} is needed, as there is no {display(places[flag][0])}")
     if missing:
-        raise DataError(
-            f"{'; '.join(missing)} (see dataset/prepare.py for where data belong)"
-        )
+        raise DataError(f"{'; '.join(missing)} (see dataset/prepare.py for where data belong)")
     return found
 
 

@@ -5,11 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import socket
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
 
 from common.errors import INTERRUPTED, LONGEST_MESSAGE, UserError, first_line, plain
 from common.paths import display
+from common.processes import is_first
+
+FIRST_SPEAKS_SECONDS = 3.0
 
 WAYS_ON = {
     errno.ENOSPC: "make room, then run the same command again",
@@ -27,15 +34,17 @@ WAYS_ON = {
 def run(main: Callable[[], None]) -> None:
     """Run a script's `main`; turn errors that the user can mend into one line and exit code 2, without a traceback.
 
-    These are every :class:`UserError`, and what the operating system refuses (OSError).
+    These are every :class:`UserError`, and what the operating system refuses (OSError). Of several processes that were
+    launched together the first alone speaks; another does only for an error that the first does not have.
     """
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # which a background job is started with
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        main()
-        sys.stdout.flush()
+        with _first_alone_speaks():
+            main()
+            sys.stdout.flush()
     except UserError as error:
-        _end(2, f"error: {error}")
+        _end(2, f"error: {error}", error.told, error.ours)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads on; what is still buffered must not raise again
         sys.exit(2)
@@ -55,6 +64,28 @@ def system_line(error: OSError) -> str:
     return f"{where}{error.strerror or os.strerror(error.errno)}" + (f"; {way}" if way else "")
 
 
-def _end(code: int, text: str) -> None:
-    print(text, file=sys.stderr)
+@contextmanager
+def _first_alone_speaks() -> Iterator[None]:
+    """What any other process of a launch prints goes nowhere; tracebacks come through.
+
+    torch, which is not loaded yet, is told not to print a stack for every connection that a dead process leaves.
+    """
+    if "RANK" in os.environ:
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    if is_first():
+        yield
+        return
+    if "transformers" in sys.modules:
+        sys.modules["transformers"].logging.set_verbosity_error()
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
+
+
+def _end(code: int, text: str, told: bool = False, ours: bool = False) -> None:
+    """Leave with a line; in a process that is not the first only if the first is not about to say the same."""
+    if not (is_first() or told or ours):
+        time.sleep(FIRST_SPEAKS_SECONDS)  # a launcher ends this process meanwhile if the first has ended
+        text = f"{text} (process {os.environ.get('RANK')} on {socket.gethostname()})"
+    if not told:
+        print(text, file=sys.stderr, flush=True)
     sys.exit(code)

@@ -40,7 +40,15 @@ INTERRUPTED = "interrupted; run the same command again to continue"
 
 
 class UserError(Exception):
-    """Base of all errors that the user can mend. The message is one line of bounded length, fit for a terminal."""
+    """Base of all errors that the user can mend. The message is one line of bounded length, fit for a terminal.
+
+    Attributes:
+        told: whether another process of the same launch says it.
+        ours: whether, of several processes, this is the one to say it.
+    """
+
+    told = False
+    ours = False
 
     def __init__(self, message: object = "") -> None:
         super().__init__(plain(str(message), LONGEST_MESSAGE))

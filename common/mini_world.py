@@ -6,6 +6,7 @@ here, is told the mini world's, and what is missing is made first by running the
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from common.args import ModelArguments
 from common.errors import DataError
 from common.paths import MINI_DATA, MINI_LLAVA, ROOT, display
 from common.places import PUBLISHED, image_folder, inputs
+from common.processes import first_alone, first_is_done, without_launcher
 from common.progress import announce
 
 # How the mini world's captions are made: two samples of an image to mine, one greedy caption to judge.
@@ -142,11 +144,20 @@ def default_path(given: str | None, mini: bool, default: Path, flag: str) -> Pat
 
 def ensure(path: Path) -> None:
     """Make a missing file of the mini world by running the step that makes it, with its defaults."""
+    name = f"{path.parent.name}/{path.name}"
+    if not first_alone(name):
+        return
+    if not path.exists():
+        _make(path)
+    first_is_done(name)
+
+
+def _make(path: Path) -> None:
     step = MiniWorld().step_that_makes(path)
-    if path.exists() or step is None:
+    if step is None:
         return
     command = " ".join(step)
     announce(f"{display(path)} is not there yet: running python -m {command}")
-    done = subprocess.run([sys.executable, "-m", *step], cwd=ROOT, check=False)
+    done = subprocess.run([sys.executable, "-m", *step], cwd=ROOT, env=without_launcher(dict(os.environ)), check=False)
     if done.returncode != 0:
         raise DataError(f"python -m {command} failed with code {done.returncode}; run it alone to see why")

@@ -1,15 +1,29 @@
 """Which of the launched processes this one is, and what of the machine is its own.
 
 torchrun and accelerate number the processes that they start in environment variables; a script started by itself is
-the only one. Nothing here talks to another process or initialises torch.distributed.
+the only one. Processes find each other through the launcher's key-value store; torch.distributed's process group, which
+only training needs, is not initialised.
 """
 
 from __future__ import annotations
 
 import os
+import socket
+import time
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from common.errors import ArgumentError
+from common.errors import ArgumentError, UserError, first_line
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
+
+JOIN_SECONDS = 900.0  # for the slowest machine to start and to read its files
+POLL_SECONDS = 0.05
+LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 
 
 @dataclass(frozen=True)
@@ -68,3 +82,65 @@ def _number(name: str, default: int) -> int:
 def usable_cores() -> int:
     """Processor cores that this process may keep busy: its share of those that the machine lends to all of them."""
     return max(1, len(os.sched_getaffinity(0)) // this_process().local_count)
+
+
+def without_launcher(environment: dict[str, str]) -> dict[str, str]:
+    """The environment of a program that this process starts for itself alone."""
+    return {name: value for name, value in environment.items() if name not in LAUNCHER}
+
+
+@lru_cache(maxsize=1)
+def launch_store() -> Store:
+    """The key-value store of this launch. Raises UserError if the launcher's address is missing or nobody is there."""
+    from torch.distributed.rendezvous import rendezvous
+
+    me = this_process()
+    try:
+        store, _, _ = next(rendezvous("env://", me.rank, me.count, timeout=timedelta(seconds=JOIN_SECONDS)))
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            f"process {me.rank} of {me.count} cannot reach the others ({first_line(error)[:150]}); start the script "
+            "with torchrun or accelerate launch"
+        ) from None
+    return store
+
+
+def first_alone(name: str) -> bool:
+    """Whether this process is to do something that all need done once; the others return when the first said so.
+
+    The first calls :func:`first_is_done` with the same name afterwards.
+    """
+    me = this_process()
+    if me.is_alone or me.is_first:
+        return True
+    store = launch_store()
+    while not store.check([f"done/{name}"]):
+        time.sleep(POLL_SECONDS)
+    return False
+
+
+def first_is_done(name: str) -> None:
+    """Let the others go on."""
+    if not this_process().is_alone:
+        launch_store().set(f"done/{name}", "1")
+
+
+def place() -> str:
+    """The machine, and within it the set of process numbers, that this process lives in."""
+    try:
+        numbers = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        numbers = ""
+    return f"{socket.gethostname()} {numbers}"
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process of this machine lives; one that ended and was not yet asked for its code does not."""
+    try:
+        os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+    except ProcessLookupError:
+        return False
+    except OSError:  # not ours, or no /proc here
+        return True
+    return state not in ("Z", "X")

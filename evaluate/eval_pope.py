@@ -18,6 +18,7 @@ from common.errors import ArgumentError
 from common.files.coco import read_annotations
 from common.files.records import Result
 from common.mini_world import MiniWorld, default_path, is_mini_model
+from common.processes import is_first
 from common.progress import announce
 from common.prompts import POPE
 from evaluate.answers.joining import join
@@ -48,7 +49,7 @@ def questions_for(args: PopeArguments, groups: Groups) -> list[Question]:
     folder = default_path(args.annotation_path, mini, MiniWorld().eval_annotations, "--annotation_path")
     questions = build_questions(read_annotations(folder), args.pope_images, groups[3].seed)
     announce(f"built {len(questions)} POPE questions from {folder}")
-    if args.questions_save_path:
+    if args.questions_save_path and is_first():
         write_questions(args.questions_save_path, questions)
     return questions
 

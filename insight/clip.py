@@ -30,6 +30,7 @@ from common.outputs.lines import LineOutput, LineTarget
 from common.outputs.targets import check_targets
 from common.outputs.whole import WholeTarget, taken
 from common.paths import display
+from common.processes import is_first
 from common.progress import announce, say
 from insight.scores.auto_thresholds import all_scores, caption_scores, check_thresholds, resolve_thresholds
 from insight.scores.clip_arguments import ClipArguments, ClipPlan, plan
@@ -85,8 +86,11 @@ def settings(args: ClipArguments, chosen: ClipPlan, names: Sequence[str]) -> dic
 
 def score(
     args: ClipArguments, run_args: RunArguments, chosen: ClipPlan, records: Sequence[CaptionObjects], out: LineOutput
-) -> ImageFolder:
-    """Load the model, score what is not in the score file yet, and return the images with their losses."""
+) -> ImageFolder | None:
+    """Load the model, score what is not in the score file yet, and return the images with their losses.
+
+    None in all processes of a launch but the first.
+    """
     from insight.scores.relevance import load_scorer
 
     images = ImageFolder(chosen.images, turn=not args.ignore_exif_orientation)
@@ -94,7 +98,9 @@ def score(
     scorer = load_scorer(chosen.model, chosen.pretrained, device, dtype)
     job = RelevanceJob(scorer, images, args.settings(), args.clip_bs, device)
     job.run(records, out, run_args.start_pos, run_args.end_pos)
-    out.open()
+    if not out.gather(images.lost):
+        return None
+    images.check_losses(len({r.image for r in records}))
     if images.lost:
         announce(f"{len(images.lost)} images could not be read; their captions are left out (see the manifest)")
     return images
@@ -191,8 +197,10 @@ def main() -> None:
         return
     names = list(dict.fromkeys(r.image for r in records))
     ImageFolder(chosen.images).require(names)
-    with scores.open(settings(args, chosen, names), run_args.restart) as out, taken([figure]):
+    with scores.open(settings(args, chosen, names), run_args.restart) as out, taken([figure] if is_first() else []):
         images = score(args, run_args, chosen, records, out)
+        if images is None:
+            return
         found = report(thresholds, chosen, judge)
         draw(chosen.figure, found.scores, found.labelled, found.thresholds)
         groups = (args, thresholds, run_args)

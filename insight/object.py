@@ -109,6 +109,8 @@ def check_lengths(captions: Sequence[Caption], path: Path) -> None:
 def check_begun(path: Path, captions: Sequence[Caption]) -> None:
     """Raise DataError if an existing result holds other captions than these."""
     texts = {caption.key: caption.caption for caption in captions}
+    if not path.stat().st_size:
+        return  # all that is done lies in parts, which the settings speak for
     for record in read_objects(path):
         if texts.get(record.key) != record.caption:
             raise DataError(
@@ -135,6 +137,7 @@ def extract_to_file(
     """Append the objects of every caption that the file does not hold yet."""
     todo = [b for b in batches(list(captions), batch_size) if any(c.key not in lines.done for c in b)]
     done = sum(c.key in lines.done for c in captions)
+    todo = lines.share(todo, [c.key for c in captions])
     found = extracted(extractor, [[c.caption for c in batch] for batch in todo], processes)
     for batch, mentions in bar(zip(todo, found, strict=True), "objects", len(todo), unit="batch"):
         records = objects_of(batch, mentions)
@@ -180,7 +183,8 @@ def main() -> None:
         if lines.done:
             check_begun(target, captions)
         extract_to_file(chosen, extractor, lines, processes=processes)
-        lines.open()
+        if not lines.gather():
+            return
         found = counts(target)
         model = extractor_files(args.extractor_model) if args.extractor_model else None
         ids = {caption.image_id for caption in chosen}

@@ -128,18 +128,23 @@ def caption_images(
     wanted = [u for u in units if span[0] <= u.position < last and u.key not in out.done]
     announce(f"{len(wanted)} captions to generate, {len(out.done)} are there already")
     make = _captions if isinstance(model, Speaker) else _captions_in_batches
-    for records in make(model, images, units, wanted, plan):
+    for records in make(model, images, units, wanted, plan, out):
         out.write(caption_to_json(record) for record in records)
         images.check_losses(len(names))
 
 
 def _captions(
-    model: Any, images: ImageFolder, units: Sequence[Unit], wanted: Sequence[Unit], plan: CaptionPlan
+    model: Any,
+    images: ImageFolder,
+    units: Sequence[Unit],
+    wanted: Sequence[Unit],
+    plan: CaptionPlan,
+    out: ResumableLines,
 ) -> Iterator[list[Caption]]:
     """Captions of each image that lacks some, in their order, each made by itself."""
-    del units
     text = model.format_prompt(plan.prompt)
     lacking = [list(group) for _, group in groupby(wanted, key=lambda unit: unit.position)]
+    lacking = out.share(lacking, [unit.key for unit in units])
     requests = [Request(us[0].image, (text,) * len(us), tuple(u.key for u in us)) for us in lacking]
     said = ask(model, images, requests, {**plan.decoding, **plan.seeding()}, plan.batch_size)
     for some, texts in bar(zip(lacking, said, strict=True), "captions", len(lacking), unit="img"):
@@ -147,12 +152,18 @@ def _captions(
 
 
 def _captions_in_batches(
-    model: Captioner, images: ImageFolder, units: Sequence[Unit], wanted: Sequence[Unit], plan: CaptionPlan
+    model: Captioner,
+    images: ImageFolder,
+    units: Sequence[Unit],
+    wanted: Sequence[Unit],
+    plan: CaptionPlan,
+    out: ResumableLines,
 ) -> Iterator[list[Caption]]:
     """Captions of each batch that lacks some."""
     keys = {u.key for u in wanted}
     groups = list(enumerate(batches(list(units), plan.batch_size or BATCH)))
     work = [(i, group) for i, group in groups if any(u.key in keys for u in group)]
+    work = out.share(work, [unit.key for unit in units])
     text = model.format_prompt(plan.prompt)
     for i, group in bar(work, "captions", len(work), unit="batch"):
         records = _caption_batch(model, images, group, text, plan.batch_decoding(i))

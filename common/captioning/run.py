@@ -53,7 +53,9 @@ class CaptionRun:
         return self.images.names()
 
     def run(self, names: Sequence[str], groups: Sequence[Any], **more: Any) -> CaptionCounts | None:
-        """Caption the images `names`, write the manifest and say what was written; None for a dry run.
+        """Caption the images `names`, write the manifest and say what was written.
+
+        None for a dry run, and in all processes of a launch but the first.
 
         Args:
             groups: further argument groups for the manifest.
@@ -72,19 +74,21 @@ class CaptionRun:
         if self.run_args.dry_run:
             return None
         with self.target.open(self._settings(names), self.run_args.restart) as out:
-            counts = self._generate(names, out)
+            self._generate(names, out)
+            if not out.gather(self.images.lost):
+                return None
+            self.images.check_losses(len(names))
+            counts = count_captions(out)
             out.finish(self._manifest(counts, groups, more))
         say(counts.line(self.target.path))
         return counts
 
-    def _generate(self, names: Sequence[str], out: LineOutput) -> CaptionCounts:
+    def _generate(self, names: Sequence[str], out: LineOutput) -> None:
         from common.models import load_from_args
 
         model = load_from_args(self.model_args)
         self.images.reduced = model.reduced
         caption_images(model, self.images, names, self.plan, out, (self.run_args.start_pos, self.run_args.end_pos))
-        out.open()
-        return count_captions(out)
 
     def _settings(self, names: Sequence[str]) -> dict[str, Any]:
         """Whatever changes the captions."""

@@ -6,7 +6,7 @@ import codecs
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -20,6 +20,7 @@ from common.files.json_text import TOO_DEEP, as_record, parse_json, shown
 from common.paths import display
 
 T = TypeVar("T")
+W = TypeVar("W")
 TEMPORARY = ".tmp"  # ending of names that are on their way
 
 
@@ -194,6 +195,15 @@ class ResumableLines:
         self._file: FileIO | None = None
         if self.path.exists() and not restart:
             self.done = {key(value) for _, value in read_json_lines(self.path, whole_lines=True)}
+
+    def share(self, work: Sequence[W], order: Iterable[str]) -> list[W]:  # noqa: ARG002
+        """What of `work` this process does: all of it, where the file is not made by several (`common.outputs`).
+
+        Args:
+            work: what is to be done, the same list in every process.
+            order: keys of all records, in the order that one process would write them in.
+        """
+        return list(work)
 
     def open(self) -> FileIO:
         """The file, ready for the next record; made if it is not there. Raises OSError."""

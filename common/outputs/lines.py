@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, TypeVar
 
 from common.errors import DataError
 from common.files.storage import ResumableLines, read_json_lines, remove_leftovers
-from common.manifest import manifest_path, write_manifest
+from common.manifest import git_commit, manifest_path, versions, write_manifest
 from common.outputs.locks import exclusive
+from common.outputs.parts import part_path, part_paths, part_records, remove_parts
+from common.outputs.session import Session
 from common.outputs.settings import check_settings, note_settings, noted_settings, settings_path
 from common.outputs.targets import refuse_foreign
 from common.paths import display
+from common.processes import Process, launch_store, this_process
+from common.progress import batches
+
+W = TypeVar("W")
+JOINED_AT_ONCE = 1000  # records from the parts that are appended at once
 
 
 class LineOutput(ResumableLines):
@@ -38,13 +48,106 @@ class LineOutput(ResumableLines):
             manifest_path(self.path).unlink(missing_ok=True)
             if self.restart and self.path.exists():
                 os.truncate(self.path, 0)
+            if self.restart:
+                remove_parts(self.path)
             note_settings(self.path, self.settings, keep=not self.restart)
         return super().open()
+
+    def gather(self, lost: dict[str, str] | None = None) -> bool:  # noqa: ARG002
+        """All records of this process are written: wait for those of the others, and bring them into the file.
+
+        Args:
+            lost: what this process could not read, and why; what the others could not comes to it.
+
+        Returns whether this process goes on with the whole file; the others have nothing more to do. Raises
+        LostProcessError if one of them dies.
+        """
+        self.open()
+        return True
 
     def finish(self, notes: Mapping[str, Any]) -> None:
         """Everything is written: say so with the manifest."""
         os.fsync(self.open().fileno())
         write_manifest(self.path, notes)
+
+
+class SharedOutput(LineOutput):
+    """The file while the processes of a launch make it together, or while parts of an earlier launch are left.
+
+    Each process appends to its own part; :meth:`gather` brings the parts into the file, in the order in which one
+    process would have written them. Until then a record in any part counts as done, however many processes go on.
+    """
+
+    def __init__(self, target: LineTarget, settings: Mapping[str, Any], me: Process, session: Session | None) -> None:
+        super().__init__(target, settings, begun=True, restart=False)
+        self.me, self.session, self.key = me, session, target.key
+        self.written = frozenset(self.done)  # what the file itself holds
+        self.done |= {self.key(record) for record in part_records(self.path)}
+        self.part = ResumableLines(part_path(self.path, me.rank), self.key)
+        self.order: list[str] = []
+        self._agree()
+
+    def _agree(self) -> None:
+        """Wait until all have looked. Raises DataError where one sees other records: then it is another folder."""
+        if self.session is None:
+            return
+        mine = hashlib.sha256("\n".join(sorted(self.done)).encode()).hexdigest()
+        self.session.post("done", mine)
+        for rank in range(self.me.count):
+            if json.loads(self.session.wait("done", rank)) != mine:
+                raise DataError(
+                    f"processes 0 and {max(rank, self.me.rank)} of {self.me.count} see different records beside "
+                    f"{display(self.path)}; all must work in one shared folder"
+                )
+
+    def share(self, work: Sequence[W], order: Iterable[str]) -> list[W]:
+        """Every n-th of `work`, n being the number of processes."""
+        self.order = list(order)
+        return list(work[self.me.rank :: self.me.count])
+
+    def write(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Append records to this process's part."""
+        self.part.write(records)
+
+    def gather(self, lost: dict[str, str] | None = None) -> bool:
+        """As :meth:`LineOutput.gather`."""
+        self._close_part()
+        if self.session is not None:
+            self.session.finish(lost or {})
+            if not self.me.is_first:
+                self.session.wait("joined", 0)
+                return False
+            for rank in range(1, self.me.count):
+                theirs = json.loads(self.session.wait("share", rank))
+                if lost is not None:
+                    lost.update(theirs)
+        self._join()
+        if self.session is not None:
+            self.session.post("joined", True)
+        return True
+
+    def _join(self) -> None:
+        """Append what the parts hold, in order; killed meanwhile, the next to come does the rest."""
+        found = {self.key(record): record for record in part_records(self.path)}
+        self.open()
+        order = dict.fromkeys([*self.order, *found])  # what nobody asked for again stays, after the rest
+        missing = [found[key] for key in order if key in found and key not in self.written]
+        for some in batches(missing, JOINED_AT_ONCE):
+            super().write(some)
+        os.fsync(self.open().fileno())
+        remove_parts(self.path)
+
+    def _close_part(self) -> None:
+        """What is closed and synced is seen on other machines too."""
+        if self.part._file is not None:
+            os.fsync(self.part._file.fileno())
+        self.part.__exit__(None, None, None)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.part.__exit__(kind, error, trace)
+        super().__exit__(kind, error, trace)
 
 
 @dataclass(frozen=True)
@@ -75,17 +178,40 @@ class LineTarget:
 
         Raises InUseError, DataError for a foreign file, ArgumentError for other settings, OSError.
         """
-        with exclusive(self.path):
-            begun = self._is_begun(settings, restart)
-            if begun and not restart:
-                check_settings(self.path, settings)
-            out = LineOutput(self, settings, begun, restart)
+        me = this_process()
+        with ExitStack() as stack:
+            stack.enter_context(exclusive(self.path if me.is_first else part_path(self.path, me.rank)))
+            session = None
+            if not me.is_alone:
+                session = stack.enter_context(Session.next(me, launch_store()))
+                session.join({**versions(), "commit": git_commit(), **settings})
+            out = self._output(me, session, settings, restart)
+            stack.enter_context(out)
+            yield out
+
+    def _output(self, me: Process, session: Session | None, settings: Mapping[str, Any], restart: bool) -> LineOutput:
+        """The file, checked and if need be emptied by the first process before any other looks at it."""
+        if not me.is_first:
+            assert session is not None
+            session.wait("ready", 0)
+            return SharedOutput(self, settings, me, session)
+        begun = self._is_begun(settings, restart)
+        if begun and not restart:
+            check_settings(self.path, settings)
+        out = LineOutput(self, settings, begun, restart)
+        if session is None and (out.restart or not part_paths(self.path)):
+            return out  # parts of an earlier launch go when the new settings are noted
+        if out.restart:
             with out:
-                yield out
+                out.open()
+        if session is not None:
+            session.post("ready", True)
+        return SharedOutput(self, settings, me, session)
 
     def _is_begun(self, settings: Mapping[str, Any] | None, restart: bool) -> bool:
         """Whether the file holds something of ours. Raises DataError if it holds something else."""
-        if not self.path.exists() or self.path.stat().st_size == 0:
+        there = self.path.exists() and self.path.stat().st_size > 0
+        if not there and not part_paths(self.path):
             return False
         noted = noted_settings(self.path)
         if noted is None:
@@ -101,7 +227,8 @@ class LineTarget:
         """Raise DataError for a line that is no record, or unless `restart` for one that is there twice."""
         seen: set[str] = set()
         try:
-            for number, value in read_json_lines(self.path, whole_lines=True):
+            lines = read_json_lines(self.path, whole_lines=True) if self.path.exists() else ()
+            for number, value in lines:
                 self.read(value, f"{display(self.path)}:{number}")
                 if self.key(value) in seen and not restart:
                     raise DataError(f"line {number} says {self.key(value)} again; begin it anew with --restart")

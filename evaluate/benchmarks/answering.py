@@ -71,7 +71,9 @@ def answer_questions(
     images.require(q.image for q in questions)
     todo = [q for q in questions if q.key not in lines.done]
     announce(f"{len(todo)} of {len(questions)} questions to answer into {display(lines.path)}")
-    if todo:
+    if not todo:
+        lines.share(todo, [q.key for group in _grouped(questions) for q in group])
+    else:
         model = load()
         make = _answers if isinstance(model, Speaker) else _answers_in_batches
         for answers in make(model, questions, images, template, lines, decoding):
@@ -88,9 +90,9 @@ def _answers(
     decoding: Decoding,
 ) -> Iterator[list[Answer]]:
     """Answers about each image that lacks some: those in a window of the list stand together, in its order."""
-    grouped = [group for window in batches(list(questions), WINDOW) for group in _by_image(window)]
+    grouped = _grouped(questions)
     lacking = [[q for q in group if q.key not in lines.done] for group in grouped]
-    todo = [group for group in lacking if group]
+    todo = lines.share([g for g in lacking if g], [q.key for group in grouped for q in group])
     requests = [
         Request(group[0].image, tuple(_text(model, q, template) for q in group), tuple(q.key for q in group))
         for group in todo
@@ -99,6 +101,11 @@ def _answers(
     said = ask(model, images, requests, settings, decoding.batch_size)
     for group, texts in bar(zip(todo, said, strict=True), "answers", len(todo), unit="img"):
         yield [_answer(q, text) for q, text in zip(group, texts or (), strict=False)]
+
+
+def _grouped(questions: Sequence[Question]) -> list[list[Question]]:
+    """Questions about each image, window by window of the list."""
+    return [group for window in batches(list(questions), WINDOW) for group in _by_image(window)]
 
 
 def _by_image(questions: Sequence[Question]) -> list[list[Question]]:
@@ -120,6 +127,7 @@ def _answers_in_batches(
     """Answers of each batch that lacks some."""
     cut = batches(list(questions), decoding.batch_size or BATCH)
     todo = [batch for batch in cut if any(q.key not in lines.done for q in batch)]
+    todo = lines.share(todo, [q.key for q in questions])
     for batch in bar(todo, "answers", len(todo)):
         yield _answer_batch(model, batch, images, template, decoding)
 

@@ -86,6 +86,9 @@ def ask(questions: Sequence[Question], template: str, groups: Groups) -> list[An
     begun_with = settings(template, decoding, model_args, questions, images.path)
     with target.open(begun_with, run_args.restart) as lines:
         answer_questions(load, chosen, images, template, lines, decoding)
+        if not lines.gather(images.lost):
+            return None
+        images.check_losses(len(chosen))
         lines.finish(manifest(groups, model=_path(model_args), checkpoint=model_args.chosen("ckpt_load_path")))
     return read_answers(args.answers_save_path)
 

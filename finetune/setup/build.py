@@ -12,6 +12,7 @@ import torch
 from common.errors import ArgumentError, suggestion
 from common.models.body import LoraSettings
 from common.models.weights.selection import add_lora
+from common.processes import this_process
 from common.progress import announce
 from finetune.corpus.records import CaptionItem
 from finetune.objectives.loss import NEEDS_REFERENCE, objective
@@ -73,7 +74,7 @@ def library_settings(job: Job, device: torch.device) -> TrainingArguments:
     if args.lr_scheduler_type not in schedules:
         near = suggestion(args.lr_scheduler_type, schedules)
         raise ArgumentError(f"unknown schedule {args.lr_scheduler_type} (from --lr_scheduler_type){near}")
-    if device.type == "cuda" and device.index:
+    if device.type == "cuda" and device.index not in (None, this_process().local_rank):
         raise ArgumentError(
             f"training takes the first visible GPU; for {device} set CUDA_VISIBLE_DEVICES={device.index}"
         )

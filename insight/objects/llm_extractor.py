@@ -50,10 +50,10 @@ class LlmExtractor:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        folder = local(path, FLAG, bare=True)
-        dtype = torch.float32 if device == "cpu" else torch.bfloat16
+        from common.models.resolve import resolve_device
+
+        folder, place = local(path, FLAG, bare=True), resolve_device(device)
+        dtype = torch.float32 if place.type == "cpu" else torch.bfloat16
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder)
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
@@ -62,7 +62,7 @@ class LlmExtractor:
             raise CheckpointError(
                 f"--extractor_model {path} is no causal language model that transformers loads: {reason}"
             ) from None
-        return cls(model.to(device).eval(), tokenizer, max_new_tokens)
+        return cls(model.to(place).eval(), tokenizer, max_new_tokens)
 
     def prompt(self, caption: str) -> str:
         """The whole text input, with the model's own chat template where there is one."""

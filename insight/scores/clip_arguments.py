@@ -59,15 +59,11 @@ class ClipArguments(ImageArguments):
 
     def device_and_dtype(self) -> tuple[str, str]:
         """With `auto` resolved. Raises ArgumentError for a GPU that is not there."""
-        import torch
+        from common.models.resolve import resolve_device
 
-        device = self.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        elif device.startswith("cuda") and not torch.cuda.is_available():
-            raise ArgumentError(f"--device {device}, but torch sees no GPU here; use --device cpu or auto")
-        auto = "bfloat16" if device.startswith("cuda") else "float32"
-        return device, auto if self.clip_dtype == "auto" else self.clip_dtype
+        device = resolve_device(self.device)
+        auto = "bfloat16" if device.type == "cuda" else "float32"
+        return str(device), auto if self.clip_dtype == "auto" else self.clip_dtype
 
 
 @dataclass(frozen=True)

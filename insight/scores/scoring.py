@@ -195,6 +195,7 @@ class RelevanceJob:
         """
         chosen = {r.key for r in records[first : None if last < 0 else last]} - out.done
         groups = [g for g in self._groups(records) if any(r.key in chosen for r in g)]
+        groups = out.share(groups, [r.key for r in records])
         total = len({r.image for r in records})
         for scored in bar(self._scored(groups, records), "scoring", total=len(groups), unit="group"):
             self.images.check_losses(total)

@@ -23,6 +23,7 @@ from common.errors import ArgumentError, suggestion
 # Steps in the order of the work, and the script of each. Its flags are the fields of the groups in its ARGUMENTS.
 STEPS: dict[str, str] = {
     "prepare": "dataset.prepare",
+    "draw": "dataset.mini.draw",
     "caption": "insight.caption",
     "objects": "insight.object",
     "score": "insight.clip",
@@ -38,6 +39,7 @@ STEPS: dict[str, str] = {
     "amber": "evaluate.eval_amber",
     "compare": "evaluate.compare",
     "export": "deploy.export",
+    "pipeline": "deploy.pipeline",
 }
 
 

@@ -1,17 +1,15 @@
 """The whole method on the mini world, two CPU cores, minutes: `make demo` or `python deploy/demo.py [--seed 0]`.
 
 Draws the images, lets the model caption them, mines and scores objects, formats spans, unlearns, and judges captions
-of images that nothing else has seen before and after. Each step is the script that a user runs; the demo only calls
-them one after the other. Leaves under `runs/demo/seed<seed>/`: results.json (both results and the seconds of each
-step), comparison.json (paired differences), examples.json and the density figure.
+of images that nothing else has seen before and after: the pipeline (`deploy/pipeline.py`) with the file
+`deploy/demo.yaml`. Leaves under `runs/demo/seed<seed>/`: results.json (both results and the seconds of each step),
+comparison.json (paired differences), examples.json and the density figure. Called again it does only what is out of
+date.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +19,13 @@ from common.args import flag, parse
 from common.cli import run
 from common.errors import DataError
 from common.files.storage import read_json, write_json
-from common.mini_world import GREEDY, SAMPLING, MiniWorld
+from common.mini_world import MiniWorld
 from common.paths import MINI_CLIP, ROOT, display
 from common.progress import announce, say
+from deploy.pipeline import Pipeline
+from deploy.steps.config import Values, make_config, read_values
 
+FILE = ROOT / "deploy" / "demo.yaml"
 RECIPES = ROOT / "finetune" / "recipes"
 SHOWN = ("chair_s", "chair_i", "recall", "words", "bleu_1", "bleu_4", "distinct_2")
 RATES = ("chair_s", "chair_i", "recall", "bleu_1", "bleu_4", "distinct_2")
@@ -40,6 +41,7 @@ class DemoArguments:
     train_images: int = flag(900, "images to mine and unlearn on")
     eval_images: int = flag(300, "images to judge on")
     output_dir: str | None = flag(None, "folder; default runs/demo/seed<seed>[-<recipe>]")
+    restart: bool = flag(False, "do every step again")
 
 
 @dataclass
@@ -55,14 +57,29 @@ class Demo:
         self.folder = Path(given) if given else ROOT / "runs" / "demo" / f"seed{self.args.seed}{suffix}"
         self.world = MiniWorld(self.folder / "world")
 
-    def step(self, name: str, module: str, *flags: str | Path | int) -> None:
-        """Run one script and note its seconds. Raises DataError if it fails."""
-        announce(f"\n== {name}: python -m {module}")
-        start = time.perf_counter()
-        command = [sys.executable, "-m", module, *map(str, flags)]
-        if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
-            raise DataError(f"the step '{name}' failed; run it alone to see why: {' '.join(command[1:])}")
-        self.seconds[name] = round(time.perf_counter() - start, 1)
+    def pipeline(self) -> Pipeline:
+        """The file with this run's seed, sizes, recipe and paths. Raises DataError for an unknown recipe."""
+        values = read_values(FILE)
+        values["seed"] = str(self.args.seed)
+        values |= {
+            "caption_data_path": str(self.world.captions),
+            "object_data_path": str(self.world.objects),
+            "score_data_path": str(self.world.scores),
+            "pos_neg_data_path": str(self.world.pos_neg),
+            "sentence_data_path": str(self.world.sentences),
+        }
+        values["draw"] = {"train_images": str(self.args.train_images), "eval_images": str(self.args.eval_images)}
+        values["score"]["clip_model"] = str(MINI_CLIP)
+        values["train"] = {"report_to": values["train"]["report_to"], **self.recipe()}
+        return Pipeline(make_config(values, display(FILE)), self.folder)
+
+    def recipe(self) -> Values:
+        """Values of the training. Raises DataError for an unknown recipe."""
+        path = RECIPES / f"mini_{self.args.recipe}.yaml"
+        if not path.is_file():
+            known = ", ".join(sorted(p.stem.removeprefix("mini_") for p in RECIPES.glob("mini_*.yaml")))
+            raise DataError(f"unknown recipe '{self.args.recipe}' (from --recipe); known: {known}")
+        return read_values(path)
 
     def caption_file(self, which: str) -> Path:
         """Captions of the evaluation images by the base or the unlearned model."""
@@ -71,54 +88,6 @@ class Demo:
     def result_file(self, which: str) -> Path:
         """Scores of those captions."""
         return self.folder / f"result_{which}.json"
-
-
-def mine(demo: Demo) -> None:
-    """Images -> captions -> objects -> scores -> spans."""
-    args, world = demo.args, demo.world
-    sizes = ("--train_images", args.train_images, "--eval_images", args.eval_images)
-    demo.step("draw", "dataset.mini.draw", "--seed", args.seed, "--output_dir", world.root, *sizes)
-    demo.step(
-        "caption", "insight.caption", "--image_dir_path", world.train_images, "--caption_data_path", world.captions,
-        *SAMPLING, "--seed", args.seed,
-    )  # fmt: skip
-    demo.step("objects", "insight.object", "--caption_data_path", world.captions, "--object_data_path", world.objects)
-    auto = ("--hal_clip_thres", "auto", "--norm_clip_thres", "auto", "--sentence_clip_thres", "auto")
-    demo.step(
-        "scores", "insight.clip", "--object_data_path", world.objects, "--score_data_path", world.scores,
-        "--image_dir_path", world.train_images, "--annotation_path", world.train_annotations,
-        "--clip_model", MINI_CLIP, "--figure_path", demo.folder / "density.png", *auto,
-    )  # fmt: skip
-    demo.step(
-        "format", "finetune.format_data", "--score_data_path", world.scores,
-        "--pos_neg_data_path", world.pos_neg, "--sentence_data_path", world.sentences, *auto,
-    )  # fmt: skip
-
-
-def unlearn(demo: Demo) -> Path:
-    """Train by the recipe; returns the folder of the trained tensors."""
-    world, folder = demo.world, demo.folder / "trained"
-    demo.step(
-        "train", "finetune.train", "--config", RECIPES / f"mini_{demo.args.recipe}.yaml",
-        "--image_dir_path", world.train_images, "--pos_neg_data_path", world.pos_neg,
-        "--sentence_data_path", world.sentences, "--llava_ckpt_save_path", folder,
-        "--hal_clip_thres", "auto", "--norm_clip_thres", "auto", "--sentence_clip_thres", "auto",
-        "--report_to", "none", "--seed", demo.args.seed,
-    )  # fmt: skip
-    return folder
-
-
-def judge(demo: Demo, which: str, *checkpoint: str | Path) -> None:
-    """Caption the evaluation images greedily and score the captions."""
-    world = demo.world
-    demo.step(
-        f"caption {which}", "evaluate.eval_caption", "--image_dir_path", world.eval_images,
-        "--caption_eval_path", demo.caption_file(which), *GREEDY, *checkpoint,
-    )  # fmt: skip
-    demo.step(
-        f"judge {which}", "evaluate.eval_auto", "--caption_eval_path", demo.caption_file(which),
-        "--annotation_path", world.eval_annotations, "--result_path", demo.result_file(which),
-    )  # fmt: skip
 
 
 def examples(demo: Demo) -> list[dict[str, Any]]:
@@ -170,18 +139,12 @@ def report(demo: Demo) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Mine, judge the base model, unlearn, judge again, report."""
+    """Run the pipeline, report."""
     (args,) = parse([DemoArguments], __doc__ or "", argv)
     demo = Demo(args)
-    if not (RECIPES / f"mini_{args.recipe}.yaml").is_file():
-        known = ", ".join(sorted(p.stem.removeprefix("mini_") for p in RECIPES.glob("mini_*.yaml")))
-        raise DataError(f"unknown recipe '{args.recipe}' (from --recipe); known: {known}")
+    pipeline = demo.pipeline()
     announce(f"the whole method on the mini world into {display(demo.folder)}: about 5 minutes on two CPU cores")
-    mine(demo)
-    judge(demo, "base")
-    judge(demo, "unlearned", "--llava_ckpt_load_path", unlearn(demo))
-    results = (demo.result_file("base"), demo.result_file("unlearned"))
-    demo.step("compare", "evaluate.compare", *results, "--result_path", demo.folder / "comparison.json")
+    demo.seconds = pipeline.do(args.restart)
     report(demo)
 
 

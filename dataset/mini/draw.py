@@ -35,6 +35,9 @@ class DrawArguments:
     output_dir: str | None = flag(None, "folder; default dataset/mini/data/seed<seed>")
 
 
+ARGUMENTS = (DrawArguments,)
+
+
 def draw_split(folder: Path, split: str, seed: int, count: int) -> None:
     """Draw `count` images of one split with their annotations.
 
@@ -91,7 +94,7 @@ def _write_annotations(
 
 def main() -> None:
     """Draw the splits that are asked for. Raises ArgumentError for a negative number."""
-    (args,) = parse([DrawArguments], __doc__ or "")
+    (args,) = parse(ARGUMENTS, __doc__ or "", step="draw")
     folder = Path(args.output_dir) if args.output_dir else MINI_DATA / f"seed{args.seed}"
     counts = {"train": args.train_images, "eval": args.eval_images, "tune": args.tune_images}
     for split, count in counts.items():

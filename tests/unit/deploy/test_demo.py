@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
+import itertools
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from common.args import parse
 from common.cli import run
-from common.errors import DataError
 from common.files.storage import read_json
+from common.mini_world import GREEDY, SAMPLING
 from common.paths import MINI_CLIP
 from deploy import demo as script
-from deploy.demo import Demo, DemoArguments, examples, judge, main, mine, report, table, unlearn
+from deploy.demo import Demo, DemoArguments, examples, main, report, table
+from deploy.steps.plan import Run
 
 BASE = {
     "chair_s": 0.72,
@@ -136,68 +137,65 @@ def test_recipes_and_seeds_have_folders_of_their_own() -> None:
     assert names == ["seed0", "seed0-paper", "seed1", "seed1-paper"]
 
 
-class Parsed(Exception):
-    """Thrown when a script has read its flags."""
-
-
-def read_flags(module: str, flags: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a script read its flags, and no more."""
-    step = importlib.import_module(module)
-
-    def stop(groups: Sequence[type], description: str, argv: Sequence[str] | None = None, **more: str) -> None:
-        parse(groups, description, argv, **more)
-        raise Parsed
-
-    monkeypatch.setattr(step, "parse", stop)
-    monkeypatch.setattr(sys, "argv", [module, *flags])
-    with pytest.raises(Parsed):
-        step.main()
-
-
 @pytest.fixture
-def steps(demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[str, list[str]]]:
-    """Name -> module and flags of the steps up to the comparison."""
-    found: dict[str, tuple[str, list[str]]] = {}
-
-    def note(_self: Demo, name: str, module: str, *flags: object) -> None:
-        found[name] = (module, [str(f) for f in flags])
-
-    (tmp_path / "mini_bounded.yaml").write_text("preset: paper\n")
-    monkeypatch.setattr(script, "RECIPES", tmp_path)
-    monkeypatch.setattr(Demo, "step", note)
-    mine(demo)
-    judge(demo, "base")
-    judge(demo, "unlearned", "--llava_ckpt_load_path", unlearn(demo))
-    return found
+def steps(demo: Demo) -> dict[str, Run]:
+    """Name -> run, every flag of which its script has read."""
+    return {run.name: run for run in demo.pipeline().runs()}
 
 
-def test_every_step_knows_its_flags(steps: dict[str, tuple[str, list[str]]], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(steps) == 10
-    for module, flags in steps.values():
-        read_flags(module, flags, monkeypatch)
+def test_the_steps_are_those_of_the_method(steps: dict[str, Run]) -> None:
+    judged = [f"{step} {which}" for which in ("base", "unlearned") for step in ("caption", "judge")]
+    expected = ["draw", "caption", "objects", "scores", "format", *judged[:2], "train", *judged[2:], "compare"]
+    assert list(steps) == expected
 
 
-def test_what_one_step_makes_the_next_one_takes(demo: Demo, steps: dict[str, tuple[str, list[str]]]) -> None:
+def test_what_one_step_makes_the_next_one_takes(demo: Demo, steps: dict[str, Run]) -> None:
     def value(step: str, flag: str) -> str:
-        flags = steps[step][1]
-        return flags[flags.index(f"--{flag}") + 1]
+        return str(steps[step].values[flag])
 
     assert value("objects", "caption_data_path") == value("caption", "caption_data_path")
     assert value("scores", "object_data_path") == value("objects", "object_data_path")
     assert value("format", "score_data_path") == value("scores", "score_data_path")
     assert value("train", "pos_neg_data_path") == value("format", "pos_neg_data_path")
     assert value("train", "image_dir_path") == value("caption", "image_dir_path") == str(demo.world.train_images)
-    assert value("caption unlearned", "llava_ckpt_load_path") == value("train", "llava_ckpt_save_path")
+    assert value("caption unlearned", "ckpt_load_path") == value("train", "ckpt_save_path")
+    assert "ckpt_load_path" not in steps["caption base"].values
     assert value("scores", "clip_model") == str(MINI_CLIP)
+    assert value("scores", "annotation_path") == str(demo.world.train_annotations)
     for which in ("base", "unlearned"):
         assert value(f"caption {which}", "image_dir_path") == str(demo.world.eval_images)
-        assert value(f"judge {which}", "caption_eval_path") == value(f"caption {which}", "caption_eval_path")
+        assert value(f"judge {which}", "caption_eval_path") == str(demo.caption_file(which))
+        assert value(f"judge {which}", "annotation_path") == str(demo.world.eval_annotations)
+        assert value(f"judge {which}", "result_path") == str(demo.result_file(which))
 
 
-def test_a_step_that_fails_is_named(demo: Demo) -> None:
-    with pytest.raises(DataError, match="the step 'nothing' failed; run it alone to see why"):
-        demo.step("nothing", "no.such.module")
-    assert demo.seconds == {}
+def test_seed_sizes_and_recipe_reach_their_steps(tmp_path: Path) -> None:
+    args = DemoArguments(seed=4, recipe="paper", train_images=30, eval_images=9, output_dir=str(tmp_path))
+    steps = {run.name: run.values for run in Demo(args).pipeline().runs()}
+    assert (steps["draw"]["train_images"], steps["draw"]["eval_images"]) == ("30", "9")
+    assert {steps[name]["seed"] for name in ("draw", "caption", "train")} == {"4"}
+    assert (steps["train"]["objective"], steps["train"]["max_steps"]) == ("efuf", "100")
+    assert "beta" not in steps["train"]
+
+
+def test_captions_are_made_as_for_the_mini_world_elsewhere(steps: dict[str, Run]) -> None:
+    """`make quickstart` and the demo show the same captions."""
+
+    def flags(values: dict[str, Any], names: tuple[str, ...]) -> dict[str, str]:
+        given = [name.removeprefix("--") for name in names if name.startswith("--")]
+        return {name: str(values[name]).lower() for name in given}
+
+    for made, words in ((steps["caption"], SAMPLING), (steps["caption base"], GREEDY)):
+        expected = dict(itertools.pairwise(words))
+        found = flags(made.values, words)
+        assert all(found[name] in (expected.get(f"--{name}"), "true") for name in found)
+
+
+def test_the_file_holds_the_bounded_recipe() -> None:
+    """So that it can be run by the pipeline as it stands."""
+    values = yaml.safe_load(script.FILE.read_text())["train"]
+    recipe = yaml.safe_load((script.RECIPES / "mini_bounded.yaml").read_text())
+    assert values == {**recipe, "report_to": "none"}
 
 
 def test_its_defaults_are_small() -> None:

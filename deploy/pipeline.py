@@ -1,0 +1,155 @@
+"""The whole method on your images or captions, from one YAML file: caption -> objects -> score -> ... -> compare.
+
+    python deploy/pipeline.py --config my.yaml [--work_dir runs/my] [--dry_run] [--restart]
+
+The file has shared values on top and a block for each step that is to be run; `deploy/README.md` explains it, and
+`deploy/demo.yaml` is one. Files between two steps lie in the working folder and need not be named. A step is done again
+only if its values or what it reads have changed, and a killed one is continued; `--dry_run` says what would be done.
+Every step is the script of its name: `python -m insight.caption --config runs/my/pipeline.yaml` does one alone.
+
+Raises ArgumentError for unknown steps and values, and for a step whose input nobody makes; DataError if a step fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from common.args import flag, parse
+from common.cli import run as run_script
+from common.errors import ArgumentError, DataError
+from common.files.storage import write_text
+from common.outputs.locks import exclusive
+from common.paths import ROOT, display
+from common.progress import announce, say
+from deploy.steps.config import PipelineConfig, read_config
+from deploy.steps.notes import Notes, Verdict
+from deploy.steps.plan import OF_THE_PIPELINE, Planner, Run
+
+
+@dataclass
+class PipelineArguments:
+    """Where everything goes, and what becomes of what is there."""
+
+    work_dir: str | None = flag(None, "folder of everything that is made; default runs/NAME, as --config is named")
+    restart: bool = flag(False, "do every step again")
+    dry_run: bool = flag(False, "say which steps would be done, and stop")
+
+
+ARGUMENTS = (PipelineArguments,)
+NOTES, RESOLVED = "pipeline.json", "pipeline.yaml"
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One file's steps in one folder."""
+
+    config: PipelineConfig
+    folder: Path
+
+    @property
+    def resolved(self) -> Path:
+        """The file with every value that was left out, which the scripts read."""
+        return self.folder / RESOLVED
+
+    def runs(self) -> list[Run]:
+        """All runs, checked: every flag is known to its script and has a value that it takes. Raises ArgumentError."""
+        runs = Planner(self.config, self.folder).runs()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / Path(self.config.where).name
+            path.write_text(self.text(), encoding="utf-8")
+            for run in runs:
+                parse(importlib.import_module(run.module).ARGUMENTS, "", arguments(run, path), step=run.step)
+        return runs
+
+    def text(self) -> str:
+        """The resolved file."""
+        shared = {k: v for k, v in self.config.shared.items() if k not in OF_THE_PIPELINE and "ckpt_load_path" not in k}
+        values = {**shared, **Planner(self.config, self.folder).written()}
+        head = f"# Made of {self.config.where}; one step alone: python -m MODULE --config {display(self.resolved)}\n"
+        return head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+    def do(self, restart: bool = False) -> dict[str, float]:
+        """Do what is out of date; returns each step's seconds. Raises DataError if a step fails."""
+        runs = self.runs()
+        with exclusive(self.folder / NOTES):
+            notes = Notes.read(self.folder / NOTES)
+            write_text(self.resolved, self.text())
+            for run in runs:
+                self._do(run, notes, restart)
+        return notes.seconds(runs)
+
+    def _do(self, run: Run, notes: Notes, restart: bool) -> None:
+        verdict = Verdict.ANEW if restart else notes.verdict(run)
+        if verdict is Verdict.CURRENT:
+            kept = ", ".join(display(path) for path in notes.changed(run))
+            announce(f"\n== {run.name}: up to date" + (f"; changed by hand and kept: {kept}" if kept else ""))
+            notes.write()
+            return
+        command = ["-m", run.module, *arguments(run, self.resolved)]
+        command += ["--restart"] if verdict is Verdict.ANEW and run.restarts else []
+        announce(f"\n== {run.name} ({verdict.value}): python {shlex.join(command)}")
+        start = time.perf_counter()
+        if verdict is not Verdict.CONTINUE:
+            notes.begin(run)
+        if subprocess.run([sys.executable, *command], env=environment(), check=False).returncode != 0:
+            raise DataError(f"the step '{run.name}' failed; run it alone to see why: python {shlex.join(command)}")
+        notes.end(run, time.perf_counter() - start)
+
+    def lines(self) -> list[str]:
+        """What would be done: a step behind one that is to be done is done too if its input comes out otherwise."""
+        runs, notes = self.runs(), Notes.read(self.folder / NOTES)
+        return [f"{run.name:20} {notes.verdict(run).value:16} {run.module}" for run in runs]
+
+
+def arguments(run: Run, config: Path) -> list[str]:
+    """The command line of a run."""
+    own = [word for name, value in run.own.items() for word in (f"--{name}", str(value))]
+    return ["--config", str(config), *own]
+
+
+def environment() -> dict[str, str]:
+    """Of the scripts: this checkout's modules, wherever the pipeline is called from."""
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def config_path(argv: Sequence[str]) -> str | None:
+    """The value of --config."""
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--config")
+    found: str | None = finder.parse_known_args(list(argv))[0].config
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Plan, check, and do what is out of date."""
+    argv = sys.argv[1:] if argv is None else argv
+    path = config_path(argv)
+    config = read_config(path) if path else None  # what is wrong with the whole of it, before its own block is read
+    (args,) = parse(ARGUMENTS, __doc__ or "", argv, step="pipeline")
+    if path is None or config is None:
+        raise ArgumentError("--config is needed: the pipeline's YAML file (deploy/README.md shows one)")
+    folder = Path(args.work_dir).expanduser() if args.work_dir else ROOT / "runs" / Path(path).stem
+    pipeline = Pipeline(config, folder)
+    if args.dry_run:
+        say("\n".join(pipeline.lines()))
+        return
+    seconds = pipeline.do(args.restart)
+    say("\nseconds: " + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items()))
+    say(f"total {sum(seconds.values()):.0f} s; {display(folder)}")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,98 @@
+"""Which files each step takes and leaves, by the flags that name them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+BENCHMARKS = ("pope", "mme", "gqa", "sqa", "qbench", "amber")
+BOTH = ("caption_eval", "judge", *BENCHMARKS)  # run for the model as it was and as it is after training
+BASE, UNLEARNED = "base", "unlearned"
+
+
+@dataclass(frozen=True)
+class StepFiles:
+    """Flag -> file of the pipeline, for one step.
+
+    Args:
+        takes: what an earlier step has made; needed, unless it is in `optional`.
+        makes: what it leaves.
+        optional: of `takes`, those that the script can do without.
+        restarts: whether the script has --restart.
+        label: its name in what is printed.
+    """
+
+    takes: Mapping[str, str] = field(default_factory=dict)
+    makes: Mapping[str, str] = field(default_factory=dict)
+    optional: frozenset[str] = frozenset()
+    restarts: bool = True
+    label: str = ""
+
+
+# Names of the files in the pipeline's folder; {which}: base or unlearned.
+PLACES = {
+    "world": "world",
+    "train_images": "world/train/images",
+    "train_annotations": "world/train/annotations",
+    "eval_images": "world/eval/images",
+    "eval_annotations": "world/eval/annotations",
+    "captions": "captions.jsonl",
+    "objects": "objects.jsonl",
+    "scores": "scores.jsonl",
+    "density": "density.png",
+    "pos_neg": "pos_neg.json",
+    "sentences": "sentences.json",
+    "trained": "trained",
+    "eval_captions": "captions_{which}.jsonl",
+    "result": "result_{which}.json",
+    "comparison": "comparison.json",
+    "exported": "exported",
+    **{f"{name}_answers": f"answers_{name}_{{which}}.jsonl" for name in BENCHMARKS},
+    **{f"{name}_result": f"result_{name}_{{which}}.json" for name in BENCHMARKS},
+    **{f"{name}_comparison": f"comparison_{name}.json" for name in BENCHMARKS},
+}
+# What of a folder is looked at to know whether it has changed; of others everything is.
+HEART = {"trained": "trained.safetensors"}
+
+DRAWN = frozenset({"image_dir_path", "annotation_path"})  # the mini world's, where it is drawn; else the user's
+FILES: dict[str, StepFiles] = {
+    "prepare": StepFiles(restarts=False),
+    "draw": StepFiles(makes={"output_dir": "world"}, restarts=False),
+    "caption": StepFiles({"image_dir_path": "train_images"}, {"caption_data_path": "captions"}, DRAWN),
+    "objects": StepFiles({"caption_data_path": "captions"}, {"object_data_path": "objects"}),
+    "score": StepFiles(
+        {"object_data_path": "objects", "image_dir_path": "train_images", "annotation_path": "train_annotations"},
+        {"score_data_path": "scores", "figure_path": "density"},
+        DRAWN,
+        label="scores",
+    ),
+    "format": StepFiles(
+        {"score_data_path": "scores"},
+        {"pos_neg_data_path": "pos_neg", "sentence_data_path": "sentences"},
+        restarts=False,
+    ),
+    "train": StepFiles(
+        {"pos_neg_data_path": "pos_neg", "sentence_data_path": "sentences", "image_dir_path": "train_images"},
+        {"ckpt_save_path": "trained"},
+        DRAWN,
+    ),
+    "caption_eval": StepFiles(
+        {"image_dir_path": "eval_images"}, {"caption_eval_path": "eval_captions"}, DRAWN, label="caption"
+    ),
+    "judge": StepFiles(
+        {"caption_eval_path": "eval_captions", "annotation_path": "eval_annotations"},
+        {"result_path": "result"},
+        DRAWN,
+        restarts=False,
+    ),
+    **{
+        name: StepFiles(
+            {"image_dir_path": "eval_images"},
+            {"answers_save_path": f"{name}_answers", "result_path": f"{name}_result"},
+            DRAWN,
+        )
+        for name in BENCHMARKS
+    },
+    "compare": StepFiles({"first": "result", "second": "result"}, {"result_path": "comparison"}, restarts=False),
+    "export": StepFiles({"ckpt_load_path": "trained"}, {"export_path": "exported"}),
+}

@@ -109,8 +109,15 @@ class Pipeline:
 
     def lines(self) -> list[str]:
         """What would be done: a step behind one that is to be done is done too if its input comes out otherwise."""
-        runs, notes = self.runs(), Notes.read(self.folder / NOTES)
-        return [f"{run.name:20} {notes.verdict(run).value:16} {run.module}" for run in runs]
+        notes, uncertain, found = Notes.read(self.folder / NOTES), set[str](), []
+        for run in self.runs():
+            verdict = notes.verdict(run).value
+            if verdict == Verdict.CURRENT.value and uncertain & {str(value) for value in run.values.values()}:
+                verdict = "if input changes"
+            if verdict != Verdict.CURRENT.value:
+                uncertain |= {str(place) for path in run.makes for place in (path, path.parent)} - {str(self.folder)}
+            found.append(f"{run.name:20} {verdict:16} {run.module}")
+        return found
 
 
 def arguments(run: Run, config: Path) -> list[str]:

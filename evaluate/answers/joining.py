@@ -153,19 +153,19 @@ def _settled(
     ambiguous = [i for i, fit in enumerate(found) if not _one_question(fit.numbers, questions)]
     if not contradicting and not ambiguous and not _mixed_splits(rows, [fit.numbers for fit in found]):
         return [fit.numbers for fit in found]
+    named = [i for i, row in enumerate(rows) if any(key in index.by_key for key in row.keys)]
+    sure = bool(contradicting) and not ambiguous and all(rows[i].image and found[i].numbers for i in contradicting)
+    if sure and 2 * len(contradicting) >= len(named):
+        announce(f"{where}: ids of {len(contradicting)} answers name other questions; joined by image and wording")
+        return [fit.numbers for fit in found]
     by_shift = shifted(questions, rows, native_key, asks)
     if by_shift is not None:
         announce(f"{where}: ids number several question files through; joined by the order of their questions")
         return by_shift
     if ambiguous:
         raise DataError(_undecided(rows[ambiguous[0]], found[ambiguous[0]], questions, len(ambiguous)))
-    if not contradicting:
-        return [fit.numbers for fit in found]
-    named = [i for i, row in enumerate(rows) if any(key in index.by_key for key in row.keys)]
-    sure = all(rows[i].image and found[i].numbers for i in contradicting)
-    if not sure or 2 * len(contradicting) < len(named):
+    if contradicting:
         raise DataError(_contradiction(rows[contradicting[0]], found[contradicting[0]], questions, len(contradicting)))
-    announce(f"{where}: ids of {len(contradicting)} answers name other questions; joined by image and wording")
     return [fit.numbers for fit in found]
 
 

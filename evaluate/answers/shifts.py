@@ -46,7 +46,10 @@ def shifted(
                 if out[i]:
                     return None
                 out[i] = (member,)
-    return out if solved == len(parts) or (solved and all(out)) else None
+    unplaced = sum(not found for found in out)
+    unanswered = len(questions) - (len(rows) - unplaced)
+    turned = 0 < unplaced <= unanswered  # rows are left over and would fill the gaps: ids that are merely mixed up
+    return out if not turned and (solved == len(parts) or (solved and not unplaced)) else None
 
 
 def _places(keys: Sequence[Sequence[str]]) -> list[int] | None:

@@ -257,12 +257,18 @@ GQA = {
     "rows",
     [
         [{"questionId": "201", "prediction": "yes"}, {"questionId": "202", "prediction": "two"}],
-        [{"question_id": "202", "prompt": "What is it?" + SHORT, "text": "Two", "model_id": "m"}]
-        + [{"question_id": "201", "prompt": "Is it red?" + SHORT, "text": "Yes...", "model_id": "m"}],
-        [{"index": 0, "question": "Is it red?", "answer": "yes", "prediction": "Yes."}]
-        + [{"index": 1, "question": "What is it?", "answer": 3, "prediction": math.nan}],
-        [{"doc_id": 0, "target": "yes", "filtered_resps": ["Yes"], "input": "Is it red?" + SHORT}]
-        + [{"doc_id": 1, "target": "3", "filtered_resps": ["two"], "input": "What is it?" + SHORT}],
+        [
+            {"question_id": "202", "prompt": "What is it?" + SHORT, "text": "Two", "model_id": "m"},
+            {"question_id": "201", "prompt": "Is it red?" + SHORT, "text": "Yes...", "model_id": "m"},
+        ],
+        [
+            {"index": 0, "question": "Is it red?", "answer": "yes", "prediction": "Yes."},
+            {"index": 1, "question": "What is it?", "answer": 3, "prediction": math.nan},
+        ],
+        [
+            {"doc_id": 0, "target": "yes", "filtered_resps": ["Yes"], "input": "Is it red?" + SHORT},
+            {"doc_id": 1, "target": "3", "filtered_resps": ["two"], "input": "What is it?" + SHORT},
+        ],
     ],
 )
 def test_gqa(scripts: Scripts, tmp_path: Path, rows: list[dict[str, Any]]) -> None:
@@ -284,12 +290,18 @@ SQA = {
 @pytest.mark.parametrize(
     "rows",
     [
-        [{"question_id": "7", "prompt": "Look.\nWhich?\nA. x\nB. y" + SHORT, "text": "B"}]
-        + [{"question_id": "9", "prompt": "Where?\nA. a\nB. b\nC. c" + SHORT, "text": "The answer is A."}],
-        [{"index": 0, "question": "Which?", "hint": "Look.", "A": "x", "B": "y", "C": None, "answer": "B"}]
-        + [{"index": 1, "question": "Where?", "hint": None, "A": "a", "B": "b", "C": "c", "answer": "C"}],
-        [{"doc_id": 0, "target": "B", "filtered_resps": ["B"], "doc": SQA["7"]}]
-        + [{"doc_id": 1, "target": "C", "filtered_resps": ["A"], "doc": SQA["9"]}],
+        [
+            {"question_id": "7", "prompt": "Look.\nWhich?\nA. x\nB. y" + SHORT, "text": "B"},
+            {"question_id": "9", "prompt": "Where?\nA. a\nB. b\nC. c" + SHORT, "text": "The answer is A."},
+        ],
+        [
+            {"index": 0, "question": "Which?", "hint": "Look.", "A": "x", "B": "y", "C": None, "answer": "B"},
+            {"index": 1, "question": "Where?", "hint": None, "A": "a", "B": "b", "C": "c", "answer": "C"},
+        ],
+        [
+            {"doc_id": 0, "target": "B", "filtered_resps": ["B"], "doc": SQA["7"]},
+            {"doc_id": 1, "target": "C", "filtered_resps": ["A"], "doc": SQA["9"]},
+        ],
     ],
 )
 @pytest.mark.parametrize("ending", [".json", ".xlsx"])

@@ -6,7 +6,7 @@ SIZE ?= mini
 BIN = .venv/bin
 RUN = OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false
 
-.PHONY: install demo quickstart test lint bench
+.PHONY: install demo quickstart test lint bench lock ecosystem
 
 install: .venv/installed
 
@@ -37,3 +37,12 @@ lint: install
 
 bench: install
 	$(RUN) $(BIN)/python -m tests.bench.bench_train --size $(SIZE)
+
+# The container's and conda's packages with hashes, from pyproject.toml.
+lock: install
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra quant --extra tables --generate-hashes --python-version 3.11 \
+		--python-platform x86_64-manylinux_2_28 --custom-compile-command 'make lock' --output-file deploy/requirements.txt
+
+# Exports in the hands of transformers, PEFT, lmms-eval and vLLM, each in an environment of its own below /tmp.
+ecosystem: install
+	$(RUN) $(BIN)/python -m tests.ecosystem.run

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from common.errors import CheckpointError, DataError, first_line
 from common.files.pixels import to_rgb
 from common.models.base import CaptionModel
 from common.models.checkpoints.key_maps import KeyMap, rename
+from common.models.checkpoints.tensor_checks import require_finite, require_floats
+from common.models.families.processor_check import check_loaded_processor
 from common.models.generation.asking import Asked, Said
 from common.models.generation.decoding import Decoding
 from common.models.generation.plain import by_transformers, in_batches
@@ -108,16 +111,20 @@ class Auto(CaptionModel):
             raise CheckpointError(f"no checkpoint folder {display(path or '')}; give it with --auto_path")
         try:
             processor = AutoProcessor.from_pretrained(str(path), trust_remote_code=trust_remote_code)
-            lm = AutoModelForImageTextToText.from_pretrained(
-                str(path), dtype=dtype, trust_remote_code=trust_remote_code
+            lm, found = AutoModelForImageTextToText.from_pretrained(
+                str(path), dtype=dtype, trust_remote_code=trust_remote_code, output_loading_info=True
             )
-        except (ValueError, OSError, KeyError, ImportError) as error:
+        except Exception as error:  # transformers raises whatever its readers, its checks or torch raise
             raise CheckpointError(
                 f"transformers does not load {display(path)} as image-text-to-text: {first_line(error)}"
             ) from None
+        check_weights(lm, found["missing_keys"], display(path))
         if not getattr(processor, "chat_template", None):
             raise CheckpointError(f"the processor in {display(path)} has no chat template; add chat_template.jinja")
-        return cls.around(lm.to(device), processor, path)
+        check_loaded_processor(processor, lm.config, display(path))
+        model = cls.around(lm.to(device), processor, path)
+        model.try_out(display(path))
+        return model
 
     @classmethod
     def around(cls, lm: Any, processor: Any, path: Path | None) -> Auto:
@@ -131,6 +138,23 @@ class Auto(CaptionModel):
         model.connector_parts = parts_named(lm, CONNECTORS)
         model.decoder_parts = (*parts_named(lm, DECODERS), "lm.lm_head.")
         return model
+
+    @torch.no_grad()
+    def try_out(self, where: str) -> None:
+        """One image and one prompt through processor and model, which may disagree in more ways than can be listed.
+
+        Raises CheckpointError with what they say.
+        """
+        try:
+            prompt = self.encode_prompt(self.format_prompt("a"))
+            self.lm(**self._inputs([Image.new("RGB", (64, 64))], [prompt]), use_cache=False)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # theirs, of any kind
+            raise CheckpointError(
+                f"processor and model of {where} do not fit together: {first_line(error)}; compare "
+                "processor_config.json and config.json with the release"
+            ) from None
 
     def train(self, mode: bool = True) -> Auto:
         """Never in training mode, as families differ in what would then be dropped, but for low-rank adapters."""
@@ -237,6 +261,19 @@ class Auto(CaptionModel):
 
     def _moved(self, value: Tensor) -> Tensor:
         return value.to(self.device, self.compute_dtype) if value.is_floating_point() else value.to(self.device)
+
+
+def check_weights(lm: nn.Module, missing: Iterable[str], where: str) -> None:
+    """Raise CheckpointError for weights that transformers drew at random, that are no floats, or not finite."""
+    lacking = sorted(missing)
+    if lacking:
+        raise CheckpointError(f"{len(lacking)} tensors are missing from {where}, e.g. the one for {lacking[0]}")
+    quantised = getattr(getattr(lm, "config", None), "quantization_config", None) is not None
+    for name, parameter in lm.named_parameters():
+        if parameter.is_floating_point():
+            require_finite(parameter.data, parameter.data, name, where)
+        elif not quantised:
+            require_floats(parameter.data, name, where)
 
 
 def with_tail(inputs: Mapping[str, Tensor], tail: Tensor) -> dict[str, Tensor]:

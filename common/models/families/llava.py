@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from common.errors import CheckpointError
-from common.files.storage import read_json
 from common.models.base import CaptionModel
+from common.models.checkpoints.config_files import read_config
 from common.models.checkpoints.files import open_folder
 from common.models.checkpoints.key_maps import KeyMap, rename
 from common.models.checkpoints.loading import Source, fill, without_memory
 from common.models.families.family_check import check_family
 from common.models.families.llava_original import ORIGINAL_LAYOUT, find_parts
+from common.models.families.processor_check import check_llava_processor
 from common.models.parts.clip_tower import CLIP_VISION, build_tower
 from common.models.parts.llama import LLAMA, build_llama, finish_llama, tied_names
 from common.models.parts.preprocess import read_preprocessing
@@ -78,7 +79,7 @@ class Llava(CaptionModel):
         """
         if path is None or not path.is_dir():
             raise CheckpointError(f"no checkpoint folder {display(path or '')}; give it with --{cls.name}_path")
-        config: dict[str, Any] = read_json(path / "config.json")
+        config = read_config(path / "config.json")
         if is_hf_layout(config):
             return cls._load_hf(path, config, device, dtype, settings.get("image_aspect_ratio", "crop"))
         return cls._load_original(path, config, device, dtype, **settings)
@@ -92,12 +93,14 @@ class Llava(CaptionModel):
         check_family(config, cls.name, path)
         check_parts(config, where)
         text["tie_word_embeddings"] = bool(config.get("tie_word_embeddings") or text.get("tie_word_embeddings"))
-        layers = config.get("vision_feature_layer", -2)
+        layers = -2 if config.get("vision_feature_layer") is None else config["vision_feature_layer"]
         layers = tuple(layers) if isinstance(layers, list) else (layers,)
         tokenizer = load_tokenizer(path, prefer_fast=True)
         with without_memory():
             vision, lm = build_tower(sight, where), build_llama(text, where)
             connector = build_projector(vision.config.hidden_size * len(layers), lm.config.hidden_size, 2)
+        check_layers(layers, vision.config.num_hidden_layers, where)
+        check_llava_processor(path, config, vision.config.patch_size, tokenizer)
         files = open_folder(path, cls.name, f"--{cls.name}_path")
         layout = hf_layout(files.shapes())
         preprocessing = read_preprocessing(path, vision.config.image_size, fit)
@@ -105,7 +108,7 @@ class Llava(CaptionModel):
         fill(model, [Source(files, layout)], device, dtype, optional=tied_names(lm))
         finish_llama(lm, tokenizer, where)
         model.selected_layers = layers
-        model.keep_class_token = config.get("vision_feature_select_strategy", "default") == "full"
+        model.keep_class_token = config.get("vision_feature_select_strategy") == "full"
         return model
 
     @classmethod
@@ -127,6 +130,7 @@ class Llava(CaptionModel):
             vision, lm = build_tower(parts.vision_config, where), build_llama(config, where)
             depth = projector_depth(config.get("mm_projector_type") or "mlp2x_gelu", where)
             connector = build_projector(vision.config.hidden_size, lm.config.hidden_size, depth)
+        check_layers(parts.layers, vision.config.num_hidden_layers, where)
         preprocessing = read_preprocessing(parts.tower_folder, vision.config.image_size, image_aspect_ratio)
         model = cls(vision, connector, lm, tokenizer, preprocessing, ORIGINAL_LAYOUT, path)
         fill(model, parts.sources, device, dtype, optional=tied_names(lm))
@@ -159,6 +163,13 @@ def check_parts(config: Mapping[str, Any], where: str) -> None:
         raise CheckpointError(
             f"{where}: encoder {encoder} or projector {activation} is not LLaVA-1.5's; use --model auto"
         )
+
+
+def check_layers(layers: Sequence[int], depth: int, where: str) -> None:
+    """Raise CheckpointError for a hidden state that a tower of `depth` layers does not have."""
+    for layer in layers:
+        if not -depth - 1 <= layer <= depth:
+            raise CheckpointError(f"{where} takes layer {layer} of a vision tower of {depth} layers")
 
 
 class Share4v(Llava):

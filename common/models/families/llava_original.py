@@ -69,8 +69,10 @@ def find_parts(
         sources.append(Source(tower, tower_layout(tower)))
     if (path / "mm_projector.bin").is_file():
         sources.append(Source(open_file(path / "mm_projector.bin", "projector", f"--{name}_path"), PROJECTOR_FILE))
-    feature = config.get("mm_vision_select_feature", "patch")
-    layer = int(config.get("mm_vision_select_layer", -2))
+    feature = config.get("mm_vision_select_feature") or "patch"
+    if feature not in ("patch", "cls_patch"):
+        raise CheckpointError(f"{display(path / 'config.json')}: mm_vision_select_feature {feature} is not supported")
+    layer = -2 if config.get("mm_vision_select_layer") is None else int(config["mm_vision_select_layer"])
     return OriginalParts(tuple(sources), vision, folder, (layer,), feature == "cls_patch")
 
 

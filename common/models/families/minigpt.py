@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import CheckpointError
-from common.files.storage import read_json
 from common.models.base import CaptionModel
+from common.models.checkpoints.config_files import read_config
 from common.models.checkpoints.files import TensorFiles, open_file, open_folder
 from common.models.checkpoints.key_maps import KeyMap, rename
 from common.models.checkpoints.loading import Source, fill, put, without_memory
@@ -77,7 +77,7 @@ class MiniGpt(CaptionModel):
         Raises CheckpointError for a file that is missing or of another model.
         """
         found = find_files(path, **paths)
-        config: dict[str, Any] = read_json(found.llama / "config.json")
+        config = read_config(found.llama / "config.json")
         check_family(config, cls.name, found.llama)
         where = display(found.llama / "config.json")
         files = open_files(found, vit_num_heads)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import CheckpointError, DataError
+from common.files.json_text import as_record
 from common.files.storage import read_yaml, require_file
 from common.hub import local
+from common.models.checkpoints.config_files import MiniGptValues
 from common.paths import display
 
 # Published names, looked for beside the projection file or in the folder that was given. One release misspells its own.
@@ -75,8 +77,8 @@ def find_files(
         None if qformer is None else Path(qformer),
         has_qformer=values.get("has_qformer"),
         image_size=values.get("image_size"),
-        max_target_tokens=int(values.get("max_txt_len", 160)),
-        end_symbol=str(values.get("end_sym", "</s>")),
+        max_target_tokens=values.get("max_txt_len") or 160,
+        end_symbol=values.get("end_sym") or "</s>",
     )
 
 
@@ -88,6 +90,10 @@ def _model_values(path: Path) -> Mapping[str, Any]:
     model = values.get("model") if isinstance(values, Mapping) else None
     if not isinstance(model, Mapping):
         raise CheckpointError(f"{display(path)} has no `model` section; is it a MiniGPT-4 config?")
+    try:
+        as_record(dict(model), MiniGptValues, f"{display(path)}: model")
+    except DataError as error:
+        raise CheckpointError(str(error)) from None
     return model
 
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from common.errors import CheckpointError
-from common.files.storage import read_json
+from common.files.json_text import as_record
 from common.models.base import CaptionModel
+from common.models.checkpoints.config_files import AbstractorValues, read_config
 from common.models.checkpoints.files import open_folder
 from common.models.checkpoints.key_maps import KeyMap, Rule, rename
 from common.models.checkpoints.loading import Source, fill, without_memory
@@ -94,7 +95,7 @@ class Owl(CaptionModel):
         """Load the published folder. Raises CheckpointError for one of another model."""
         if path is None or not path.is_dir():
             raise CheckpointError(f"no checkpoint folder {display(path or '')}; give it with --owl_path")
-        config: dict[str, Any] = read_json(path / "config.json")
+        config = read_config(path / "config.json")
         check_family(config, cls.name, path)
         where = display(path / "config.json")
         files = open_folder(path, cls.name, "--owl_path")
@@ -144,8 +145,8 @@ def abstractor_sizes(shapes: Mapping[str, torch.Size], values: Mapping[str, Any]
     except KeyError as error:
         raise CheckpointError(f"{where}: no tensor {error.args[0]} beside it; is this an mPLUG-Owl folder?") from None
     depth = len({name.split(".")[3] for name in shapes if name.startswith("abstractor.encoder.layers.")})
-    heads = int(values.get("num_attention_heads", 16))
+    told = as_record(dict(values), AbstractorValues, where)
+    heads, eps = told.num_attention_heads or 16, told.layer_norm_eps or 1e-6
     if hidden % heads:
         raise CheckpointError(f"{where}: {heads} abstractor heads do not divide the hidden size {hidden}")
-    eps = float(values.get("layer_norm_eps", 1e-6))
     return AbstractorSizes(queries, hidden, encoder_hidden, intermediate, depth, heads, output, eps)

@@ -9,20 +9,10 @@ from typing import Any
 import torch
 
 from common.errors import CheckpointError, first_line
-from common.files.storage import read_json
+from common.files.json_text import as_record
+from common.models.checkpoints.config_files import TowerValues, given, read_config
 from common.models.checkpoints.key_maps import KeyMap, rename
 from common.paths import display
-
-CONFIG_KEYS = (
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "image_size",
-    "patch_size",
-    "hidden_act",
-    "layer_norm_eps",
-)
 
 # Tensor names below `vision_model.`, and the parts of a whole CLIP model that only its text side needs.
 CLIP_VISION = KeyMap((rename("{}", "{}"),), ("embeddings.position_ids",))
@@ -35,10 +25,11 @@ def build_tower(values: Mapping[str, Any], where: str) -> Any:
     """An empty CLIPVisionModel for the values of a vision config. Raises CheckpointError if they make none."""
     from transformers import CLIPVisionConfig, CLIPVisionModel
 
-    given = {key: values[key] for key in CONFIG_KEYS if values.get(key) is not None}
+    sizes = given(as_record(dict(values), TowerValues, where))
+    sizes.pop("model_type", None)
     try:
-        return CLIPVisionModel(CLIPVisionConfig(**given, attention_dropout=0.0))
-    except (ValueError, TypeError) as error:
+        return CLIPVisionModel(CLIPVisionConfig(**sizes, attention_dropout=0.0))
+    except Exception as error:  # each of transformers' checks raises an error of its own
         raise CheckpointError(f"{where} makes no CLIP vision tower: {first_line(error)}") from None
 
 
@@ -47,7 +38,7 @@ def read_tower_config(folder: Path) -> dict[str, Any]:
 
     Raises CheckpointError if the file describes something else.
     """
-    values: dict[str, Any] = read_json(folder / "config.json")
+    values = read_config(folder / "config.json")
     kind = values.get("model_type")
     bare = kind is None and "patch_size" in values
     if kind not in ("clip", "clip_vision_model") and not bare:

@@ -9,30 +9,11 @@ import torch
 from torch import nn
 
 from common.errors import CheckpointError, first_line
+from common.files.json_text import as_record
+from common.models.checkpoints.config_files import LlamaValues, given
 from common.models.checkpoints.key_maps import KeyMap, rename
 from common.models.text.tokenizers import TextTokenizer
 from common.progress import announce
-
-# What of a config.json describes the decoder; older files lack some, and then LlamaConfig's defaults are right.
-CONFIG_KEYS = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "hidden_act",
-    "max_position_embeddings",
-    "rms_norm_eps",
-    "rope_theta",
-    "rope_scaling",
-    "rope_parameters",
-    "head_dim",
-    "attention_bias",
-    "mlp_bias",
-    "tie_word_embeddings",
-    "initializer_range",
-)
 
 LLAMA = KeyMap(
     rules=(
@@ -56,11 +37,11 @@ def build_llama(values: Mapping[str, Any], where: str) -> Any:
     kind = values.get("model_type", "llama")
     if kind in ("mistral", "qwen2", "gemma", "phi", "opt", "t5"):
         raise CheckpointError(f"{where} describes a {kind} decoder, not a Llama; load it with --model auto")
-    given = {key: values[key] for key in CONFIG_KEYS if values.get(key) is not None}
+    sizes = given(as_record(dict(values), LlamaValues, where))
     try:
-        config = LlamaConfig(**given, attention_dropout=0.0)
+        config = LlamaConfig(**sizes, attention_dropout=0.0)
         lm = LlamaForCausalLM(config)
-    except (ValueError, TypeError, AttributeError) as error:
+    except Exception as error:  # each of transformers' checks raises an error of its own
         raise CheckpointError(f"{where} makes no Llama: {first_line(error)}") from None
     lm.generation_config = GenerationConfig()
     return lm

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 
 from common.errors import CheckpointError
-from common.files.storage import read_json
+from common.files.json_text import as_record
+from common.files.storage import read_record
+from common.models.checkpoints.config_files import BertValues
 from common.models.checkpoints.key_maps import KeyMap, rename
 
 PUBLISHED_HEADS = 12
@@ -48,8 +50,7 @@ def read_bert_values(source: Any) -> Mapping[str, Any]:
     if source is None or isinstance(source, Mapping):
         return source or {}
     path = Path(source)
-    values: Mapping[str, Any] = read_json(path / "config.json" if path.is_dir() else path)
-    return values
+    return read_record(path / "config.json" if path.is_dir() else path, dict[str, Any])
 
 
 def build_qformer(shapes: Mapping[str, torch.Size], where: str, heads: int | None, values: Mapping[str, Any]) -> Any:
@@ -74,7 +75,8 @@ def build_qformer(shapes: Mapping[str, torch.Size], where: str, heads: int | Non
     crossing = sorted(
         {int(name.split(".")[4]) for name in shapes if name.startswith(layer) and ".crossattention." in name}
     )
-    heads = heads or int(values.get("num_attention_heads", PUBLISHED_HEADS))
+    told = as_record(dict(values), BertValues, "the config of the Q-Former's BERT")
+    heads = heads or told.num_attention_heads or PUBLISHED_HEADS
     if hidden % heads:
         raise CheckpointError(f"{where}: {heads} heads do not divide its hidden size {hidden}; give qformer_num_heads")
     return Blip2QFormerModel(
@@ -85,8 +87,8 @@ def build_qformer(shapes: Mapping[str, torch.Size], where: str, heads: int | Non
             num_attention_heads=heads,
             encoder_hidden_size=encoder_hidden,
             cross_attention_frequency=crossing[1] if len(crossing) > 1 else max(2, depth),
-            layer_norm_eps=float(values.get("layer_norm_eps", 1e-12)),
-            hidden_act=values.get("hidden_act", "gelu"),
+            layer_norm_eps=told.layer_norm_eps or 1e-12,
+            hidden_act=told.hidden_act or "gelu",
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
             use_qformer_text_input=False,

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common.errors import DataError
-from common.files.images import SUFFIXES
+from common.files.images import image_names
 from common.paths import DATASET, ROOT, display
 from common.progress import announce
 
@@ -86,4 +86,4 @@ def image_folder(folder: Path) -> Path:
 
 
 def _has_images(folder: Path) -> bool:
-    return any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
+    return bool(image_names(folder))

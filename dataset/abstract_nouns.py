@@ -8,6 +8,11 @@ bundled, so nobody needs WordNet to extract objects; the script is kept so that 
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not __package__:
+    sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

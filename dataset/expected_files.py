@@ -20,7 +20,7 @@ class Expected:
         path: below the root.
         purpose: what it is needed for.
         source: where to get it.
-        images: at least so many images must lie in the folder; 0 for a file.
+        images: at least so many images must lie in the folder, or in its train2014; 0 for a file.
         optional: its absence is told but is no failure.
     """
 
@@ -32,7 +32,10 @@ class Expected:
 
 
 _TRAIN_IMAGES = Expected(
-    "images/train2014", "images to mine and to evaluate on", f"{_COCO_IMAGES}/train2014.zip", 82_783
+    "images",
+    "images to mine and to evaluate on (COCO's train2014, here or in images/train2014)",
+    f"{_COCO_IMAGES}/train2014.zip",
+    82_783,
 )
 
 LAYOUTS: dict[str, tuple[Expected, ...]] = {
@@ -56,6 +59,7 @@ LAYOUTS: dict[str, tuple[Expected, ...]] = {
     "published": (
         Expected("pos_neg.json", "published spans", _PUBLISHED),
         Expected("sentences.json", "published whole captions", _PUBLISHED),
+        Expected("objects.txt", "names the images that are kept out of evaluation", _PUBLISHED, optional=True),
         _TRAIN_IMAGES,
     ),
 }

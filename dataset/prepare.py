@@ -7,6 +7,11 @@ Prints one line a file or folder, with what to do about it. Downloads nothing. E
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not __package__:
+    sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +24,7 @@ from common.files.record_files import read_sentence_samples, read_span_samples
 from common.files.records import SentenceSample, SpanSample
 from common.files.storage import require_dir
 from common.paths import DATASET, display
+from common.places import image_folder
 from common.progress import say
 from dataset.expected_files import KINDS, LAYOUTS, Expected
 
@@ -51,7 +57,7 @@ def check(expected: Expected, root: Path) -> Row:
     """Compare one expectation with the disk. An empty file counts as missing."""
     path = root / expected.path
     if expected.images:
-        number = len(image_names(path)) if path.is_dir() else 0
+        number = len(image_names(image_folder(path))) if path.is_dir() else 0
         found, ok = f"{number:,} of {expected.images:,} images", number >= expected.images
         if expected.images == 1:
             found = f"{number:,} images"
@@ -63,8 +69,8 @@ def check(expected: Expected, root: Path) -> Row:
 
 def check_published(root: Path) -> list[Row]:
     """Whether the published sample files parse, and whether the images that they name are there."""
-    folder, rows = root / "images" / "train2014", []
-    have = set(image_names(folder)) if folder.is_dir() else set()
+    folder, rows = root / "images", []
+    have = set(image_names(image_folder(folder))) if folder.is_dir() else set()
     for name, read in (("pos_neg.json", read_span_samples), ("sentences.json", read_sentence_samples)):
         if not (root / name).is_file():
             continue
@@ -75,7 +81,7 @@ def check_published(root: Path) -> list[Row]:
             continue
         absent = sorted({sample.image for sample in samples} - have)
         found = f"{len(samples):,} entries, {len(absent):,} of their images not there"
-        remedy = f"the first is {absent[0]}; put it into images/train2014" if absent else ""
+        remedy = f"the first is {absent[0]}; put it into images" if absent else ""
         rows.append(Row(name, found, not absent, remedy))
     return rows
 

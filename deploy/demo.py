@@ -9,6 +9,11 @@ date.
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not __package__:
+    sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
+
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field

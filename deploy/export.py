@@ -11,6 +11,11 @@ weights, and lie beside them in OUT/adapter for `PeftModel.from_pretrained`. Wha
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not __package__:
+    sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
+
 import os
 import shutil
 from collections.abc import Callable

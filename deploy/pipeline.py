@@ -12,12 +12,16 @@ Raises ArgumentError for unknown steps and values, and for a step whose input no
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not __package__:
+    sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
+
 import argparse
 import importlib
 import os
 import shlex
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence

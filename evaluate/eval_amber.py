@@ -9,6 +9,11 @@ Words match through AMBER's association list alone (`evaluate/README.md` says wh
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not __package__:
+    sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
+
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +30,7 @@ from common.prompts import MME
 from evaluate.answers.joining import join
 from evaluate.answers.questions import Joined, Question
 from evaluate.benchmarks.amber_files import GENERATIVE, Annotation, read_annotations, read_queries, read_vocabulary
-from evaluate.benchmarks.benchmark import GROUPS, Groups, about, ask, given_answers
+from evaluate.benchmarks.benchmark import GROUPS, Groups, about, ask, fill_in, given_answers
 from evaluate.benchmarks.pope_files import label_of
 from evaluate.metrics import amber
 from evaluate.metrics.amber import Vocabulary
@@ -155,6 +160,7 @@ def main() -> None:
     else:
         if args.question_path is None:
             raise ArgumentError("--question_path is needed to ask a model: one of AMBER's query files")
+        fill_in("amber", groups)
         asked = ask(read_queries(require_file(args.question_path, "--question_path")), MME, groups)
         if asked is None:
             return

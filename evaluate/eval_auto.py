@@ -7,6 +7,11 @@ python evaluate/eval_auto.py --caption_eval_path captions.jsonl --gold_objects_p
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not __package__:
+    sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +29,7 @@ from common.files.storage import read_json, require_file
 from common.manifest import manifest
 from common.mini_world import MiniWorld, default_path
 from common.paths import MINI_LLAVA, display
+from common.places import PUBLISHED, placed
 from common.progress import announce
 from evaluate.chair.gold_cache import truth_of_folder
 from evaluate.chair.parser import ChairParser
@@ -31,6 +37,7 @@ from evaluate.chair.synonyms import MODES
 from evaluate.metrics import paper
 from evaluate.perplexity import load_judge, perplexity
 from evaluate.results.caption_scoring import score_captions
+from evaluate.results.run_files import RESULTS, check_name
 from evaluate.results.scoring import publish
 from evaluate.tagger.nltk_tagger import POS_TAGGERS, PosTagger, tagger_of
 
@@ -52,6 +59,7 @@ class AutoArguments:
     )
     allow_missing: bool = flag(False, "leave out captions of images without ground truth instead of refusing")
     result_path: str | None = flag(None, "where to write the scores as JSON")
+    run_name: str | None = flag(None, "names the file of the scores where --result_path does not, in results/")
     ppl_model: str | None = flag(
         None, "causal LM (folder or hub name) under which to measure perplexity; mini world: mini-llava"
     )
@@ -131,6 +139,27 @@ def with_extras(
     return replace(result, scores={**result.scores, **more})
 
 
+def _published_annotations() -> str:
+    """The published place of the annotations. Raises ArgumentError if nothing lies there."""
+    place = placed("annotation_path")
+    if place is None:
+        raise ArgumentError(
+            "--annotation_path or --gold_objects_path is needed with --caption_eval_path, as there is no "
+            f"{display(PUBLISHED['annotation_path'][0])}"
+        )
+    return str(place)
+
+
+def result_place(args: AutoArguments) -> Path | None:
+    """Where the scores go: as given, or named by the run, or the mini world's; None: nowhere."""
+    if args.result_path:
+        return Path(args.result_path)
+    if args.run_name:
+        check_name(args.run_name)
+        return RESULTS / "captions" / f"{args.run_name}.json"
+    return MiniWorld().result if args.caption_eval_path is None else None
+
+
 def named_tagger(result: Result, pos_tagger: str) -> Result:
     """The result with the tagger in its definition, unless it is the bundled one."""
     if pos_tagger == "bundled":
@@ -146,7 +175,7 @@ def main() -> None:
     (args,) = parse(ARGUMENTS, "Hallucination and text scores of a caption file", step="judge")
     mini = args.caption_eval_path is None
     if not mini and args.annotation_path is None and args.gold_objects_path is None:
-        raise ArgumentError("--annotation_path or --gold_objects_path is needed with --caption_eval_path")
+        args.annotation_path = _published_annotations()
     if args.chair_mode == "paper" and args.pos_tagger != "bundled":
         raise ArgumentError("--pos_tagger nltk changes nothing in paper mode, where every word is a noun; leave it out")
     path = default_path(args.caption_eval_path, mini, MiniWorld().eval_captions, "--caption_eval_path")
@@ -171,8 +200,7 @@ def main() -> None:
     result = score_captions(kept, gold, parser, truth.references, args.seed, about)
     result = with_half_truth(named_tagger(result, args.pos_tagger), half)
     result = with_extras(result, args, kept, truth.references)
-    default = MiniWorld().result if mini else None
-    publish(result, Path(args.result_path) if args.result_path else default)
+    publish(result, result_place(args))
 
 
 if __name__ == "__main__":

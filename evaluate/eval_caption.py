@@ -11,6 +11,11 @@ not fit together, DataError for folders and images, CheckpointError for weights.
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not __package__:
+    sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +26,24 @@ from common.captioning.run import CaptionRun, caption_target
 from common.cli import run
 from common.errors import ArgumentError, DataError
 from common.files.record_files import read_sentence_samples, read_span_samples
-from common.files.storage import require_file
+from common.files.storage import read_record, read_text, require_file
 from common.mini_world import MiniWorld, default_path, is_mini_model
+from common.paths import display
+from common.places import PUBLISHED
+from common.progress import announce
 from common.prompts import CAPTION_EVAL
+from evaluate.results.run_files import run_file
+
+SPLIT = "split.json"  # of a training run
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of a training run."""
+
+    train: list[str]
+    valid: list[str]
+    seed: int = 0
 
 
 @dataclass
@@ -32,21 +52,67 @@ class EvalCaptionArguments:
 
     image_dir_path: str | None = flag(None, "folder of the images; default: the mini world's evaluation images")
     caption_eval_path: str | None = flag(None, "where the captions go (JSON Lines)")
-    default_eval_samples: int = flag(1600, "at most so many images, in the order of their names")
+    default_eval_samples: int = flag(1600, "at most so many images, in the order of their names", least=1)
+    run_name: str | None = flag(None, "names the captions file where --caption_eval_path does not, in results/")
     pos_neg_data_path: str | None = flag(None, "spans of the training; their images are left out")
     sentence_data_path: str | None = flag(None, "sentences of the training; their images are left out")
 
 
-def training_images(args: EvalCaptionArguments) -> set[str]:
-    """File names of the images that training used, as far as its files are given."""
-    used: set[str] = set()
+def training_images(args: EvalCaptionArguments, model: ModelArguments, mini: bool) -> set[str]:
+    """File names of the images that training used, from everything that is known of it; says where they are from.
+
+    The files that were given and the split beside the checkpoint, all together; without either, the published list
+    (dataset/objects.txt), else the published spans. The mini world has evaluation images of its own.
+    """
+    sources = given_sources(args) | split_of(model.chosen("ckpt_load_path"))
+    if not sources and not mini:
+        sources = published_sources()
+    for where, names in sources.items():
+        announce(f"{len(names)} images of training are left out, by {display(where)}")
+    if not sources and not mini:
+        announce(
+            "nothing here says which images training used, so they cannot be left out: give --pos_neg_data_path if "
+            "some of these were among them"
+        )
+    return set().union(*sources.values())
+
+
+def given_sources(args: EvalCaptionArguments) -> dict[Path, set[str]]:
+    """Images by file, of the training files that were given."""
+    found: dict[Path, set[str]] = {}
     if args.pos_neg_data_path:
-        spans = read_span_samples(require_file(args.pos_neg_data_path, "--pos_neg_data_path"))
-        used.update(Path(s.image).name for s in spans)
+        path = require_file(args.pos_neg_data_path, "--pos_neg_data_path")
+        found[path] = {Path(s.image).name for s in read_span_samples(path)}
     if args.sentence_data_path:
-        sentences = read_sentence_samples(require_file(args.sentence_data_path, "--sentence_data_path"))
-        used.update(Path(s.image).name for s in sentences)
-    return used
+        path = require_file(args.sentence_data_path, "--sentence_data_path")
+        found[path] = {Path(s.image).name for s in read_sentence_samples(path)}
+    return found
+
+
+def split_of(checkpoint: str | None) -> dict[Path, set[str]]:
+    """Images of training and validation, as the run of a checkpoint noted them; nothing for one without a split.
+
+    Raises DataError for a malformed split.
+    """
+    if not checkpoint:
+        return {}
+    folder = Path(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint).parent
+    # A checkpoint-NNNNNN of a run lies below the run's folder, where the split is.
+    path = next((p for p in (folder / SPLIT, folder.parent / SPLIT) if p.is_file()), None)
+    if path is None:
+        return {}
+    split = read_record(path, Split)
+    return {path: {Path(name).name for name in (*split.train, *split.valid)}}
+
+
+def published_sources() -> dict[Path, set[str]]:
+    """Images of the published set, where it lies in its place: of objects.txt, else of the spans."""
+    objects = PUBLISHED["object_data_path"][0]
+    if objects.is_file():
+        lines = read_text(objects).splitlines()
+        return {objects: {Path(line.split(" ### ")[0].strip()).name for line in lines if line.strip()}}
+    spans = PUBLISHED["pos_neg_data_path"][0]
+    return {spans: {Path(s.image).name for s in read_span_samples(spans)}} if spans.is_file() else {}
 
 
 def first_unused(names: Iterable[str], used: set[str], wanted: int) -> list[str]:
@@ -68,10 +134,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     model, args, generation, run_args = parse(ARGUMENTS, "Captions of evaluation images", argv, step="caption_eval")
     plan = CaptionPlan(CAPTION_EVAL, deterministic_decoding(generation), generation.infer_bs, 1, run_args.seed)
     mini, world = is_mini_model(model), MiniWorld()
-    path = args.caption_eval_path or (str(world.eval_captions) if mini and args.image_dir_path is None else None)
-    if path is None:
-        raise ArgumentError("--caption_eval_path is needed: where the captions go")
-    used = training_images(args)
+    of_world = mini and args.image_dir_path is None
+    named = run_file("captions", args.run_name, model, ".jsonl")
+    path = args.caption_eval_path or (world.eval_captions if of_world and not args.run_name else named)
+    used = training_images(args, model, of_world)
     folder = default_path(args.image_dir_path, mini, world.eval_images, "--image_dir_path")
     target = caption_target(Path(path), "caption_eval_path", "evaluate.eval_caption")
     job = CaptionRun(model, run_args, plan, folder, target, "--image_dir_path")

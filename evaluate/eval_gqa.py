@@ -9,6 +9,11 @@ Consistency, validity, plausibility and distribution need GQA's scene graphs and
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not __package__:
+    sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
+
 from dataclasses import dataclass
 
 from common.args import flag, parse
@@ -19,7 +24,7 @@ from common.files.storage import require_file
 from common.prompts import VQA
 from evaluate.answers.own import self_contained
 from evaluate.answers.questions import Joined, Question
-from evaluate.benchmarks.benchmark import GROUPS, Groups, answered, given_answers
+from evaluate.benchmarks.benchmark import GROUPS, Groups, answered, fill_in, given_answers
 from evaluate.benchmarks.choice_scoring import score_choices
 from evaluate.benchmarks.gqa_files import read_questions
 from evaluate.metrics import gqa
@@ -58,6 +63,7 @@ def main() -> None:
     own, *rest = parse(ARGUMENTS, "GQA: short answers, exact match", step="gqa")
     groups: Groups = tuple(rest)
     args = groups[0]
+    fill_in("gqa", groups)
     joined: Joined | None
     if args.question_path is not None:
         questions = read_questions(require_file(args.question_path, "--question_path"))

@@ -10,6 +10,11 @@ VLMEvalKit or lmms-eval, or, with --question_path, rows without label such as LL
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not __package__:
+    sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
+
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,8 +28,8 @@ from common.paths import display
 from common.prompts import MME
 from evaluate.answers.joining import join
 from evaluate.answers.questions import Joined, Question
-from evaluate.benchmarks.benchmark import GROUPS, Groups, about, ask, given_answers
-from evaluate.benchmarks.mme_files import answers_alone, read_folder, self_contained, with_questions
+from evaluate.benchmarks.benchmark import GROUPS, Groups, about, ask, fill_in, given_answers
+from evaluate.benchmarks.mme_files import answers_alone, read_folder, read_questions, self_contained, with_questions
 from evaluate.metrics import mme
 from evaluate.metrics.mme import ImageVerdict
 from evaluate.metrics.yes_no import MME_PARSERS, Parser
@@ -100,7 +105,7 @@ def joined_answers(own: MmeArguments, groups: Groups) -> Joined | None:
         return self_contained(given_answers(args, yes_no=True))
     if args.question_path is None:
         raise ArgumentError("--question_path is needed: the folder with MME's question files")
-    questions = [q for q, _ in read_folder(args.question_path, "--question_path")]
+    questions = read_questions(args.question_path, "--question_path")
     if args.answers_path is not None:
         return join(questions, given_answers(args, yes_no=True), args.pairing, args.answers_path)
     asked = ask(worded(questions, own.llava_wording), MME, groups)
@@ -114,6 +119,7 @@ def main() -> None:
     """Parse, ask or read, score. Raises UserError."""
     own, *rest = parse(ARGUMENTS, "MME: two yes/no questions an image", step="mme")
     groups: Groups = tuple(rest)
+    fill_in("mme", groups)
     joined = joined_answers(own, groups)
     if joined is not None:
         joined.report()

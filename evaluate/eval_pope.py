@@ -9,6 +9,11 @@
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not __package__:
+    sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
+
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +28,7 @@ from common.progress import announce
 from common.prompts import POPE
 from evaluate.answers.joining import join
 from evaluate.answers.questions import Joined, Question
-from evaluate.benchmarks.benchmark import GROUPS, Groups, about, ask, given_answers
+from evaluate.benchmarks.benchmark import GROUPS, Groups, about, ask, fill_in, given_answers
 from evaluate.benchmarks.pope_files import build_questions, label_of, read_questions, self_contained, write_questions
 from evaluate.metrics import pope
 from evaluate.metrics.stats import Units, point_scores
@@ -111,6 +116,7 @@ def main() -> None:
         if args.pairing == "line":
             raise ArgumentError("--pairing line is for --answers_path; a model's own answers carry ids")
         with_mini_defaults(groups)
+        fill_in("pope", groups)
         questions = questions_for(own, groups)
         asked = ask(questions, POPE, groups)
         if asked is None:

@@ -7,6 +7,11 @@
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not __package__:
+    sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
+
 from dataclasses import dataclass
 
 from common.args import flag, parse
@@ -17,7 +22,7 @@ from common.files.storage import require_file
 from common.prompts import CHOICE
 from evaluate.answers.own import choice_letter, self_contained
 from evaluate.answers.questions import Joined, Question
-from evaluate.benchmarks.benchmark import GROUPS, Groups, answered, given_answers
+from evaluate.benchmarks.benchmark import GROUPS, Groups, answered, fill_in, given_answers
 from evaluate.benchmarks.choice_scoring import score_choices
 from evaluate.benchmarks.qbench_files import read_questions
 from evaluate.metrics import qbench
@@ -58,6 +63,7 @@ def main() -> None:
     own, *rest = parse(ARGUMENTS, "Q-Bench A1: multiple choice", step="qbench")
     groups: Groups = tuple(rest)
     args = groups[0]
+    fill_in("qbench", groups)
     joined: Joined | None
     if args.question_path is not None:
         questions = read_questions(require_file(args.question_path, "--question_path"))

@@ -9,6 +9,11 @@ A model is asked the questions with an image only; the others then count neither
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not __package__:
+    sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
+
 from dataclasses import dataclass
 
 from common.args import flag, parse
@@ -20,7 +25,7 @@ from common.prompts import CHOICE
 from evaluate.answers.own import choice_letter, self_contained
 from evaluate.answers.questions import Joined, Question
 from evaluate.answers.rows import AnswerRow
-from evaluate.benchmarks.benchmark import GROUPS, BenchmarkArguments, Groups, answered
+from evaluate.benchmarks.benchmark import GROUPS, BenchmarkArguments, Groups, answered, fill_in
 from evaluate.benchmarks.choice_scoring import score_choices
 from evaluate.benchmarks.sqa_files import read_questions, read_sqa_answers
 from evaluate.metrics import scienceqa
@@ -66,6 +71,7 @@ def main() -> None:
     own, *rest = parse(ARGUMENTS, "ScienceQA: multiple choice", step="sqa")
     groups: Groups = tuple(rest)
     args = groups[0]
+    fill_in("sqa", groups)
     joined: Joined | None
     if args.question_path is not None:
         questions = read_questions(require_file(args.question_path, "--question_path"))

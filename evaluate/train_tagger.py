@@ -10,6 +10,11 @@ Nothing else needs this: the trained file is bundled.
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not __package__:
+    sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

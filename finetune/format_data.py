@@ -22,6 +22,11 @@ order, or `auto` without a manifest beside the scores; a set that is empty after
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not __package__:
+    sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
+
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple

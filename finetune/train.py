@@ -14,6 +14,11 @@ weights, DivergedError for a loss that is not finite.
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not __package__:
+    sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
+
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext

@@ -10,6 +10,11 @@ Resumable: a killed run started again ends with the same file, byte for byte. Er
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not __package__:
+    sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
+
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace

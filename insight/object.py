@@ -15,6 +15,11 @@ other captions or with another extractor; an unknown extractor, or one whose mod
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not __package__:
+    sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,6 +5,11 @@ Writes assets/mini_world.png from the first scenes of each type in the training 
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not __package__:
+    sys.path[0] += "/../.."  # run as a file: this checkout goes before whatever is installed
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count

@@ -6,6 +6,11 @@ and annotations (instances and five clean captions an image) under `dataset/mini
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not __package__:
+    sys.path[0] += "/../.."  # run as a file: this checkout goes before whatever is installed
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -16,11 +16,13 @@ from common.manifest import manifest
 from common.mini_world import is_mini_model
 from common.outputs.lines import LineTarget
 from common.paths import MINI_LLAVA
+from common.places import BENCHMARKS, inputs
 from common.progress import announce
 from evaluate.answers.joining import join
 from evaluate.answers.questions import Joined, Question
 from evaluate.answers.rows import AnswerRow, read_answers
 from evaluate.benchmarks.answering import Decoding, answer_questions
+from evaluate.results.run_files import run_file
 
 
 @dataclass
@@ -36,6 +38,7 @@ class BenchmarkArguments:
         "id", "answers belong to questions by wording, image and id, or by line as in some scripts", ("id", "line")
     )
     result_path: str | None = flag(None, "where to write the scores as JSON")
+    run_name: str | None = flag(None, "names the files of answers and scores that no other flag names, in results/")
 
 
 @dataclass
@@ -48,6 +51,24 @@ class AnswerArguments(GenerationArguments):
 Groups = tuple[BenchmarkArguments, ModelArguments, AnswerArguments, RunArguments]
 STEP = "evaluate.benchmarks"  # as answers note who made them
 GROUPS: tuple[type, ...] = (BenchmarkArguments, ModelArguments, AnswerArguments, RunArguments)
+
+
+def fill_in(task: str, groups: Groups) -> None:
+    """Set what asking a model needs and was not given: published places, and files named by the run.
+
+    Raises DataError that lists what lies nowhere.
+    """
+    args, model_args = groups[0], groups[1]
+    if args.answers_path is not None:
+        return
+    if task in BENCHMARKS:
+        given = {name: getattr(args, name) for name in ("question_path", "image_dir_path")}
+        for name, path in inputs(given, BENCHMARKS[task]).items():
+            setattr(args, name, str(path))
+    if args.answers_save_path is None:
+        args.answers_save_path = str(run_file(task, args.run_name, model_args, ".jsonl"))
+    if args.result_path is None and (args.run_name or task in BENCHMARKS):
+        args.result_path = str(run_file(task, args.run_name, model_args, ".json"))
 
 
 def ask(questions: Sequence[Question], template: str, groups: Groups) -> list[AnswerRow] | None:

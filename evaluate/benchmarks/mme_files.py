@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.errors import DataError
+from common.files.images import SUFFIXES
 from common.files.storage import read_text, require_dir
 from common.paths import display
 from evaluate.answers.joining import join
@@ -31,6 +32,41 @@ def read_folder(folder: Path | str, flag: str) -> list[tuple[Question, str | Non
             found += _read_file(path, subtask)
     if not found:
         raise DataError(f"{display(folder)} (from {flag}) holds none of MME's files: {', '.join(SUBTASKS)} (.txt)")
+    return found
+
+
+def read_questions(folder: Path | str, flag: str) -> list[Question]:
+    """Questions of the folder, in the layout of results (a file a subtask) or as MME is released (a folder a subtask).
+
+    A released question's image is named below `folder`. Raises DataError as `read_folder`, and for a question file
+    without an image.
+    """
+    folder = require_dir(folder, flag)
+    if any((folder / f"{subtask}.txt").is_file() for subtask in SUBTASKS):
+        return [question for question, _ in read_folder(folder, flag)]
+    found = [q for subtask in SUBTASKS if (folder / subtask).is_dir() for q in _released(folder, subtask)]
+    if not found:
+        raise DataError(f"{display(folder)} (from {flag}) holds none of MME's subtasks: {', '.join(SUBTASKS)}")
+    return found
+
+
+def _released(folder: Path, subtask: str) -> list[Question]:
+    """One released subtask: two lines `question TAB answer` an image, beside it or in a folder of their own."""
+    apart = (folder / subtask / "images").is_dir()
+    images = folder / subtask / "images" if apart else folder / subtask
+    texts = folder / subtask / "questions_answers_YN" if apart else images
+    by_stem = {p.stem: p for p in sorted(images.iterdir()) if p.suffix.lower() in SUFFIXES and p.name[0] != "."}
+    found: list[Question] = []
+    for path in sorted(p for p in texts.glob("*.txt") if p.name[0] != "."):
+        if path.stem not in by_stem:
+            raise DataError(f"{display(path)}: there is no image {path.stem} in {display(images)}; unpack MME again")
+        image = by_stem[path.stem].relative_to(folder).as_posix()
+        for number, line in enumerate(filter(str.strip, read_text(path).split("\n")), start=1):
+            text, _, label = line.strip().rpartition("\t")
+            if label.lower() not in ("yes", "no"):
+                raise DataError(f"{display(path)}:{number}: expected a question, a tab, and Yes or No")
+            key = f"{subtask}/{len(found)}"
+            found.append(Question(key, text.strip(), label.lower(), image, subtask, numbered=True))
     return found
 
 

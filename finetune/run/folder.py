@@ -20,7 +20,7 @@ WEIGHTS = "trained.safetensors"
 # In the order in which they go: what says that there is a result, the result, the rest.
 OURS = (
     f"{WEIGHTS}.manifest.json", "last.json", WEIGHTS, "trained.json", "reference_losses.json", "split.json",
-    "checkpoint-*[0-9]", "logs", "wandb",
+    "checkpoint-*[0-9]", "logs", "wandb", "mlruns",
 )  # fmt: skip
 LEFTOVERS = (".checkpoint-*", ".*.json.*.tmp", f".{WEIGHTS}.*.tmp")  # of killed writers
 

@@ -24,6 +24,7 @@ from common.errors import DataError
 _LONGEST = 15  # digits of a number that is surely below 2^52
 HASHED_FROM = 1 << 52  # ids made of names lie from here to 2^53, where JSON's numbers are still exact
 _PARTS = re.compile(r"[^0-9A-Za-z]+")
+_COCO = re.compile(r"COCO_[a-z]+[0-9]{4}_0*([0-9]+)")
 _STATED = re.compile(r"[A-Za-z]*([0-9]+)")
 
 
@@ -112,7 +113,7 @@ class KnownImages:
             image: name in the record; a bare number where it has none.
             number: id in the record, stated there or made of the name.
 
-        Raises DataError where name and number are those of two images.
+        Raises DataError where name and number are those of two images; the names of COCO's own files state a number.
         """
         if base_name(image) == str(number):
             return number
@@ -124,6 +125,9 @@ class KnownImages:
                     f"image {image} has id {number} in its record, but {stated} in {self.where}; remove one"
                 )
             return stated
+        coco = _COCO.fullmatch(stem(image))
+        if coco and int(coco[1]) != number:
+            raise DataError(f"image {image} has id {number} in its record, which its name contradicts; remove one")
         other = self.names.get(number)
         if other is None or image_id_of(other) == number:
             return number

@@ -19,7 +19,7 @@ from evaluate.metrics.yes_no import YesNo, exactly_capitalised
 from evaluate.tagger.inflection import plurals
 from evaluate.tagger.tokens import words
 
-VERSION = "amber-1"
+VERSION = "amber-2"
 GENERATIVE_COLUMNS = (
     "responses",
     "mentions",

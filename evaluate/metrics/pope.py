@@ -14,7 +14,7 @@ import numpy as np
 from evaluate.metrics.stats import Array, Formula, Sums, Units, divide, ratio
 from evaluate.metrics.yes_no import Parser, YesNo, strict
 
-VERSION = "pope-1"
+VERSION = "pope-2"
 COLUMNS = ("questions", "tp", "fp", "tn", "fn", "unparseable", "missing", "neither_yes_nor_no")
 
 

@@ -147,3 +147,19 @@ def test_amber(monkeypatch: pytest.MonkeyPatch, images: Path, tmp_path: Path) ->
     found = run(monkeypatch, eval_amber, images, Constant("A puppy and a cat."), *argv)
     assert [found["scores"][name] for name in ("chair", "cover", "hal", "cog")] == [0.5, 1.0, 1.0, 1.0]
     assert (found["scores"]["accuracy"], found["scores"]["unparseable"]) == (0.0, 1.0)
+
+
+def test_answers_of_one_question_file_are_not_taken_for_another_ones(
+    monkeypatch: pytest.MonkeyPatch, images: Path, tmp_path: Path
+) -> None:
+    """Both number their questions from 1; the right numbers come with a file of their own."""
+    paths = []
+    for split, name in (("adversarial", "cat"), ("popular", "cup")):
+        row = {"question_id": 1, "image": "0.jpg", "text": f"Is there a {name} in the image?", "label": "no"}
+        paths.append(tmp_path / f"coco_pope_{split}.json")
+        paths[-1].write_text(json.dumps(row) + "\n")
+    run(monkeypatch, eval_pope, images, Constant("No"), "--question_path", str(paths[0]))
+    with pytest.raises(ArgumentError, match="questions_sha256"):
+        run(monkeypatch, eval_pope, images, Constant("Yes"), "--question_path", str(paths[1]))
+    found = run(monkeypatch, eval_pope, images, Constant("Yes"), "--question_path", str(paths[1]), "--restart")
+    assert found["scores"]["accuracy"] == 0.0

@@ -65,6 +65,8 @@ def test_what_data_state_decides() -> None:
         known.resolve("a.jpg", 7)
     with pytest.raises(DataError, match=r"number 6 is that of b_901\.jpg"):
         known.resolve("c_6.jpg", 6)
+    with pytest.raises(DataError, match="which its name contradicts"):
+        known.resolve("COCO_val2014_000000000100.jpg", 9)
     twice = KnownImages.of([("one/a.jpg", 1), ("two/a.jpg", 2)], "here")
     assert (twice.number("two/a.jpg"), twice.number("one/a.jpg")) == (2, 1)
     with pytest.raises(DataError, match="several ids in here: 1, 2"):

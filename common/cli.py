@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
-from common.errors import INTERRUPTED, LONGEST_MESSAGE, UserError, first_line, plain
+from common.errors import INTERRUPTED, LONGEST_MESSAGE, DryRunEnds, UserError, first_line, plain
 from common.paths import display
 from common.processes import is_first
 
@@ -43,6 +43,9 @@ def run(main: Callable[[], None]) -> None:
         with _first_alone_speaks():
             main()
             sys.stdout.flush()
+    except DryRunEnds as end:
+        if is_first():
+            print(end, file=sys.stderr)
     except UserError as error:
         _end(2, f"error: {error}", error.told, error.ours)
     except BrokenPipeError:

@@ -39,6 +39,10 @@ def _visible(character: str) -> str:
 INTERRUPTED = "interrupted; run the same command again to continue"
 
 
+class DryRunEnds(Exception):
+    """A dry run has come to what only an earlier step could make; the message says which. Not an error: code 0."""
+
+
 class UserError(Exception):
     """Base of all errors that the user can mend. The message is one line of bounded length, fit for a terminal.
 

@@ -7,13 +7,16 @@ here, is told the mini world's, and what is missing is made first by running the
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.args import ModelArguments
-from common.errors import DataError
+from common.errors import DataError, DryRunEnds
+from common.files.storage import read_json
+from common.manifest import manifest_path
 from common.paths import MINI_DATA, MINI_LLAVA, ROOT, display
 from common.places import PUBLISHED, image_folder, inputs
 from common.processes import first_alone, first_is_done, without_launcher
@@ -93,6 +96,25 @@ class MiniWorld:
         """What `evaluate/eval_auto.py` writes."""
         return self.root / "result.json"
 
+    def is_complete(self, path: Path) -> bool:
+        """Whether the step that makes a file or folder has ended, and for all items: its manifest says so.
+
+        Of drawn images and annotations the annotation files, which come last, say it.
+        """
+        for split in ("train", "eval"):
+            if path.is_relative_to(self.root / split):
+                files = [
+                    self.root / split / "annotations" / f"{kind}_{split}.json" for kind in ("captions", "instances")
+                ]
+                return all(file.is_file() for file in files)
+        if not (path.exists() and manifest_path(path).is_file()):
+            return False
+        noted = read_json(manifest_path(path))
+        arguments = noted.get("arguments") if isinstance(noted, dict) else None
+        if not isinstance(arguments, dict):
+            return False
+        return (arguments.get("start_pos", 0), arguments.get("end_pos", -1)) == (0, -1)
+
     def step_that_makes(self, path: Path) -> tuple[str, ...] | None:
         """The module that makes a file of the mini world, and the flags that it is called with."""
         draw, spans = ("dataset.mini.draw",), ("finetune.format_data",)
@@ -126,10 +148,12 @@ def model_path(args: ModelArguments) -> Path | str | None:
     return path
 
 
-def default_path(given: str | None, mini: bool, default: Path, flag: str) -> Path:
-    """`given`, or in the mini world the `default`, made by the earlier steps if it is missing, or the published place.
+def default_path(given: str | None, mini: bool, default: Path, flag: str, dry_run: bool = False) -> Path:
+    """`given`, or in the mini world the `default`, made by the earlier steps if it is missing or not complete, or the
+    published place.
 
-    Raises DataError if nothing was given and nothing lies in its place, or a step fails.
+    Raises DataError if nothing was given and nothing lies in its place, or a step fails; DryRunEnds where a dry run
+    would have to make something first.
     """
     if given is not None:
         return image_folder(Path(given)) if flag == "--image_dir_path" and Path(given).is_dir() else Path(given)
@@ -138,26 +162,42 @@ def default_path(given: str | None, mini: bool, default: Path, flag: str) -> Pat
         return inputs({name: None})[name]
     if not mini:
         raise DataError(f"{flag} is needed with a model of your own; only the bundled mini model has a default")
-    ensure(default)
+    ensure(default, dry_run)
     return default
 
 
-def ensure(path: Path) -> None:
-    """Make a missing file of the mini world by running the step that makes it, with its defaults."""
+def ensure(path: Path, dry_run: bool = False) -> None:
+    """Make a file of the mini world, or go on making it, by running the step that makes it, with its defaults."""
+    if MiniWorld().step_that_makes(path) is None:
+        return
+    if dry_run:
+        _require_complete(path)
+        return
     name = f"{path.parent.name}/{path.name}"
     if not first_alone(name):
         return
-    if not path.exists():
+    if not MiniWorld().is_complete(path):
         _make(path)
     first_is_done(name)
 
 
+def _require_complete(path: Path) -> None:
+    """Raise DryRunEnds if a step would have to be run first."""
+    if not MiniWorld().is_complete(path):
+        command = " ".join(MiniWorld().step_that_makes(path) or ())
+        raise DryRunEnds(f"{_state(path)}: python -m {command} would be run first; a dry run ends here")
+
+
+def _state(path: Path) -> str:
+    return f"{display(path)} is not {'complete' if path.exists() else 'there yet'}"
+
+
 def _make(path: Path) -> None:
-    step = MiniWorld().step_that_makes(path)
-    if step is None:
-        return
+    step = MiniWorld().step_that_makes(path) or ()
     command = " ".join(step)
-    announce(f"{display(path)} is not there yet: running python -m {command}")
+    announce(f"{_state(path)}: running python -m {command}")
     done = subprocess.run([sys.executable, "-m", *step], cwd=ROOT, env=without_launcher(dict(os.environ)), check=False)
+    if done.returncode in (130, -signal.SIGINT):
+        raise KeyboardInterrupt
     if done.returncode != 0:
         raise DataError(f"python -m {command} failed with code {done.returncode}; run it alone to see why")

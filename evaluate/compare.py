@@ -8,21 +8,26 @@ Refuses results of different tasks, definitions, versions, prompts, parsers, dec
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    import common.interrupts  # noqa: F401
+
+import itertools
 import sys
 
 if __name__ == "__main__" and not __package__:
     sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from common.args import flag, parse
 from common.cli import run
 from common.errors import ArgumentError, DataError
-from common.files.storage import require_file, write_json
+from common.files.storage import require_file
+from common.outputs.targets import check_targets
 from common.progress import say
 from evaluate.metrics.paired import Difference, McNemar, differences, mcnemar
+from evaluate.results.outputs import write_result
 from evaluate.results.result_files import EVENT_COLUMNS, StoredResult, formulas_of, read_result
 from evaluate.results.scoring import number
 
@@ -101,6 +106,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     (args,) = parse(ARGUMENTS, "Differences of two results with paired intervals", words, step="compare")
     if args.first is None or args.second is None:
         raise ArgumentError("two results are needed: python evaluate/compare.py base.json unlearned.json (see --help)")
+    check_targets({"result_path": args.result_path}, first_path=args.first, second_path=args.second)
     first, second = (read_result(require_file(path, "the command line")) for path in (args.first, args.second))
     found, events = compare(first, second, args.seed)
     say(f"{first.task} ({first.definition}, version {first.version}), {len(first.units.ids)} items")
@@ -113,7 +119,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     if args.result_path:
         test = asdict(events) if events else None
-        write_json(args.result_path, {"differences": {n: asdict(d) for n, d in found.items()}, "mcnemar": test})
+        value = {"differences": {n: asdict(d) for n, d in found.items()}, "mcnemar": test}
+        write_result(args.result_path, value, entries=tuple(value))
 
 
 if __name__ == "__main__":

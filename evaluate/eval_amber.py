@@ -14,6 +14,9 @@ import sys
 if __name__ == "__main__" and not __package__:
     sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
 
+if __name__ == "__main__":
+    import common.interrupts  # noqa: F401
+
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +38,7 @@ from evaluate.benchmarks.pope_files import label_of
 from evaluate.metrics import amber
 from evaluate.metrics.amber import Vocabulary
 from evaluate.metrics.stats import Units, point_scores
+from evaluate.results.outputs import check_outputs
 from evaluate.results.scoring import publish, scored, units_json
 
 
@@ -148,6 +152,7 @@ def main() -> None:
     """Parse, ask or read, score. Raises UserError."""
     own, *rest = parse(ARGUMENTS, "AMBER: descriptions and yes/no questions", step="amber")
     groups: Groups = tuple(rest)
+    check_outputs((own, *groups), groups[0].result_path, answers_save_path=groups[0].answers_save_path)
     args = groups[0]
     if own.amber_path is None:
         raise ArgumentError("--amber_path is needed: AMBER's data folder")

@@ -12,6 +12,9 @@ import sys
 if __name__ == "__main__" and not __package__:
     sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
 
+if __name__ == "__main__":
+    import common.interrupts  # noqa: F401
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +40,7 @@ from evaluate.chair.synonyms import MODES
 from evaluate.metrics import paper
 from evaluate.perplexity import load_judge, perplexity
 from evaluate.results.caption_scoring import score_captions
+from evaluate.results.outputs import check_outputs
 from evaluate.results.run_files import RESULTS, check_name
 from evaluate.results.scoring import publish
 from evaluate.tagger.nltk_tagger import POS_TAGGERS, PosTagger, tagger_of
@@ -174,6 +178,8 @@ def main() -> None:
     """Parse, score, print. Raises UserError."""
     (args,) = parse(ARGUMENTS, "Hallucination and text scores of a caption file", step="judge")
     mini = args.caption_eval_path is None
+    target = result_place(args)
+    check_outputs([args], target)
     if not mini and args.annotation_path is None and args.gold_objects_path is None:
         args.annotation_path = _published_annotations()
     if args.chair_mode == "paper" and args.pos_tagger != "bundled":
@@ -200,7 +206,7 @@ def main() -> None:
     result = score_captions(kept, gold, parser, truth.references, args.seed, about)
     result = with_half_truth(named_tagger(result, args.pos_tagger), half)
     result = with_extras(result, args, kept, truth.references)
-    publish(result, result_place(args))
+    publish(result, target)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,9 @@ import sys
 if __name__ == "__main__" and not __package__:
     sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
 
+if __name__ == "__main__":
+    import common.interrupts  # noqa: F401
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     named = run_file("captions", args.run_name, model, ".jsonl")
     path = args.caption_eval_path or (world.eval_captions if of_world and not args.run_name else named)
     used = training_images(args, model, of_world)
-    folder = default_path(args.image_dir_path, mini, world.eval_images, "--image_dir_path")
+    folder = default_path(args.image_dir_path, mini, world.eval_images, "--image_dir_path", run_args.dry_run)
     target = caption_target(Path(path), "caption_eval_path", "evaluate.eval_caption")
     job = CaptionRun(model, run_args, plan, folder, target, "--image_dir_path")
     names = first_unused(job.names(), used, args.default_eval_samples)

@@ -14,6 +14,9 @@ import sys
 if __name__ == "__main__" and not __package__:
     sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
 
+if __name__ == "__main__":
+    import common.interrupts  # noqa: F401
+
 from dataclasses import dataclass
 
 from common.args import flag, parse
@@ -29,6 +32,7 @@ from evaluate.benchmarks.choice_scoring import score_choices
 from evaluate.benchmarks.gqa_files import read_questions
 from evaluate.metrics import gqa
 from evaluate.metrics.paper import GQA_NOTE, gqa_substring
+from evaluate.results.outputs import check_outputs
 from evaluate.results.scoring import publish
 
 KINDS = ("binary", "open")
@@ -62,6 +66,7 @@ def main() -> None:
     """Parse, ask or read, score. Raises UserError."""
     own, *rest = parse(ARGUMENTS, "GQA: short answers, exact match", step="gqa")
     groups: Groups = tuple(rest)
+    check_outputs((own, *groups), groups[0].result_path, answers_save_path=groups[0].answers_save_path)
     args = groups[0]
     fill_in("gqa", groups)
     joined: Joined | None

@@ -15,6 +15,9 @@ import sys
 if __name__ == "__main__" and not __package__:
     sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
 
+if __name__ == "__main__":
+    import common.interrupts  # noqa: F401
+
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +36,7 @@ from evaluate.benchmarks.mme_files import answers_alone, read_folder, read_quest
 from evaluate.metrics import mme
 from evaluate.metrics.mme import ImageVerdict
 from evaluate.metrics.yes_no import MME_PARSERS, Parser
+from evaluate.results.outputs import check_outputs
 from evaluate.results.scoring import publish, scored, units_json
 
 LLAVA_INSTRUCTION = "\nAnswer the question using a single word or phrase."
@@ -120,6 +124,7 @@ def main() -> None:
     own, *rest = parse(ARGUMENTS, "MME: two yes/no questions an image", step="mme")
     groups: Groups = tuple(rest)
     fill_in("mme", groups)
+    check_outputs((own, *groups), groups[0].result_path, answers_save_path=groups[0].answers_save_path)
     joined = joined_answers(own, groups)
     if joined is not None:
         joined.report()

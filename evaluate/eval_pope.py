@@ -14,6 +14,9 @@ import sys
 if __name__ == "__main__" and not __package__:
     sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
 
+if __name__ == "__main__":
+    import common.interrupts  # noqa: F401
+
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +36,7 @@ from evaluate.benchmarks.pope_files import build_questions, label_of, read_quest
 from evaluate.metrics import pope
 from evaluate.metrics.stats import Units, point_scores
 from evaluate.metrics.yes_no import POPE_PARSERS
+from evaluate.results.outputs import check_outputs
 from evaluate.results.scoring import publish, scored, units_json
 
 
@@ -51,10 +55,12 @@ def questions_for(args: PopeArguments, groups: Groups) -> list[Question]:
     if groups[0].question_path is not None:
         return read_questions(groups[0].question_path)
     mini = is_mini_model(groups[1])
-    folder = default_path(args.annotation_path, mini, MiniWorld().eval_annotations, "--annotation_path")
+    folder = default_path(
+        args.annotation_path, mini, MiniWorld().eval_annotations, "--annotation_path", groups[3].dry_run
+    )
     questions = build_questions(read_annotations(folder), args.pope_images, groups[3].seed)
     announce(f"built {len(questions)} POPE questions from {folder}")
-    if args.questions_save_path and is_first():
+    if args.questions_save_path and is_first() and not groups[3].dry_run:
         write_questions(args.questions_save_path, questions)
     return questions
 
@@ -63,7 +69,9 @@ def with_mini_defaults(groups: Groups) -> None:
     """Images and answer file of the mini world where the bundled model is asked and none are given."""
     args, model_args = groups[0], groups[1]
     if is_mini_model(model_args) and args.image_dir_path is None and args.question_path is None:
-        args.image_dir_path = str(default_path(None, True, MiniWorld().eval_images, "--image_dir_path"))
+        args.image_dir_path = str(
+            default_path(None, True, MiniWorld().eval_images, "--image_dir_path", groups[3].dry_run)
+        )
         args.answers_save_path = args.answers_save_path or str(MiniWorld().root / "pope_answers.jsonl")
 
 
@@ -105,6 +113,7 @@ def main() -> None:
     """Parse, ask or read, score. Raises UserError."""
     own, *rest = parse(ARGUMENTS, "POPE: yes/no questions about objects", step="pope")
     groups: Groups = tuple(rest)
+    check_outputs((own, *groups), groups[0].result_path, answers_save_path=groups[0].answers_save_path)
     args = groups[0]
     if args.answers_path is not None:
         rows = given_answers(args, yes_no=True)

@@ -14,6 +14,9 @@ import sys
 if __name__ == "__main__" and not __package__:
     sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
 
+if __name__ == "__main__":
+    import common.interrupts  # noqa: F401
+
 from dataclasses import dataclass
 
 from common.args import flag, parse
@@ -30,6 +33,7 @@ from evaluate.benchmarks.choice_scoring import score_choices
 from evaluate.benchmarks.sqa_files import read_questions, read_sqa_answers
 from evaluate.metrics import scienceqa
 from evaluate.metrics.paper import CHOICE_NOTE, CONTENT_NOTE, letter_substring
+from evaluate.results.outputs import check_outputs
 from evaluate.results.scoring import publish
 
 PAPER = {"paper": CHOICE_NOTE, "paper_content": CONTENT_NOTE}
@@ -70,6 +74,7 @@ def main() -> None:
     """Parse, ask or read, score. Raises UserError."""
     own, *rest = parse(ARGUMENTS, "ScienceQA: multiple choice", step="sqa")
     groups: Groups = tuple(rest)
+    check_outputs((own, *groups), groups[0].result_path, answers_save_path=groups[0].answers_save_path)
     args = groups[0]
     fill_in("sqa", groups)
     joined: Joined | None

@@ -15,16 +15,21 @@ import sys
 if __name__ == "__main__" and not __package__:
     sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
 
+if __name__ == "__main__":
+    import common.interrupts  # noqa: F401
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.args import flag, parse
 from common.cli import run
-from common.errors import ArgumentError, DataError
+from common.errors import ArgumentError, DataError, first_line
 from common.files.gold import read_truth
 from common.files.record_files import read_captions
 from common.files.records import Caption
+from common.outputs.targets import check_targets
+from common.outputs.whole import WholeTarget, taken
 from common.progress import announce, say
 from evaluate.chair.parser import ChairParser
 from evaluate.tagger.nltk_tagger import nltk_tagger
@@ -77,15 +82,25 @@ def train_on(captions: Sequence[Caption], left_out: Sequence[Caption], args: Tag
     write_model(path, *train(base + more, parser.class_dependent, args.rounds, args.seed))
 
 
+def recognise(path: Path) -> None:
+    """Raise DataError unless a file is a tagger of this kind."""
+    try:
+        read_model(path)
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(f"no tagger: {first_line(error)}") from None
+
+
 def main() -> None:
     """Parse, train, compare. Raises UserError."""
     (args,) = parse((TaggerArguments,), "Train the tagger of CHAIR's word classes")
     if not args.caption_paths or args.tagger_path is None:
         raise ArgumentError("--caption_paths and --tagger_path are needed")
+    check_targets({"tagger_path": args.tagger_path}, [args])
     checks = {path: read_captions(path, allow_empty=True) for path in args.check_paths or ()}
     gold = read_truth(None, args.gold_objects_path, ChairParser()).objects
     path = Path(args.tagger_path)
-    train_on(read_all(args.caption_paths), [c for found in checks.values() for c in found], args, path)
+    with taken([WholeTarget(path, "tagger_path", "evaluate.train_tagger", recognise)]):
+        train_on(read_all(args.caption_paths), [c for found in checks.values() for c in found], args, path)
     student = ChairParser("standard", tagger=read_model(path))
     rows = [
         agreement(Path(p).stem, c, student, ChairParser("standard", tagger=nltk_tagger()), gold)

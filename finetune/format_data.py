@@ -27,6 +27,9 @@ import sys
 if __name__ == "__main__" and not __package__:
     sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
 
+if __name__ == "__main__":
+    import common.interrupts  # noqa: F401
+
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,8 +40,10 @@ from common.errors import ArgumentError, DataError
 from common.files.record_files import read_objects, read_sentence_samples, read_span_samples, write_samples
 from common.files.records import CaptionObjects
 from common.files.storage import require_file
-from common.manifest import file_hash, manifest, write_manifest
+from common.manifest import file_hash, manifest, manifest_path, write_manifest
 from common.mini_world import MiniWorld, default_path
+from common.outputs.targets import check_targets
+from common.outputs.whole import WholeTarget, taken
 from common.paths import display
 from common.progress import announce, say
 from common.thresholds import Thresholds, resolve
@@ -120,12 +125,35 @@ def check_sets(samples: Samples, cut: Thresholds, path: Path) -> None:
 
 
 def write(samples: Samples, repaired: RepairedSet, sets: Sets, notes: dict[str, Any]) -> None:
-    """Write the three files, each at once, with a manifest beside the first and the last."""
+    """Write the three files, each at once, then their manifests, which say that all three are of one call."""
+    for path in sets:
+        manifest_path(path).unlink(missing_ok=True)
     write_samples(sets.spans, samples.spans)
     write_samples(sets.sentences, samples.sentences)
     write_samples(sets.repaired, repaired.samples)
     write_manifest(sets.repaired, notes | {"counts": asdict(repaired.counts)})
+    write_manifest(sets.sentences, notes | {"counts": asdict(samples.counts)})
     write_manifest(sets.spans, notes | {"counts": asdict(samples.counts), "repaired": asdict(repaired.counts)})
+
+
+def targets(args: FormatArguments, sets: Sets, **inputs: Path) -> list[WholeTarget]:
+    """The files to write, if they may be written; the sets themselves are inputs of --repair.
+
+    Raises ArgumentError, DataError.
+    """
+    readers = (read_span_samples, read_sentence_samples, read_sentence_samples)
+    flags = ("pos_neg_data_path", "sentence_data_path", "repaired_data_path")
+    all_of_them = [
+        WholeTarget(path, name, "finetune.format_data", read, needs_note=True, noted_by=sets.spans)
+        for path, name, read in zip(sets, flags, readers, strict=True)
+    ]
+    wanted = all_of_them[-1:] if args.repair else all_of_them
+    if args.repair:
+        inputs |= {"pos_neg_data_path": sets.spans, "sentence_data_path": sets.sentences}
+    check_targets({target.flag: target.path for target in wanted}, [args], **inputs)
+    for target in wanted:
+        target.check()
+    return wanted
 
 
 def repair_published(args: FormatArguments, thresholds: ThresholdArguments) -> None:
@@ -139,10 +167,13 @@ def repair_published(args: FormatArguments, thresholds: ThresholdArguments) -> N
     repaired = build_repaired(captions_of_sets(spans, sentences), cut)
     if not repaired.samples:
         raise DataError(f"no caption of {display(sets.sentences)} could be repaired: {repaired.counts.line()}")
+    outputs = targets(args, sets)
     if not args.dry_run:
-        write_samples(sets.repaired, repaired.samples)
-        notes = manifest([args, thresholds], thresholds=asdict(cut), counts=asdict(repaired.counts))
-        write_manifest(sets.repaired, notes)
+        with taken(outputs):
+            manifest_path(sets.repaired).unlink(missing_ok=True)
+            write_samples(sets.repaired, repaired.samples)
+            notes = manifest([args, thresholds], thresholds=asdict(cut), counts=asdict(repaired.counts))
+            write_manifest(sets.repaired, notes)
     say(f"{repaired.counts.line()}; {display(sets.repaired)}")
 
 
@@ -157,7 +188,7 @@ def main() -> None:
         return
     if args.mini:
         announce("no --score_data_path: using the built-in mini world")
-    scores = default_path(args.score_data_path, args.mini, MiniWorld().scores, "--score_data_path")
+    scores = default_path(args.score_data_path, args.mini, MiniWorld().scores, "--score_data_path", args.dry_run)
     sets = args.sets()
     records = read_scored(require_file(scores, "--score_data_path"))
     cut = resolve(thresholds, scores, args.mini)
@@ -165,6 +196,7 @@ def main() -> None:
     samples = build_samples(records, cut, args.unlearn_target == "subsentence")
     repaired = build_repaired(records, cut)
     check_sets(samples, cut, scores)
+    outputs = targets(args, sets, score_data_path=scores)
     if not args.dry_run:
         notes = manifest(
             [args, thresholds],
@@ -172,7 +204,8 @@ def main() -> None:
             thresholds=asdict(cut),
             scores_sha256=file_hash([scores]),
         )
-        write(samples, repaired, sets, notes)
+        with taken(outputs):
+            write(samples, repaired, sets, notes)
     say(f"{samples.counts.line()}; {display(sets.spans)}, {display(sets.sentences)}")
     say(f"{repaired.counts.line()}; {display(sets.repaired)}")
 

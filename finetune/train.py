@@ -19,6 +19,9 @@ import sys
 if __name__ == "__main__" and not __package__:
     sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
 
+if __name__ == "__main__":
+    import common.interrupts  # noqa: F401
+
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext

@@ -16,6 +16,9 @@ import sys
 if __name__ == "__main__" and not __package__:
     sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
 
+if __name__ == "__main__":
+    import common.interrupts  # noqa: F401
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     path = args.caption_data_path or (str(world.captions) if mini and args.image_dir_path is None else None)
     if path is None:
         raise ArgumentError("--caption_data_path is needed: where the captions go")
-    folder = default_path(args.image_dir_path, mini, world.train_images, "--image_dir_path")
+    folder = default_path(args.image_dir_path, mini, world.train_images, "--image_dir_path", run_args.dry_run)
     target = caption_target(Path(path), "caption_data_path", "insight.caption")
     job = CaptionRun(model, run_args, plan, folder, target, "--image_dir_path")
     job.run(job.names(), [args, generation])

@@ -15,6 +15,9 @@ import sys
 if __name__ == "__main__" and not __package__:
     sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
 
+if __name__ == "__main__":
+    import common.interrupts  # noqa: F401
+
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -193,7 +196,7 @@ def main() -> None:
     args, thresholds, run_args = parse(ARGUMENTS, "Image relevance of objects", step="score")
     args.settings()
     check_thresholds(thresholds, args.object_data_path is None)
-    chosen = plan(args)
+    chosen = plan(args, run_args.dry_run)
     records, dropped = read_input(args, chosen)
     judge = read_judge(args, chosen, records)
     counts = announce_cost(records, dropped, chosen)

@@ -20,6 +20,9 @@ import sys
 if __name__ == "__main__" and not __package__:
     sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
 
+if __name__ == "__main__":
+    import common.interrupts  # noqa: F401
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,12 +62,12 @@ class ObjectArguments:
     extractor_max_new_tokens: int = flag(200, "longest answer of the language model, in tokens")
     device: str = flag("auto", "of the language model: cpu, cuda, cuda:1 ...; auto takes a GPU where there is one")
 
-    def paths(self) -> tuple[Path, Path]:
+    def paths(self, dry_run: bool = False) -> tuple[Path, Path]:
         """Captions and objects file. Raises DataError for captions of one's own without a place for the objects."""
         mini = self.caption_data_path is None
         if mini:
             announce("no --caption_data_path: using the built-in mini world")
-        captions = default_path(self.caption_data_path, mini, MiniWorld().captions, "--caption_data_path")
+        captions = default_path(self.caption_data_path, mini, MiniWorld().captions, "--caption_data_path", dry_run)
         if self.object_data_path is not None:
             return captions, Path(self.object_data_path)
         if not mini:
@@ -168,7 +171,7 @@ ARGUMENTS = (ObjectArguments, RunArguments)
 def main() -> None:
     """Parse, extract, write the manifest."""
     args, run_args = parse(ARGUMENTS, __doc__ or "", step="objects")
-    source, target = args.paths()
+    source, target = args.paths(run_args.dry_run)
     captions = read_captions(require_file(source, "--caption_data_path"), allow_empty=True)
     chosen = selected(captions, run_args, source)
     check_lengths(chosen, source)

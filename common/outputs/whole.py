@@ -26,6 +26,7 @@ class WholeTarget:
         step: the module that makes it.
         recognise: raises DataError if a file is of another kind.
         needs_note: whether ownership takes a note beside it, because others write files of this kind too.
+        noted_by: another output of the same call whose manifest speaks for this one.
     """
 
     path: Path
@@ -33,12 +34,13 @@ class WholeTarget:
     step: str
     recognise: Callable[[Path], Any]
     needs_note: bool = False
+    noted_by: Path | None = None
 
     def check(self) -> None:
         """Raise DataError if a file is there that is not provably of this step. Writes nothing."""
         if not self.path.exists() or self.path.stat().st_size == 0:
             return
-        if self.needs_note and not manifest_path(self.path).is_file():
+        if self.needs_note and not any(manifest_path(path).is_file() for path in (self.path, self.noted_by) if path):
             noted = noted_settings(self.path)
             if noted is None or noted.get("step") != self.step:
                 raise refuse_foreign(self.path, self.flag, f"no {manifest_path(self.path).name} beside it")

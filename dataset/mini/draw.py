@@ -11,14 +11,19 @@ import sys
 if __name__ == "__main__" and not __package__:
     sys.path[0] += "/../.."  # run as a file: this checkout goes before whatever is installed
 
+if __name__ == "__main__":
+    import common.interrupts  # noqa: F401
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common.args import flag, parse
 from common.cli import run
-from common.errors import ArgumentError
-from common.files.storage import write_json
+from common.errors import ArgumentError, DataError
+from common.files.storage import read_json, write_json
+from common.outputs.locks import exclusive
+from common.outputs.whole import WholeTarget, taken
 from common.paths import MINI_DATA, display
 from common.progress import announce, bar
 from dataset.mini.categories import CATEGORIES
@@ -46,10 +51,23 @@ ARGUMENTS = (DrawArguments,)
 def draw_split(folder: Path, split: str, seed: int, count: int) -> None:
     """Draw `count` images of one split with their annotations.
 
-    The annotation files are written last: a folder with them is complete. What a killed run left is drawn again.
+    The annotation files go first and come last: a split with both is complete. What a killed run left is drawn again.
+    Raises DataError if annotations are there that were not drawn, InUseError, OSError.
     """
-    images = folder / split / "images"
-    images.mkdir(parents=True, exist_ok=True)
+    images, annotations = folder / split / "images", folder / split / "annotations"
+    files = [annotations / f"{kind}_{split}.json" for kind in ("captions", "instances")]
+    with exclusive(folder / split), taken([WholeTarget(p, "output_dir", "dataset.mini.draw", _drawn) for p in files]):
+        for file in reversed(files):
+            file.unlink(missing_ok=True)
+        images.mkdir(parents=True, exist_ok=True)
+        names = _draw(images, annotations, split, seed, count)
+        for path in images.glob(f"mini_{split}_{'[0-9]' * 12}.png"):
+            if path.name not in names:
+                path.unlink()  # of an earlier, larger drawing
+
+
+def _draw(images: Path, annotations: Path, split: str, seed: int, count: int) -> set[str]:
+    """Images and annotations; returns the images' names."""
     entries: list[dict[str, Any]] = []
     instances: list[dict[str, Any]] = []
     captions: list[dict[str, Any]] = []
@@ -63,7 +81,17 @@ def draw_split(folder: Path, split: str, seed: int, count: int) -> None:
         instances += _instances(layout, image_id, len(instances))
         for text in reference_captions(layout, rng):
             captions.append({"id": len(captions) + 1, "image_id": image_id, "caption": text})
-    _write_annotations(folder / split / "annotations", split, entries, instances, captions)
+    _write_annotations(annotations, split, entries, instances, captions)
+    return {entry["file_name"] for entry in entries}
+
+
+def _drawn(path: Path) -> None:
+    """Raise DataError unless annotations are those of drawn images."""
+    value = read_json(path)
+    images = value.get("images") if isinstance(value, dict) else None
+    names = [image.get("file_name") for image in images if isinstance(image, dict)] if isinstance(images, list) else []
+    if not names or not all(str(name).startswith("mini_") for name in names):
+        raise DataError("its images were not drawn here")
 
 
 def _instances(layout: Layout, image_id: int, before: int) -> list[dict[str, Any]]:

@@ -11,6 +11,9 @@ import sys
 if __name__ == "__main__" and not __package__:
     sys.path[0] += "/../.."  # run as a file: this checkout goes before whatever is installed
 
+if __name__ == "__main__":
+    import common.interrupts  # noqa: F401
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

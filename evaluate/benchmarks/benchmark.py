@@ -22,6 +22,7 @@ from evaluate.answers.joining import join
 from evaluate.answers.questions import Joined, Question
 from evaluate.answers.rows import AnswerRow, read_answers
 from evaluate.benchmarks.answering import Decoding, answer_questions
+from evaluate.results.outputs import check_outputs
 from evaluate.results.run_files import run_file
 
 
@@ -81,6 +82,7 @@ def ask(questions: Sequence[Question], template: str, groups: Groups) -> list[An
         raise ArgumentError(
             "asking a model needs --image_dir_path and --answers_save_path; give --answers_path to score a file instead"
         )
+    check_outputs(groups, args.result_path, answers_save_path=args.answers_save_path)
     end = len(questions) if run_args.end_pos < 0 else run_args.end_pos
     chosen = questions[run_args.start_pos : end]
     if not chosen:

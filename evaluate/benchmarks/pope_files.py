@@ -11,7 +11,7 @@ from pathlib import Path
 from common.errors import DataError
 from common.files.coco import CocoAnnotations
 from common.files.record_files import dump_line
-from common.files.storage import write_text
+from common.files.storage import read_text, write_text
 from common.paths import display
 from evaluate.answers import values
 from evaluate.answers.joining import SPLITS
@@ -146,4 +146,7 @@ def write_questions(folder: Path | str, questions: Sequence[Question]) -> None:
             dump_line({"question_id": n, "image": q.image, "text": q.text, "label": q.label})
             for n, q in enumerate(rows, start=1)
         ]
-        write_text(Path(folder) / f"pope_{split}.json", "\n".join(lines) + "\n")
+        text, path = "\n".join(lines) + "\n", Path(folder) / f"pope_{split}.json"
+        if path.exists() and read_text(path) != text:
+            raise DataError(f"{display(path)} (--questions_save_path) holds other questions; choose another folder")
+        write_text(path, text)

@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
+from common.errors import DataError, first_line
 from common.files.coco import CocoAnnotations, annotation_files, read_annotations
 from common.files.gold import Gold, Truth, lacking_half, truth_of
 from common.files.image_ids import KnownImages
@@ -63,15 +64,28 @@ def truth_of_folder(
         annotations = read_annotations(folder)
         return truth_of(annotations, _parser(mode, synonyms_path, pos_tagger), where, wanted(annotations.known))
     kept = cache_folder() / f"chair-{cache_key(files, mode, synonyms_path, pos_tagger)}.json"
-    if kept.is_file():
+    cached = _from_cache(kept, where)
+    if cached is not None:
         announce(f"ground truth of {display(folder)} from the cache {kept}")
-        return _from_json(kept, where)
+        return cached
     announce(f"building the ground truth of {display(folder)}: once, about two minutes for all of COCO 2014")
     annotations = read_annotations(folder)
     gold = build(annotations, mode, synonyms_path, pos_tagger)
     truth = Truth(gold, annotations.captions, annotations.known, lacking_half(annotations), where)
-    write_json(kept, _to_json(truth))
+    try:
+        write_json(kept, _to_json(truth))
+    except OSError as error:
+        announce(f"the ground truth cannot be kept in {kept} ({error.strerror}): it is built again each time")
     return truth
+
+
+def _from_cache(kept: Path, where: str) -> Truth | None:
+    """What is kept, None without it, or where it cannot be read, which is said."""
+    try:
+        return _from_json(kept, where) if kept.is_file() else None
+    except (OSError, DataError, AttributeError, KeyError, TypeError, ValueError) as error:
+        announce(f"the cache {kept} cannot be read ({first_line(error)}): the ground truth is built again")
+        return None
 
 
 def _parser(mode: ChairMode, synonyms_path: Path | str | None, pos_tagger: PosTagger) -> ChairParser:

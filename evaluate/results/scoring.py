@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from common.files.records import Result
-from common.files.storage import write_json
-from common.progress import announce, say
+from common.progress import say
 from evaluate.metrics.mme import SUBTASKS
 from evaluate.metrics.stats import Formula, Units, intervals, point_scores
+from evaluate.results.outputs import write_result
 
 POINTS = {*SUBTASKS, "perception", "cognition", "perplexity", "tp", "fp", "tn", "fn"}  # no rates
 
@@ -53,5 +53,4 @@ def publish(result: Result, result_path: str | Path | None) -> None:
     """Print the table and, where a path was given, write the JSON."""
     say(table(result))
     if result_path is not None:
-        write_json(result_path, result.to_json())
-        announce(f"wrote {result_path}")
+        write_result(result_path, result.to_json())

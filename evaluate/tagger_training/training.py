@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.files.storage import whole_file
 from evaluate.tagger.tagger import features, shape
 from evaluate.tagger_training.variants import Tagged
 
@@ -113,4 +114,5 @@ def write_model(path: Path, weights: dict[str, dict[str, int]], fixed: dict[str,
     """The file that `metrics.tagger.read_model` reads; the same bytes for the same model."""
     rows = [f"{f}\t" + " ".join(f"{t}:{w}" for t, w in sorted(row.items())) for f, row in sorted(weights.items())]
     rows += [f"={word}\t{tag}" for word, tag in sorted(fixed.items())]
-    path.write_bytes(gzip.compress(("\n".join(rows) + "\n").encode(), mtime=0))
+    with whole_file(path) as temporary:
+        temporary.write_bytes(gzip.compress(("\n".join(rows) + "\n").encode(), mtime=0))

@@ -51,10 +51,19 @@ class TowerCache:
         seen = self.folder.read(name) if self.folder else None
         if seen is None:
             seen = self._encode([name])[0]
-            if self.folder:
-                self.folder.write(name, seen)
+            self._write(name, seen)
         self._keep(name, seen)
         return seen
+
+    def _write(self, name: str, seen: Tensor) -> None:
+        """Onto the disk; a folder that cannot be written to is said, and done without from then on."""
+        if self.folder is None:
+            return
+        try:
+            self.folder.write(name, seen)
+        except OSError as error:
+            announce(f"image features cannot be kept in {self.folder} ({error.strerror}): going on without them")
+            self.folder = None
 
     def _keep(self, name: str, seen: Tensor) -> None:
         used = seen.numel() * seen.element_size()
@@ -77,4 +86,6 @@ class TowerCache:
         groups = batches(missing, together)
         for group in bar(groups, "image features", len(groups), unit="batch") if groups else ():
             for name, seen in zip(group, self._encode(group), strict=True):
-                self.folder.write(name, seen)
+                self._write(name, seen)
+            if self.folder is None:
+                return

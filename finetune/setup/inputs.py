@@ -44,9 +44,11 @@ def read_inputs(flags: Flags, weights: LossWeights) -> Inputs:
     model, data, gold_counts = flags.model, flags.data, GOLD in weights.active()
     mini, world = is_mini_model(model) and data.image_dir_path is None, MiniWorld()
     if mini:
-        pos_neg = default_path(data.pos_neg_data_path, mini, world.pos_neg, "--pos_neg_data_path")
-        sentences = default_path(data.sentence_data_path, mini, world.sentences, "--sentence_data_path")
-        folder = default_path(data.image_dir_path, mini, world.train_images, "--image_dir_path")
+        pos_neg = default_path(data.pos_neg_data_path, mini, world.pos_neg, "--pos_neg_data_path", flags.run.dry_run)
+        sentences = default_path(
+            data.sentence_data_path, mini, world.sentences, "--sentence_data_path", flags.run.dry_run
+        )
+        folder = default_path(data.image_dir_path, mini, world.train_images, "--image_dir_path", flags.run.dry_run)
     else:
         found = inputs({name: getattr(data, name) for name in SETS})
         pos_neg, sentences, folder = (found[name] for name in SETS)

@@ -80,7 +80,7 @@ class ClipPlan:
     pretrained: str | None
 
 
-def plan(args: ClipArguments) -> ClipPlan:
+def plan(args: ClipArguments, dry_run: bool = False) -> ClipPlan:
     """Resolve what was not given; earlier steps of the mini world are run where their files are missing.
 
     Raises DataError: no --image_dir_path with objects of one's own, or a file that is not there.
@@ -89,7 +89,7 @@ def plan(args: ClipArguments) -> ClipPlan:
     if mini:
         announce("no --object_data_path: using the built-in mini world")
     objects = require_file(
-        default_path(args.object_data_path, mini, world.objects, "--object_data_path"), "--object_data_path"
+        default_path(args.object_data_path, mini, world.objects, "--object_data_path", dry_run), "--object_data_path"
     )
     if not mini and args.image_dir_path is None:
         raise DataError("--image_dir_path is needed with objects of your own: the folder of their images")
@@ -102,7 +102,7 @@ def plan(args: ClipArguments) -> ClipPlan:
     return ClipPlan(
         mini=mini,
         objects=objects,
-        images=default_path(args.image_dir_path, mini, world.train_images, "--image_dir_path"),
+        images=default_path(args.image_dir_path, mini, world.train_images, "--image_dir_path", dry_run),
         scores=scores,
         figure=Path(args.figure_path or scores.with_name("density.png")),
         annotations=Path(labels) if labels else None,

@@ -10,7 +10,8 @@ import pytest
 
 from common import mini_world
 from common.args import ModelArguments
-from common.errors import ArgumentError, DataError
+from common.errors import ArgumentError, DataError, DryRunEnds
+from common.manifest import manifest_path, write_manifest
 from common.mini_world import MiniWorld, default_path, ensure, is_mini_model, model_path
 from common.paths import MINI_LLAVA
 
@@ -74,3 +75,41 @@ def test_only_llava_without_a_path_is_the_bundled_model(capsys: pytest.CaptureFi
 def test_long_and_short_paths_that_disagree_are_refused() -> None:
     with pytest.raises(ArgumentError, match="disagree"):
         model_path(ModelArguments(llava_path="a", model_path="b"))
+
+
+def test_complete_is_what_its_manifest_says_to_be_whole(tmp_path: Path) -> None:
+    """Not a file alone, as a kill leaves it, nor one of which a part was asked for."""
+    world = MiniWorld(tmp_path)
+    world.captions.write_text("{}\n")
+    assert not world.is_complete(world.captions)
+    for arguments, whole in (({"start_pos": 0, "end_pos": 100}, False), ({"start_pos": 0, "end_pos": -1}, True)):
+        write_manifest(world.captions, {"arguments": arguments})
+        assert world.is_complete(world.captions) == whole
+    write_manifest(world.pos_neg, {"arguments": {}})
+    assert not world.is_complete(world.pos_neg)
+    manifest_path(world.captions).write_text("[]")
+    assert not world.is_complete(world.captions)
+
+
+def test_images_are_complete_with_both_annotation_files(tmp_path: Path) -> None:
+    """Which are written last, and go first where the split is drawn again."""
+    world = MiniWorld(tmp_path)
+    world.train_images.mkdir(parents=True)
+    world.train_annotations.mkdir()
+    for name in ("captions_train.json", "instances_train.json"):
+        assert not world.is_complete(world.train_images)
+        (world.train_annotations / name).write_text("{}")
+    assert world.is_complete(world.train_images) and not world.is_complete(world.eval_images)
+
+
+def test_a_dry_run_makes_nothing(calls: list[list[str]]) -> None:
+    with pytest.raises(DryRunEnds, match=r"captions\.jsonl is not there yet: python -m insight\.caption"):
+        default_path(None, True, WORLD.captions, "--caption_data_path", dry_run=True)
+    assert calls == []
+
+
+def test_an_interrupted_step_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mini_world.subprocess, "run", lambda *_a, **_k: SimpleNamespace(returncode=130))
+    monkeypatch.setattr(Path, "exists", lambda _self: False)
+    with pytest.raises(KeyboardInterrupt):
+        ensure(WORLD.scores)

@@ -1,0 +1,121 @@
+"""How scripts end: 2 and one line for what the user can mend, 130 for Ctrl-C, also while they are still importing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from common.cli import run
+from common.errors import DataError, DryRunEnds
+from common.files.storage import write_json
+from common.paths import ROOT
+
+
+def ends(main: Callable[[], None]) -> int:
+    """The exit code."""
+    try:
+        run(main)
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    """A script that fails."""
+
+    def main() -> None:
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (DataError("no file x"), 2, "error: no file x"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/data/x"),
+            2,
+            "error: /data/x: No space left on device; make",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied", "x"), 2, "error: x: Permission denied; choose a place"),
+        (OSError("Can't load the model\nfor 'x'"), 2, "error: Can't load the model"),
+        (KeyboardInterrupt(), 130, "interrupted; run the same command again to continue"),
+        (DryRunEnds("x is not there yet"), 0, "x is not there yet"),
+    ],
+)
+def test_one_line_and_the_code(error: BaseException, code: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    assert ends(raising(error)) == code
+    signal.signal(signal.SIGINT, handler)
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.count("\n") == 1 and shown.err.startswith(words)
+
+
+def test_a_fault_of_ours_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(raising(ZeroDivisionError()))
+
+
+@pytest.mark.parametrize("name", ["folder", "file/deep/x.json", "n" * 300, "n" * 250])
+def test_what_the_system_refuses_is_one_line_and_changes_nothing(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder as target, a file as folder, names that are too long (with the temporary's ending, too)."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("mine")
+    before = sorted(p.name for p in tmp_path.rglob("*"))
+    assert ends(lambda: write_json(tmp_path / name, {})) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: ") and shown.count("\n") == 1 and len(shown) <= 420
+    assert sorted(p.name for p in tmp_path.rglob("*")) == before
+
+
+SCRIPTS = sorted(
+    str(path.relative_to(ROOT))
+    for room in ("insight", "finetune", "evaluate", "dataset", "deploy")
+    for path in (ROOT / room).rglob("*.py")
+    if "run(main)" in path.read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_script_is_guarded_before_its_own_imports(script: str) -> None:
+    """Nothing of the project, and nothing slow, is imported before."""
+    text = (ROOT / script).read_text(encoding="utf-8")
+    guard = 'if __name__ == "__main__":\n    import common.interrupts  # noqa: F401\n'
+    imported = re.findall(r"^\s*(?:from|import) (\w+)", text[: text.index(guard)], flags=re.MULTILINE)
+    assert set(imported) <= {"__future__", "sys"}
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0.8])
+def test_ctrl_c_during_imports_prints_one_line(seconds: float) -> None:
+    """Sent while transformers is on its way in."""
+    command = [sys.executable, str(ROOT / "insight" / "object.py"), "--caption_data_path", "no such file"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as process:
+        _wait_for_interrupts(process.pid)
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        _, shown = process.communicate(timeout=60)
+    assert (process.returncode, shown) == (130, "interrupted; run the same command again to continue\n")
+
+
+def _wait_for_interrupts(pid: int) -> None:
+    """Until the process catches SIGINT, as the kernel shows it, by Python's handler and so by ours or its own."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        status = Path(f"/proc/{pid}/status").read_text()
+        caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
+        if int(caught.split()[1], 16) & 1 << (signal.SIGINT - 1):
+            return
+        time.sleep(0.01)

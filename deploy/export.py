@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING
 from common.args import ModelArguments, flag, parse
 from common.cli import run
 from common.errors import ArgumentError, CheckpointError
-from common.files.storage import read_json
 from common.paths import display
 from common.progress import announce
 
@@ -120,11 +119,11 @@ def _adapter(model: CaptionModel, args: ModelArguments, required: bool) -> Adapt
 
 def _trained_names(checkpoint: str | None) -> list[str]:
     """Names of what training changed, from the card in the checkpoint's folder."""
-    from common.models.weights.trained import CARD
+    from common.models.weights.trained import CARD, read_card
 
     place = Path(checkpoint or "")
     card = (place if place.is_dir() else place.parent) / CARD
-    return list(read_json(card)["tensors"]) if checkpoint and card.is_file() else []
+    return list(read_card(card).tensors) if checkpoint and card.is_file() else []
 
 
 def _base(model: CaptionModel) -> str | None:

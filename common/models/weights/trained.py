@@ -8,13 +8,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor
 
 from common.errors import CheckpointError
-from common.files.storage import read_json, whole_file, write_json
+from common.files.storage import read_record, whole_file, write_json
 from common.manifest import model_hash
 from common.models.body import LoraSettings, ModelBody
 from common.models.checkpoints.files import TensorFiles, open_file
@@ -25,6 +25,22 @@ from common.progress import announce
 
 WEIGHTS = "trained.safetensors"
 CARD = "trained.json"
+
+
+class Card(msgspec.Struct, frozen=True, kw_only=True):
+    """What trained.json says of the tensors beside it."""
+
+    model: str
+    selection: str | None = None
+    base: str | None = None
+    base_hash: str | None = None
+    lora: LoraSettings | None = None
+    tensors: tuple[str, ...] = ()
+
+
+def read_card(path: Path) -> Card:
+    """A trained.json. Raises DataError naming file and field, ArgumentError for adapters that cannot be."""
+    return read_record(path, Card)
 
 
 @dataclass(frozen=True)
@@ -61,10 +77,12 @@ def load_trained(model: ModelBody, path: Path) -> LoadReport:
     nothing matched.
     """
     file = _weights_file(path)
-    card = file.with_name(CARD)
-    if file.suffix == ".safetensors" and card.is_file():
-        _check_card(model, read_json(card), card)
-    report = _lay_over(model, open_file(file, "trained tensors", "--ckpt_load_path"))
+    files, beside = open_file(file, "trained tensors", "--ckpt_load_path"), file.with_name(CARD)
+    if file.suffix == ".safetensors" and beside.is_file():
+        card = read_card(beside)
+        _check_card(model, card, beside)
+        _check_tensors(card, files)
+    report = _lay_over(model, files)
     announce(str(report))
     return report
 
@@ -84,14 +102,22 @@ def _weights_file(path: Path) -> Path:
     return steps[-1]
 
 
-def _check_card(model: ModelBody, card: dict[str, Any], path: Path) -> None:
-    if card.get("model") != model.name:
-        raise CheckpointError(f"{display(path)} was trained on {card.get('model')}, not on {model.name}; check --model")
-    if card.get("lora"):
-        values = card["lora"]
-        add_lora(model, LoraSettings(**{**values, "targets": tuple(values["targets"])}))
-    if card.get("base_hash") not in (None, base_hash(model)):
+def _check_card(model: ModelBody, card: Card, path: Path) -> None:
+    if card.model != model.name:
+        raise CheckpointError(f"{display(path)} was trained on {card.model}, not on {model.name}; check --model")
+    if card.lora is not None:
+        add_lora(model, card.lora)
+    if card.base_hash not in (None, base_hash(model)):
         announce(f"{display(path)} was trained over another base model than {display(model.source or '')}")
+
+
+def _check_tensors(card: Card, files: TensorFiles) -> None:
+    """Raise CheckpointError where the tensors are not those that the card lists; a copy may have been cut short."""
+    differing = sorted(set(card.tensors) ^ set(files.shapes())) if card.tensors else []
+    if differing:
+        raise CheckpointError(
+            f"{display(files.path)} and {CARD} are of different trainings: only one of them has {differing[0]}"
+        )
 
 
 def _lay_over(model: ModelBody, files: TensorFiles) -> LoadReport:

@@ -224,3 +224,37 @@ def test_an_index_of_wrong_types(content: str, message: str, tmp_path: Path) -> 
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match=message):
         open_folder(tmp_path, "model", "--path")
+
+
+CARD = {"model": "llava", "lora": None, "tensors": ["connector.0.weight"]}
+
+
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [
+        ([], "expected an object"),
+        ({}, "no field model"),
+        (CARD | {"model": 7}, "model is 7, expected text"),
+        (CARD | {"model": "owl"}, "was trained on owl, not on llava"),
+        (CARD | {"lora": True}, "lora is True"),
+        (CARD | {"lora": {"rank": "8"}}, "lora.rank is '8'"),
+        (CARD | {"lora": {"rank": 0}}, "lora_rank is 0"),
+        (CARD | {"lora": {"targets": "q_proj"}}, "lora.targets is 'q_proj'"),
+        (CARD | {"lora": {"targets": ["no_such_layer"]}}, "no_such_layer"),
+        (CARD | {"tensors": "connector.0.weight"}, "tensors is 'connector"),
+        (CARD | {"tensors": [1]}, "tensors.* 1, expected text"),
+        (
+            CARD | {"tensors": ["connector.0.weight", "connector.2.weight"]},
+            r"only one of them has connector\.2\.weight",
+        ),
+        (CARD | {"base_hash": []}, "base_hash is"),
+    ],
+)
+def test_a_card_of_wrong_types_or_of_another_training(
+    card: object, message: str, tiny: Callable[[str], Tiny], tmp_path: Path
+) -> None:
+    model = tiny("llava").load()
+    save_file({"connector.0.weight": model.connector[0].weight.data}, str(tmp_path / "trained.safetensors"))
+    (tmp_path / "trained.json").write_text(json.dumps(card))
+    with pytest.raises(UserError, match=message):
+        model.load_trained(tmp_path)

@@ -26,8 +26,7 @@ from common.files.records import Result
 from common.files.storage import require_file
 from common.prompts import CHOICE
 from evaluate.answers.own import choice_letter, self_contained
-from evaluate.answers.questions import Joined, Question
-from evaluate.answers.rows import AnswerRow
+from evaluate.answers.questions import AnswerRow, Joined, Question
 from evaluate.benchmarks.benchmark import GROUPS, BenchmarkArguments, Groups, answered, fill_in
 from evaluate.benchmarks.choice_scoring import score_choices
 from evaluate.benchmarks.sqa_files import read_questions, read_sqa_answers

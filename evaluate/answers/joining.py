@@ -14,11 +14,10 @@ from dataclasses import dataclass
 
 from common.errors import DataError
 from common.progress import announce
-from evaluate.answers.questions import Joined, Question
-from evaluate.answers.rows import AnswerRow, label_key
+from evaluate.answers.questions import AnswerRow, Joined, Question
 from evaluate.answers.shifts import shifted
 from evaluate.answers.values import shown
-from evaluate.answers.wording import contains, image_folder, normal, readings, same_image
+from evaluate.answers.wording import contains, image_folder, label_key, normal, readings, same_image
 
 SPLITS = ("random", "popular", "adversarial")
 

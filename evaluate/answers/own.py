@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 
 from common.errors import DataError
 from common.progress import announce
-from evaluate.answers.questions import Joined, Question
-from evaluate.answers.rows import AnswerRow
+from evaluate.answers.questions import AnswerRow, Joined, Question
 
 Identity = tuple[object, ...]
 

@@ -35,6 +35,33 @@ class Question:
 
 
 @dataclass(frozen=True)
+class AnswerRow:
+    """One answer as a file gives it; fields that the file lacks are empty.
+
+    Attributes:
+        answer: the model's words, None where the row says that there are none.
+        keys: what the row gives as id of the question; several where its columns number differently.
+        question: the question as the row words it, instructions and all.
+        label: the right answer as the row has it.
+        image: name of the image.
+        groups: split, subtask or category; VLMEvalKit's POPE has several in one row.
+        choices: texts of the choices.
+        place: the tool's own number of the row (`index`, `doc_id`); never the id of a question.
+        where: file and line.
+    """
+
+    answer: str | None
+    keys: tuple[str, ...] = ()
+    question: str = ""
+    label: str = ""
+    image: str = ""
+    groups: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    place: str = ""
+    where: str = ""
+
+
+@dataclass(frozen=True)
 class Joined:
     """Questions with their answers (None where missing or contradicted), and what did not fit."""
 

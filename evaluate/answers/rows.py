@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,38 +11,12 @@ from common.paths import display
 from common.progress import announce
 from evaluate.answers import values
 from evaluate.answers.columns import ROW_NUMBERS, Columns, Role, decide, named_choices
+from evaluate.answers.questions import AnswerRow
 from evaluate.answers.tables import Row, Rows, read_rows
 from evaluate.answers.values import shown
-from evaluate.answers.wording import contains, normal, same_image
+from evaluate.answers.wording import contains, label_key, normal, same_image
 
 Texts = dict[str, str]  # column -> what it says, where it says something
-
-
-@dataclass(frozen=True)
-class AnswerRow:
-    """One answer as a file gives it; fields that the file lacks are empty.
-
-    Attributes:
-        answer: the model's words, None where the row says that there are none.
-        keys: what the row gives as id of the question; several where its columns number differently.
-        question: the question as the row words it, instructions and all.
-        label: the right answer as the row has it.
-        image: name of the image.
-        groups: split, subtask or category; VLMEvalKit's POPE has several in one row.
-        choices: texts of the choices.
-        place: the tool's own number of the row (`index`, `doc_id`); never the id of a question.
-        where: file and line.
-    """
-
-    answer: str | None
-    keys: tuple[str, ...] = ()
-    question: str = ""
-    label: str = ""
-    image: str = ""
-    groups: tuple[str, ...] = ()
-    choices: tuple[str, ...] = ()
-    place: str = ""
-    where: str = ""
 
 
 def read_answers(path: Path | str, yes_no: bool = False, answer_column: str | None = None) -> list[AnswerRow]:
@@ -185,11 +158,6 @@ def _same_label(one: str, other: str) -> bool:
     """Whether two spellings are one right answer; a choice may be given by letter or by number from 0."""
     first, second = label_key(one), label_key(other)
     return first == second or {first, second} in ({letter.lower(), str(i)} for i, letter in enumerate("ABCDEFGH"))
-
-
-def label_key(text: str) -> str:
-    """A label's words: case, white space and a final full stop aside."""
-    return text.strip().removesuffix(".").casefold()
 
 
 def _image(row: Row, where: str, columns: Columns) -> str:

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
-from evaluate.answers.questions import Question
-from evaluate.answers.rows import AnswerRow
+from evaluate.answers.questions import AnswerRow, Question
 from evaluate.answers.wording import same_image
 
 LEAST_COVERED = 0.5  # of a file's questions must have an answer at the shift that is taken

@@ -69,3 +69,8 @@ def same_image(one: str, other: str) -> bool:
         found = re.search(r"(?<!\d)0*(\d+)$", name)
         return found is not None and int(found[1]) == int(number)
     return first.isdecimal() and int(first) == int(second)
+
+
+def label_key(text: str) -> str:
+    """A label's words: case, white space and a final full stop aside."""
+    return text.strip().removesuffix(".").casefold()

@@ -19,8 +19,8 @@ from common.paths import MINI_LLAVA
 from common.places import BENCHMARKS, inputs
 from common.progress import announce
 from evaluate.answers.joining import join
-from evaluate.answers.questions import Joined, Question
-from evaluate.answers.rows import AnswerRow, read_answers
+from evaluate.answers.questions import AnswerRow, Joined, Question
+from evaluate.answers.rows import read_answers
 from evaluate.benchmarks.answering import Decoding, answer_questions
 from evaluate.results.outputs import check_outputs
 from evaluate.results.run_files import run_file

@@ -12,8 +12,7 @@ from common.files.storage import read_text, require_dir
 from common.paths import display
 from evaluate.answers.joining import join
 from evaluate.answers.own import self_contained as own_questions
-from evaluate.answers.questions import Joined, Question
-from evaluate.answers.rows import AnswerRow
+from evaluate.answers.questions import AnswerRow, Joined, Question
 from evaluate.answers.wording import image_folder, image_name
 from evaluate.metrics.mme import SUBTASKS
 

@@ -16,8 +16,7 @@ from common.paths import display
 from evaluate.answers import values
 from evaluate.answers.joining import SPLITS
 from evaluate.answers.own import self_contained as own_questions
-from evaluate.answers.questions import Joined, Question
-from evaluate.answers.rows import AnswerRow
+from evaluate.answers.questions import AnswerRow, Joined, Question
 from evaluate.answers.tables import Row, read_rows
 from evaluate.metrics.yes_no import YesNo
 

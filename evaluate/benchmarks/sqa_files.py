@@ -9,8 +9,8 @@ from typing import Any
 from common.errors import DataError
 from common.files.storage import read_json, read_text
 from common.paths import display
-from evaluate.answers.questions import Question
-from evaluate.answers.rows import AnswerRow, read_answers
+from evaluate.answers.questions import AnswerRow, Question
+from evaluate.answers.rows import read_answers
 from evaluate.answers.tables import SEPARATORS
 from evaluate.answers.values import answer_text, free_text, id_text, image_text, plain_text
 from evaluate.metrics.scienceqa import LETTERS

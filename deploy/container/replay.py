@@ -25,6 +25,7 @@ from common.paths import ROOT
 
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 BASE = {"python:3.11-slim-bookworm": ("bookworm", ("ca-certificates", "python3", "python3-venv", "python3-dev"))}
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 FROM_HOST = ("/etc/resolv.conf", "/etc/ssl/certs/ca-certificates.crt")
 SMOKE = (
     "python -c 'import torch; print(torch.__version__, torch.version.cuda)'",
@@ -46,8 +47,12 @@ class Image:
 
     def run(self, command: str) -> None:
         """One shell command inside. Raises DataError if it fails."""
-        variables = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", **self.environment}
-        words = ["chroot", *([f"--userspec={self.user}"] if self.user != "root" else []), str(self.root)]
+        variables = {"PATH": PATH, **self.environment}
+        words = [
+            shutil.which("chroot") or "/usr/sbin/chroot",
+            *([f"--userspec={self.user}"] if self.user != "root" else []),
+            str(self.root),
+        ]
         shell = f"cd {shlex.quote(self.folder)} && {command}"
         if subprocess.run([*words, "/bin/sh", "-c", shell], env=variables, check=False).returncode != 0:
             raise DataError(f"in {self.root}: {command} failed")
@@ -72,8 +77,7 @@ def apply(image: Image, word: str, rest: str) -> None:
     elif word == "ENV":
         for pair in shlex.split(rest):
             name, _, value = pair.partition("=")
-            old = image.environment.get("PATH", "/usr/local/bin:/usr/bin:/bin")
-            image.environment[name] = value.replace("$PATH", old)
+            image.environment[name] = value.replace("$PATH", image.environment.get("PATH", PATH))
     elif word == "USER":
         image.user = rest
     elif word == "WORKDIR":

@@ -120,7 +120,9 @@ def test_the_replay_reads_the_dockerfile(tmp_path: Path) -> None:
         if word not in ("FROM", "RUN"):
             apply(image, word, rest)
     assert image.user == "efuf" and image.folder == "/workspace" and (tmp_path / "workspace").is_dir()
-    assert image.environment["PATH"].startswith("/opt/efuf/bin:/usr") and image.environment["HOME"] == "/home/efuf"
+    assert (
+        image.environment["PATH"].startswith("/opt/efuf/bin:/usr/local") and image.environment["HOME"] == "/home/efuf"
+    )
     assert (tmp_path / "opt" / "efuf" / "requirements.txt").read_bytes() == LOCK.read_bytes()
     with pytest.raises(DataError, match="HEALTHCHECK is not known"):
         apply(image, "HEALTHCHECK", "NONE")

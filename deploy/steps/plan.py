@@ -96,7 +96,7 @@ class Planner:
             if which == UNLEARNED:
                 own[self._checkpoint_flag()] = self._checkpoint()
         if step == "caption_eval" and "pos_neg_data_path" not in given:
-            defaults |= self._left_out({**defaults, **given})
+            defaults |= self._left_out()
         values = {**defaults, **given, **own}
         label = FILES[step].label or step
         return Run(f"{label} {which}" if which else label, step, values, own, self._makes(step, values))
@@ -126,14 +126,11 @@ class Planner:
         """The name under which the file gives a checkpoint, which the one to be judged must override."""
         return next((name for name in self.config.shared if name.endswith(CHECKPOINT)), CHECKPOINT)
 
-    def _left_out(self, values: Mapping[str, Any]) -> Values:
-        """Spans and sentences of the training, where the images to judge on lie in the same folder as its own."""
+    def _left_out(self) -> Values:
+        """Spans and sentences of the training, for both models alike: after it, its own split is left out as well."""
         if "train" not in self.config.blocks:
             return {}
         train = self._run("train", None).values
-        folders = [values.get("image_dir_path"), train.get("image_dir_path")]
-        if None in folders or len({Path(str(folder)).resolve() for folder in folders}) > 1:
-            return {}
         return {name: train[name] for name in ("pos_neg_data_path", "sentence_data_path") if name in train}
 
     def _comparisons(self, steps: list[str]) -> Iterator[Run]:

@@ -73,7 +73,8 @@ def main(folder: Path) -> None:
     """Run it. Raises AssertionError."""
     count = write_task(folder)
     out = folder / "lmms-results"
-    command = ["--model", "llava_hf", "--model_args", f"pretrained={folder / 'mini'},device=cpu,dtype=float32"]
+    settings = f"pretrained={folder / 'mini'},device=cpu,device_map=cpu,dtype=float32"
+    command = ["--model", "llava_hf", "--model_args", settings]
     command += ["--tasks", "efuf_local", "--include_path", str(folder / "task"), "--batch_size", "1"]
     subprocess.run([sys.executable, "-m", "lmms_eval", *command, "--output_path", str(out)], check=True)
     newest = max(out.rglob("*results.json"), key=lambda path: path.stat().st_mtime)

@@ -50,7 +50,7 @@ class Decoding:
             num_beams=self.num_beams,
             max_new_tokens=self.max_new_tokens,
             do_sample=False,
-            eos_token_id=sorted(stop_ids),
+            eos_token_id=sorted(stop_ids) or None,
             pad_token_id=pad_id,
             bos_token_id=None,
             **beams,

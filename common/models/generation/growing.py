@@ -12,6 +12,7 @@ from torch import Tensor
 from common.models.generation.asking import MOST_BRANCHES, Asked, Forest, Said, chunks
 from common.models.generation.decoding import Decoding
 from common.models.generation.tree.engine import TreeDecoder
+from common.models.generation.tree.kernels import runs_fast
 from common.models.generation.tree.llama import Decoder, decoder_of
 from common.models.generation.tree.memory import copies_fit, fit_slots, make_fitting, slot_bytes
 from common.models.generation.tree.shapes import TableShape
@@ -45,7 +46,7 @@ def grow(
     first, seen = _first_seen(source)
     if seen is None or not questions:
         return
-    decoder = decoder_of(trunk, head, join=copies_fit(trunk))
+    decoder = decoder_of(trunk, head, join=copies_fit(trunk), fast=runs_fast(trunk))
     forest = Forest.of(questions, with_image)
     shape = table_shape(decoder, forest.sizes(len(seen)), decoding, len(forest.groups), most, seen.dtype)
     root = decoder.embed(torch.tensor(forest.root, dtype=torch.long, device=decoder.device))

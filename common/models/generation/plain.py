@@ -43,17 +43,18 @@ def by_transformers(
     stop_ids: Collection[int],
     names: Sequence[str],
     pad_id: int = 0,
+    static: bool = True,
 ) -> list[list[int]]:
     """New ids of each row of a left-padded batch, end symbol included where it was produced.
 
-    On a GPU with the static cache and compiled steps, where the model allows them.
+    `static`: on a GPU with the static cache and compiled steps, where the model allows them.
 
     Raises ArgumentError for samples of beams.
     """
     decoding = decoding.checked()
     start = inputs["input_ids"].shape[1] if "input_ids" in inputs else 0
     config = decoding.config(stop_ids, pad_id)
-    if lm.device.type == "cuda" and getattr(lm, "_can_compile_fullgraph", False):
+    if static and lm.device.type == "cuda" and getattr(lm, "_can_compile_fullgraph", False):
         config.cache_implementation = "static"
     processors: list[Any] = []
     if decoding.do_sample:

@@ -113,10 +113,11 @@ class Beams:
         improving.logical_and_((self.step[:live] < self.steps)[:, None])
         self.over[:live] = ~improving
 
-    def result(self, slot: int, branch: int) -> list[int]:  # noqa: ARG002
-        """The best finished beam, end symbol included where it has one."""
-        ids: list[int] = self.kept[slot, 0, : int(self.kept_length[slot, 0])].tolist()
-        return ids
+    def results(self, places: Sequence[tuple[int, int]]) -> list[list[int]]:
+        """The best finished beam of each slot (of slot, row), end symbol included where it has one."""
+        at = torch.tensor([slot for slot, _ in places], device=self.step.device)
+        rows, counts = self.kept[at, 0].tolist(), self.kept_length[at, 0].tolist()
+        return [row[:count] for row, count in zip(rows, counts, strict=True)]
 
 
 def _pick(rows: Tensor, order: Tensor) -> Tensor:

@@ -64,7 +64,8 @@ class Branches:
         over.logical_or_((ids[..., None] == self.stops).any(-1)).logical_or_(count >= self.decoding.max_new_tokens)
         return ids, None
 
-    def result(self, slot: int, branch: int) -> list[int]:
-        """What a branch has written, end symbol included where it was."""
-        ids: list[int] = self.written[slot, branch, : int(self.count[slot, branch])].tolist()
-        return ids
+    def results(self, places: Sequence[tuple[int, int]]) -> list[list[int]]:
+        """What the branches (slot, row) have written, end symbol included where it was."""
+        at = torch.tensor(places, device=self.count.device).unbind(1)
+        rows, counts = self.written[at].tolist(), self.count[at].tolist()
+        return [row[:count] for row, count in zip(rows, counts, strict=True)]

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 if TYPE_CHECKING:
+    from common.models.generation.tree.llama import Rotations
     from common.models.generation.tree.tables import Tables
 
 KeysValues = tuple[Tensor, Tensor]
@@ -40,17 +41,20 @@ class StepAttention:
     """One token of each row: its keys and values are put into the tables, and it sees what its row sees.
 
     Attributes:
+        rotations: of the tokens.
         place: int64 [s, b], where the new tokens lie.
         sees: float [s, b, n] with 0 and -inf.
     """
 
     tables: Tables
+    rotations: Rotations
     place: Tensor
     sees: Tensor
     scaling: float
 
-    def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """[s * b, h, c], [s * b, g, c] twice -> [s * b, h * c]."""
+    def __call__(self, layer: int, joined: Tensor) -> Tensor:
+        """[s * b, h + 2 g, c] before rotation -> [s * b, h * c]."""
+        query, key, value = self.rotations.split(joined, self.tables.keys.shape[2])
         live, rows = self.place.shape
         slot, end = self.tables.slot[:live], self.sees.shape[-1]
         keys, values = self.tables.keys[layer], self.tables.values[layer]
@@ -71,14 +75,16 @@ class TrunkAttention:
     """
 
     tables: Tables
+    rotations: Rotations
     trees: int
     scaling: float
     slots: Tensor | None
     root: list[KeysValues] | None
     made: list[KeysValues]
 
-    def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """[n * q, h, c], [n * q, g, c] twice -> [n * q, h * c]."""
+    def __call__(self, layer: int, joined: Tensor) -> Tensor:
+        """[n * q, h + 2 g, c] before rotation -> [n * q, h * c]."""
+        query, key, value = self.rotations.split(joined, self.tables.keys.shape[2])
         query, key, value = (x.unflatten(0, (self.trees, -1)).transpose(1, 2) for x in (query, key, value))
         before = 0
         if self.root is not None:
@@ -120,12 +126,14 @@ class StartAttention:
     """
 
     tables: Tables
+    rotations: Rotations
     slots: Tensor
     branches: Tensor
     scaling: float
 
-    def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """[n * q, h, c], [n * q, g, c] twice -> [n * q, h * c]."""
+    def __call__(self, layer: int, joined: Tensor) -> Tensor:
+        """[n * q, h + 2 g, c] before rotation -> [n * q, h * c]."""
+        query, key, value = self.rotations.split(joined, self.tables.keys.shape[2])
         tables, count = self.tables, len(self.slots)
         query, key, value = (x.unflatten(0, (count, -1)) for x in (query, key, value))
         steps = torch.arange(query.shape[1], device=query.device)

@@ -13,6 +13,8 @@ from torch import Tensor
 from common.models.generation.search.beams import Beams
 from common.models.generation.search.branches import Branches
 from common.models.generation.tree.attention import KeysValues, StartAttention, StepAttention, TrunkAttention
+from common.models.generation.tree.kernels import KernelAttention, Way, best_way
+from common.models.generation.tree.replay import Flags, replayed
 from common.models.generation.tree.tables import Tables
 from common.models.generation.tree.trees import Answer, Tree
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from common.models.generation.tree.llama import Decoder
     from common.models.generation.tree.shapes import TableShape
 
-TOGETHER = 512  # positions of trunks that are worth a pass of their own
+TOGETHER = {"cuda": 4096, "cpu": 512}  # positions of trunks that are worth a pass of their own
 
 
 @dataclass
@@ -32,20 +34,31 @@ class Slot:
     waiting: list[int]
     rows: list[int | None]
     at: list[int]  # tokens of each row in the pool
+    begun: list[int]  # first step of each row
 
 
 class TreeDecoder:
     """Grows trees.
+
+    On a GPU all slots are computed in every step, which is one CUDA graph, and trunks several at a time, always as
+    many: so no number depends on what else is grown. On the CPU the first slots are those in use.
 
     Args:
         decoder: the model's.
         shape: of the tables.
         decoding, stop_ids: how branches are grown.
         root: input embeddings [r, d] of what all trees begin with; r may be 0.
+        way: how steps attend; None: the best one there is.
     """
 
     def __init__(
-        self, decoder: Decoder, shape: TableShape, decoding: Decoding, stop_ids: Collection[int], root: Tensor
+        self,
+        decoder: Decoder,
+        shape: TableShape,
+        decoding: Decoding,
+        stop_ids: Collection[int],
+        root: Tensor,
+        way: Way | None = None,
     ) -> None:
         self.decoder, self.shape = decoder, shape
         self.tables = Tables(decoder, shape, root.dtype)
@@ -56,10 +69,17 @@ class TreeDecoder:
             self.search = Beams(shape.slots, decoding, stop_ids, decoder.device)
         else:
             self.search = Branches((shape.slots, shape.branches), decoding, stop_ids, decoder.device)
-        self.slots: list[Slot] = []
+        rows = shape.branches * decoder.heads // decoder.key_heads
+        self.way = way or best_way(decoder.device, root.dtype, decoder.head_size, rows)
+        self.on_gpu = decoder.device.type == "cuda"
+        self.slots: list[Slot | None] = [None] * shape.slots
+        self.group = min(-(-shape.slots // 8), -(-TOGETHER[decoder.device.type] // max(1, shape.trunk)))
+        self.steps = 0
+        self.flags = Flags(lag=int(self.on_gpu))
         self.root_length = len(root)
         with torch.inference_mode():
             self.root = self._grow_root(root)
+            self.whole_step = replayed(lambda: self._compute(shape.slots, shape.depth)) if self.on_gpu else None
 
     def run(self, trees: Iterable[Tree]) -> Iterator[Answer]:
         """Answers of all branches, in the order in which they end. Trees are taken when there is room for them."""
@@ -68,7 +88,7 @@ class TreeDecoder:
         while True:
             if more:
                 more = self._admit(source)
-            if not self.slots:
+            if not any(self.slots):
                 return
             with torch.inference_mode():
                 self._begin_waiting()
@@ -80,81 +100,84 @@ class TreeDecoder:
 
     def _admit(self, source: Iterator[Tree]) -> bool:
         """Fill free slots, several at a time; whether there may be more trees."""
-        free = self.shape.slots - len(self.slots)
-        group = max(1, -(-TOGETHER // max(1, self.shape.trunk)))
-        if self.slots and free < min(group, self.shape.slots):
+        free = [number for number, slot in enumerate(self.slots) if slot is None]
+        if len(free) < self.group:
             return True
-        while free > 0:
-            trees = list(islice(source, min(group, free)))
+        while free:
+            chosen, free = free[: self.group], free[self.group :]
+            trees = list(islice(source, len(chosen)))
             if trees:
                 with torch.inference_mode():
-                    self._plant(trees)
-            if len(trees) < min(group, free):
+                    self._plant(trees, chosen)
+            if len(trees) < len(chosen):
                 return False
-            free -= len(trees)
         return True
 
-    def _plant(self, trees: list[Tree]) -> None:
-        """Compute trunks and put them into the next free slots."""
-        first = len(self.slots)
-        slots = torch.arange(first, first + len(trees), device=self.decoder.device)
-        lengths = [len(tree.trunk) for tree in trees]
-        filled = torch.tensor(lengths, device=slots.device) + self.root_length
-        self.tables.trunk[slots] = filled
-        if max(lengths):
-            self._grow_trunks(torch.nn.utils.rnn.pad_sequence([tree.trunk for tree in trees], True), slots)
-        else:
-            for layer, (key, value) in enumerate(self.root or ()):
-                self.tables.keys[layer][slots, :, : self.root_length] = key
-                self.tables.values[layer][slots, :, : self.root_length] = value
-        for tree in trees:
-            rows = 1 if self.beams else self.shape.branches  # the beams of a slot are one branch
-            self.slots.append(Slot(tree, list(range(len(tree.starts))), [None] * rows, [0] * rows))
+    def _plant(self, trees: list[Tree], chosen: list[int]) -> None:
+        """Compute trunks and put them into free slots."""
+        rows = 1 if self.beams else self.shape.branches  # the beams of a slot are one branch
+        for tree, number in zip(trees, chosen, strict=False):
+            self.slots[number] = Slot(tree, list(range(len(tree.starts))), [None] * rows, [0] * rows, [0] * rows)
+        places = list(range(len(trees)))
+        if self.on_gpu:
+            places += [len(trees) - 1] * (self.group - len(trees))
+        slots = torch.tensor([chosen[place] for place in places], device=self.decoder.device)
+        trunks = [trees[place].trunk for place in places]
+        self.tables.trunk[slots] = (
+            torch.tensor([len(trunk) for trunk in trunks], device=slots.device) + self.root_length
+        )
+        if max(map(len, trunks)):
+            self._grow_trunks(torch.nn.utils.rnn.pad_sequence(trunks, True), slots)
+            return
+        for layer, (key, value) in enumerate(self.root or ()):
+            self.tables.keys[layer][slots, :, : self.root_length] = key
+            self.tables.values[layer][slots, :, : self.root_length] = value
 
     def _grow_trunks(self, trunks: Tensor, slots: Tensor) -> None:
         """[n, q, d] embeddings, padded at their ends, into the slots [n]."""
         count, length, _ = trunks.shape
-        attention = TrunkAttention(self.tables, count, self.decoder.scaling, slots, self.root, [])
         positions = torch.arange(self.root_length, self.root_length + length, device=slots.device).repeat(count)
-        self.decoder.run(trunks.flatten(0, 1), self.rotations.at(positions), attention, keys_only_last=True)
+        turns = self.rotations.at(positions)
+        attention = TrunkAttention(self.tables, turns, count, self.decoder.scaling, slots, self.root, [])
+        self.decoder.run(trunks.flatten(0, 1), attention, keys_only_last=True)
 
     def _grow_root(self, root: Tensor) -> list[KeysValues] | None:
         if not len(root):
             return None
-        attention = TrunkAttention(self.tables, 1, self.decoder.scaling, None, None, [])
-        positions = torch.arange(len(root), device=root.device)
-        self.decoder.run(root, self.rotations.at(positions), attention, keys_only_last=True)
+        turns = self.rotations.at(torch.arange(len(root), device=root.device))
+        attention = TrunkAttention(self.tables, turns, 1, self.decoder.scaling, None, None, [])
+        self.decoder.run(root, attention, keys_only_last=True)
         return attention.made
 
     def _begin_waiting(self) -> None:
         """Let branches begin in rows that are free."""
-        begun: list[tuple[int, int, int]] = []  # slot, row, branch
-        for number, slot in enumerate(self.slots):
+        begun: list[tuple[Slot, int, int]] = []  # slot, its number, row
+        for number, slot in self._used():
             for row, branch in enumerate(slot.rows):
                 if branch is None and slot.waiting:
                     slot.rows[row] = slot.waiting.pop(0)
-                    begun.append((number, row, slot.rows[row] or 0))
+                    slot.begun[row] = self.steps
+                    begun.append((slot, number, row))
         if begun:
             self._begin(begun)
 
-    def _begin(self, begun: list[tuple[int, int, int]]) -> None:
+    def _begin(self, begun: list[tuple[Slot, int, int]]) -> None:
         """Compute what the branches have for themselves, all but their last id, which the next step reads."""
         device = self.decoder.device
-        starts = [self.slots[slot].tree.starts[branch] for slot, _, branch in begun]
-        names = [self.slots[slot].tree.names[branch] for slot, _, branch in begun]
-        slots = torch.tensor([slot for slot, _, _ in begun], device=device)
-        rows = torch.tensor([row for _, row, _ in begun], device=device)
+        branches = [slot.rows[row] or 0 for slot, _, row in begun]
+        starts = [slot.tree.starts[branch] for (slot, _, _), branch in zip(begun, branches, strict=True)]
+        names = [slot.tree.names[branch] for (slot, _, _), branch in zip(begun, branches, strict=True)]
+        slots = torch.tensor([number for _, number, _ in begun], device=device)
+        rows = torch.tensor([row for _, _, row in begun], device=device)
         self.search.start(slots, rows, names)
-        if max(map(len, starts)) > 1:
+        lengths = [max(0, len(start) - 1) for start in starts]
+        if max(lengths):
             self._grow_starts([start[:-1] for start in starts], slots, rows)
         last = self.decoder.embed(torch.tensor([(*start, 0)[len(start) - 1] for start in starts], device=device))
-        for place, (slot, _, _) in enumerate(begun):
-            tip = self.slots[slot].tree.tip
-            if tip is not None:
-                last[place] = tip
-        lengths = [max(0, len(start) - 1) for start in starts]
-        for (slot, row, _), length in zip(begun, lengths, strict=True):
-            self.slots[slot].at[row] = length
+        for place, ((slot, _, row), length) in enumerate(zip(begun, lengths, strict=True)):
+            slot.at[row] = length
+            if slot.tree.tip is not None:
+                last[place] = slot.tree.tip
         at = torch.tensor(lengths, device=device)
         if self.beams:  # the beams of a slot begin alike
             every = torch.arange(self.shape.branches, device=device)
@@ -166,50 +189,74 @@ class TreeDecoder:
         device = self.decoder.device
         ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(start, dtype=torch.long) for start in starts], True)
         steps = torch.arange(ids.shape[1], device=device)
-        positions = (self.tables.trunk[slots][:, None] + steps).flatten()
-        attention = StartAttention(self.tables, slots, rows, self.decoder.scaling)
+        turns = self.rotations.at((self.tables.trunk[slots][:, None] + steps).flatten())
+        attention = StartAttention(self.tables, turns, slots, rows, self.decoder.scaling)
         embeds = self.decoder.embed(ids.to(device)).to(self.tables.inputs.dtype)
-        self.decoder.run(embeds.flatten(0, 1), self.rotations.at(positions), attention, keys_only_last=True)
+        self.decoder.run(embeds.flatten(0, 1), attention, keys_only_last=True)
+
+    def _used(self) -> list[tuple[int, Slot]]:
+        return [(number, slot) for number, slot in enumerate(self.slots) if slot is not None]
 
     # One token more
 
     def _step(self) -> None:
         """Every row reads one token and writes one."""
-        depth = min(self.shape.depth, 1 + max(max(slot.at) for slot in self.slots))
-        self._compute(len(self.slots), depth)
-        for slot in self.slots:
+        used = self._used()
+        if self.whole_step is not None:
+            self.whole_step()
+        else:
+            depth = min(self.shape.depth, 1 + max(max(slot.at) for _, slot in used))
+            self._compute(len(used), depth)
+        for _, slot in used:
             slot.at = [at + (branch is not None) for at, branch in zip(slot.at, slot.rows, strict=True)]
+        self.flags.add(self.steps, self.search.over)
+        self.steps += 1
 
     def _compute(self, live: int, depth: int) -> None:
-        tables = self.tables
+        """A step of the first `live` slots, of whose pools the first `depth` tokens of each branch are looked at."""
+        tables, scaling = self.tables, self.decoder.scaling
         place, positions = tables.enter(live)
         hidden = tables.inputs[:live].flatten(0, 1)
-        sees = torch.zeros((), dtype=hidden.dtype, device=hidden.device).where(tables.view(live, depth), float("-inf"))
-        attention = StepAttention(tables, place, sees, self.decoder.scaling)
-        hidden = self.decoder.run(hidden, self.rotations.at(positions.flatten()), attention)
-        ids, parents = self.search.choose(self.decoder.logits(hidden), live)
+        attention: KernelAttention | StepAttention
+        if self.way == "kernel":
+            attention = KernelAttention(tables, self.rotations, scaling)
+        else:
+            sees = hidden.new_zeros(()).where(tables.view(live, depth), float("-inf"))
+            attention = StepAttention(tables, self.rotations.at(positions.flatten()), place, sees, scaling)
+        logits = self.decoder.logits(self.decoder.run(hidden, attention))
+        ids, parents = self.search.choose(logits, live)
         tables.leave(live, self.decoder.embed(ids), parents, self.search.over)
 
     def _harvest(self) -> list[Answer]:
         """Answers of the branches that have ended; slots with nothing left to grow are given away."""
-        over = self.search.over[: len(self.slots)].tolist()
+        known = self.flags.take()
+        if known is None:
+            return []
+        step, over = known
+        ended = [
+            (number, row, slot)
+            for number, slot in self._used()
+            for row, branch in enumerate(slot.rows)
+            if branch is not None and over[number][row] and slot.begun[row] <= step
+        ]
+        texts = self.search.results([(number, row) for number, row, _ in ended]) if ended else []
         answers = []
-        for number, slot in enumerate(self.slots):
-            for row, ended in enumerate(over[number]):
-                branch = slot.rows[row]
-                if ended and branch is not None:
-                    answers.append(Answer(slot.tree.number, branch, self.search.result(number, row)))
-                    slot.rows[row] = None
-        for number in reversed(range(len(self.slots))):
-            slot = self.slots[number]
+        for (_, row, slot), ids in zip(ended, texts, strict=True):
+            answers.append(Answer(slot.tree.number, slot.rows[row] or 0, ids))
+            slot.rows[row] = None
+        for number, slot in reversed(self._used()):
             if not slot.waiting and all(branch is None for branch in slot.rows):
                 self._release(number)
         return answers
 
     def _release(self, number: int) -> None:
-        """Let the last slot take the place of one that is empty."""
-        last = self.slots.pop()
-        if number < len(self.slots):
-            filled = self.shape.trunk + self.shape.branches * min(self.shape.depth, 1 + max(last.at))
-            self.tables.move(len(self.slots), number, filled, self.search.tensors())
-            self.slots[number] = last
+        """Give a slot away; on the CPU the last one in use takes its place, so that those in use come first."""
+        self.slots[number] = None
+        if self.on_gpu:
+            return
+        last = max((used for used, _ in self._used()), default=-1)
+        slot = self.slots[last]
+        if last > number and slot is not None:
+            filled = self.shape.trunk + self.shape.branches * min(self.shape.depth, 1 + max(slot.at))
+            self.tables.move(last, number, filled, self.search.tensors())
+            self.slots[number], self.slots[last] = slot, None

@@ -7,29 +7,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from common.models.generation.tree.kernels import fast_norm, gated
+
 Product = Callable[[Tensor], Tensor]
-# layer number, queries [r, h, c], keys [r, g, c], values [r, g, c] -> [r, h * c]
-Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+# layer number; queries, keys and values before rotation [r, h + 2 g, c] -> [r, h * c]
+Attend = Callable[[int, Tensor], Tensor]
 
 SHAPED = ("LlamaModel", "MistralModel", "Qwen2Model")  # same layers; Qwen2's have biases
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: its products, norms and activation."""
+    """One layer: its products and norms; `gated`: [r, 2 f] -> [r, f]."""
 
-    norm: nn.Module
+    norm: Product
     query_key_value: Product
     output: Product
-    mlp_norm: nn.Module
+    mlp_norm: Product
     gate_up: Product
-    activation: Product
+    gated: Product
     down: Product
 
 
@@ -82,18 +85,15 @@ class Decoder:
         out: Tensor = self.head(self.trunk.norm(hidden))
         return out.float()
 
-    def run(self, hidden: Tensor, rotations: Rotations, attend: Attend, keys_only_last: bool = False) -> Tensor:
+    def run(self, hidden: Tensor, attend: Attend, keys_only_last: bool = False) -> Tensor:
         """All layers: [r, d] -> [r, d]. `keys_only_last`: the last one makes keys and values and nothing else."""
         for number, layer in enumerate(self.layers):
             joined = layer.query_key_value(layer.norm(hidden)).unflatten(-1, (-1, self.head_size))
-            value = joined[:, self.heads + self.key_heads :]
-            turned = rotations.turn(joined[:, : self.heads + self.key_heads])
-            seen = attend(number, turned[:, : self.heads], turned[:, self.heads :], value)
+            seen = attend(number, joined)
             if keys_only_last and number == len(self.layers) - 1:
                 break
             hidden = hidden + layer.output(seen)
-            gate, up = layer.gate_up(layer.mlp_norm(hidden)).chunk(2, -1)
-            hidden = hidden + layer.down(layer.activation(gate) * up)
+            hidden = hidden + layer.down(layer.gated(layer.gate_up(layer.mlp_norm(hidden))))
         return hidden
 
 
@@ -110,6 +110,12 @@ class Rotations:
     def at(self, positions: Tensor) -> Rotations:
         """Those of the positions: int64 [r]."""
         return Rotations(self.cos[positions], self.sin[positions])
+
+    def split(self, joined: Tensor, key_heads: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries and keys, rotated, and values: [r, h + 2 g, c] -> [r, h, c], [r, g, c], [r, g, c]."""
+        heads = joined.shape[1] - 2 * key_heads
+        turned = self.turn(joined[:, : heads + key_heads])
+        return turned[:, :heads], turned[:, heads:], joined[:, heads + key_heads :]
 
     def turn(self, x: Tensor) -> Tensor:
         """Rotate queries or keys: [r, n, c]."""
@@ -130,12 +136,13 @@ def why_not(trunk: Any) -> str | None:
     return None
 
 
-def decoder_of(trunk: Any, head: Any, join: bool) -> Decoder:
+def decoder_of(trunk: Any, head: Any, join: bool, fast: bool = False) -> Decoder:
     """The functions of a trunk, of its weights as they are now.
 
     Args:
         join: copy the weights of products with the same input into one, where nothing but a plain product stands
             there (no adapter, no 4-bit weight, no hook).
+        fast: norms and gates as one kernel each, of a GPU.
     """
     attention = trunk.layers[0].self_attn
     size = attention.head_dim
@@ -143,7 +150,7 @@ def decoder_of(trunk: Any, head: Any, join: bool) -> Decoder:
         trunk=trunk,
         head=head,
         embed=trunk.embed_tokens,
-        layers=tuple(_layer(layer, join) for layer in trunk.layers),
+        layers=tuple(_layer(layer, join, fast) for layer in trunk.layers),
         heads=trunk.config.num_attention_heads,
         key_heads=trunk.config.num_key_value_heads,
         head_size=size,
@@ -151,17 +158,27 @@ def decoder_of(trunk: Any, head: Any, join: bool) -> Decoder:
     )
 
 
-def _layer(layer: Any, join: bool) -> Layer:
+def _layer(layer: Any, join: bool, fast: bool) -> Layer:
     attention, mlp = layer.self_attn, layer.mlp
+    one = fast_norm if fast else _as_it_is
     return Layer(
-        norm=layer.input_layernorm,
+        norm=one(layer.input_layernorm),
         query_key_value=_joined((attention.q_proj, attention.k_proj, attention.v_proj), join),
         output=attention.o_proj,
-        mlp_norm=layer.post_attention_layernorm,
+        mlp_norm=one(layer.post_attention_layernorm),
         gate_up=_joined((mlp.gate_proj, mlp.up_proj), join),
-        activation=mlp.act_fn,
+        gated=gated if fast and isinstance(mlp.act_fn, nn.SiLU) else partial(_gated, mlp.act_fn),
         down=mlp.down_proj,
     )
+
+
+def _as_it_is(norm: Any) -> Any:
+    return norm
+
+
+def _gated(activation: Product, gate_up: Tensor) -> Tensor:
+    gate, up = gate_up.chunk(2, -1)
+    return activation(gate) * up
 
 
 def _joined(products: Sequence[Any], join: bool) -> Product:

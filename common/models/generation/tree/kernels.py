@@ -1,0 +1,107 @@
+"""A step's attention on a GPU in 16 bits: two Triton kernels a layer, and one for the gate of its MLP.
+
+Rotation and storing of keys and values is one kernel; the other reads each slot's trunk once for all its rows, and of
+the pool as much as is filled. They are worth it where plain products read all places, seen or not; `best_way` says when
+they run, and the plain operations of `attention.py` are their check. Sizes as in `tables.py`; u heads share keys.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from common.models.generation.tree.llama import Rotations
+    from common.models.generation.tree.tables import Tables
+
+Way = Literal["kernel", "plain"]
+MOST_ROWS = 64  # rows of a slot and heads of a key that one program holds
+HEADS = 16  # of one row that one program rotates
+
+
+def best_way(device: torch.device, dtype: torch.dtype, head_size: int, rows: int) -> Way:
+    """How steps attend; `rows`: of a slot, times the heads that share keys."""
+    fits = head_size in (16, 32, 64, 128) and rows <= MOST_ROWS
+    sixteen = dtype in (torch.bfloat16, torch.float16)
+    return "kernel" if device.type == "cuda" and sixteen and fits and _has_triton() else "plain"
+
+
+def runs_fast(trunk: Any) -> bool:
+    """Whether norms and gates of a decoder are kernels of their own: on a GPU in 16 bits."""
+    weight = trunk.embed_tokens.weight
+    return best_way(weight.device, weight.dtype, 128, 1) == "kernel"
+
+
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+@dataclass(frozen=True)
+class KernelAttention:
+    """As :class:`common.models.generation.tree.attention.StepAttention`, for all slots of the tables."""
+
+    tables: Tables
+    rotations: Rotations
+    scaling: float
+
+    def __call__(self, layer: int, joined: Tensor) -> Tensor:
+        """[s * b, h + 2 g, c] queries, keys and values before rotation -> [s * b, h * c]."""
+        tables = self.tables
+        keys, values = tables.keys[layer], tables.values[layer]
+        slots, key_heads, places, size = keys.shape
+        branches = tables.shape.branches
+        heads = joined.shape[1] - 2 * key_heads
+        query = joined.new_empty(len(joined), heads, size)
+        out = joined.new_empty(len(joined), heads * size)
+        kernels = _kernels()
+        at = (tables.trunk, tables.at)
+        kernels.turn[(len(joined), -(-joined.shape[1] // HEADS))](
+            joined, self.rotations.cos, self.rotations.sin, *at, query, keys, values,
+            places, tables.shape.trunk, branches, heads, key_heads, HEADS, size,
+        )  # fmt: skip
+        shared = heads // key_heads
+        rows = max(16, 1 << (branches * shared - 1).bit_length())
+        kernels.attend[(slots * key_heads,)](
+            query, keys, values, tables.seen, *at, out, self.scaling, places, tables.shape.trunk, tables.seen.shape[-1],
+            branches, shared, key_heads, rows, max(2, 1 << (branches - 1).bit_length()), size, 64,
+            num_warps=4, num_stages=3,
+        )  # fmt: skip
+        return out
+
+
+def gated(gate_up: Tensor) -> Tensor:
+    """silu(gate) * up of [r, 2 f] -> [r, f]."""
+    rows, width = gate_up.shape[0], gate_up.shape[1] // 2
+    out = gate_up.new_empty(rows, width)
+    block = 1024
+    _kernels().gate[(rows, -(-width // block))](gate_up, out, width, block)
+    return out
+
+
+def fast_norm(norm: Any) -> Any:
+    """A Llama's norm as one kernel; any other as it is."""
+    if not type(norm).__name__.endswith("RMSNorm") or not hasattr(norm, "variance_epsilon"):
+        return norm
+    weight: nn.Parameter = norm.weight
+    return lambda x: torch.nn.functional.rms_norm(x, weight.shape, weight, norm.variance_epsilon)
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Compiled at their first use."""
+
+    turn: Any
+    attend: Any
+    gate: Any
+
+
+@functools.cache
+def _kernels() -> Kernels:
+    from common.models.generation.tree import triton_kernels as made
+
+    return Kernels(made.turn_and_store, made.tree_attention, made.gate)

@@ -95,6 +95,10 @@ class Limited(Branches):
         super().__init__(size, decoding, stop_ids, device)
         self.limit = torch.zeros(size, dtype=torch.long, device=device)
 
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All state, slots first."""
+        return *super().tensors(), self.limit
+
     def start(self, at: Tensor, branch: Tensor, keys: Sequence[str]) -> None:
         """Begin anew, and read the names."""
         super().start(at, branch, keys)

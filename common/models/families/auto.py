@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,16 @@ from common.models.checkpoints.tensor_checks import require_finite, require_floa
 from common.models.families.processor_check import check_loaded_processor
 from common.models.generation.asking import Asked, Said
 from common.models.generation.decoding import Decoding
+from common.models.generation.growing import grow_rows
 from common.models.generation.plain import by_transformers, in_batches
+from common.models.generation.tree.llama import why_not
 from common.models.packed.head_losses import token_losses
 from common.models.parts.preprocess import Preprocessing
 from common.models.text.ids import PromptIds
 from common.models.text.sequence import check_lengths
 from common.models.text.tokenizers import FastTokenizer
 from common.paths import display
+from common.progress import announce
 
 # Modules between encoder and decoder, as the families name them.
 CONNECTORS = (
@@ -42,6 +46,7 @@ CONNECTORS = (
     "modality_projection",
 )
 DECODERS = ("language_model", "text_model")
+TREES = 128  # rows that are embedded, and then grown
 MOST_PIXELS = 4096 * 4096  # kept of an image while its batch is gathered
 
 
@@ -237,8 +242,46 @@ class Auto(CaptionModel):
     def answers(
         self, questions: Sequence[Asked], features: Iterable[Any], decoding: Decoding, most: int | None = None
     ) -> Iterator[Said]:
-        """As for every model, by transformers' own `generate`."""
+        """As for every model; by the decoder of trees where the language model is of the shape of a Llama."""
+        reason = why_not(self.trunk())
+        if reason is None:
+            announce("answers are made by the decoder of trees")
+            return in_batches(partial(self._grow_batch, most), questions, features, decoding, TREES)
+        announce(f"answers are made by transformers' own generate: {reason}")
         return in_batches(self.continue_batch, questions, features, decoding, most)
+
+    def trunk(self) -> Any:
+        """The language model, without encoder and head."""
+        found = parts_named(self.lm, DECODERS)
+        return self.get_submodule(found[0].removesuffix(".")) if found else self.lm
+
+    @torch.no_grad()
+    def _grow_batch(
+        self,
+        most: int | None,
+        features: Any,
+        prompts: Sequence[PromptIds],
+        decoding: Decoding,
+        names: Sequence[str],
+    ) -> list[list[int]]:
+        """New ids of many rows by trees; those whose positions are not their places are left to transformers."""
+        rows = [self._embedded(image, prompt) for image, prompt in zip(features, prompts, strict=True)]
+        if any(row is None for row in rows):
+            return self.continue_batch(features, prompts, decoding, names)
+        given = [row for row in rows if row is not None]
+        return grow_rows(self.trunk(), self.lm.get_output_embeddings(), given, names, decoding, self.stop_ids, most)
+
+    def _embedded(self, image: Any, prompt: PromptIds) -> Tensor | None:
+        """What the language model is given: [t, d], the image's features inside; None for positions of another kind."""
+        with self.trunk().register_forward_pre_hook(_hand_over, with_kwargs=True):
+            try:
+                self.lm(**self._inputs([image], [prompt]), use_cache=False)
+            except _HandedOver as given:
+                embeds: Tensor = given.inputs["inputs_embeds"][0]
+                positions = given.inputs.get("position_ids")
+        if positions is None or torch.equal(positions.flatten(), torch.arange(len(embeds), device=embeds.device)):
+            return embeds
+        return None
 
     @torch.no_grad()
     def continue_batch(
@@ -274,6 +317,18 @@ def check_weights(lm: nn.Module, missing: Iterable[str], where: str) -> None:
             require_finite(parameter.data, parameter.data, name, where)
         elif not quantised:
             require_floats(parameter.data, name, where)
+
+
+class _HandedOver(Exception):
+    """Carries what a language model was called with."""
+
+    def __init__(self, inputs: dict[str, Any]) -> None:
+        super().__init__()
+        self.inputs = inputs
+
+
+def _hand_over(module: nn.Module, args: Any, inputs: dict[str, Any]) -> None:  # noqa: ARG001
+    raise _HandedOver(inputs)
 
 
 def with_tail(inputs: Mapping[str, Tensor], tail: Tensor) -> dict[str, Tensor]:

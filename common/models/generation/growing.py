@@ -16,7 +16,7 @@ from common.models.generation.tree.kernels import runs_fast
 from common.models.generation.tree.llama import Decoder, decoder_of
 from common.models.generation.tree.memory import copies_fit, fit_slots, make_fitting, slot_bytes
 from common.models.generation.tree.shapes import TableShape
-from common.models.generation.tree.trees import TreeSizes
+from common.models.generation.tree.trees import Tree, TreeSizes
 from common.models.text.ids import PromptIds
 
 
@@ -71,6 +71,32 @@ def grow_texts(
     found: list[list[int]] = [[] for _ in prompts]
     for said in grow(trunk, head, asked, nothing, decoding, stop_ids, with_image=False):
         found[groups[said.asked][said.place][0]] = said.ids
+    return found
+
+
+def grow_rows(
+    trunk: Any,
+    head: Any,
+    rows: Sequence[Tensor],
+    names: Sequence[str],
+    decoding: Decoding,
+    stop_ids: Collection[int],
+    most: int | None = None,
+) -> list[list[int]]:
+    """New ids after rows of input embeddings [t, d], images inside, each with a name for its sample."""
+    decoding = decoding.checked()
+    decoder = decoder_of(trunk, head, join=copies_fit(trunk), fast=runs_fast(trunk))
+    sizes = TreeSizes(max(map(len, rows)) - 1, 1, 1)
+    shape = table_shape(decoder, sizes, decoding, len(rows), most, rows[0].dtype)
+    made = make_fitting(
+        shape,
+        slot_bytes(decoder, shape, rows[0].dtype),
+        lambda fitting: TreeDecoder(decoder, fitting, decoding, stop_ids, rows[0][:0]),
+    )
+    trees = (Tree(n, row[:-1], ((),), (name,), row[-1]) for n, (row, name) in enumerate(zip(rows, names, strict=True)))
+    found: list[list[int]] = [[] for _ in rows]
+    for answer in made.run(trees):
+        found[answer.tree] = answer.ids
     return found
 
 

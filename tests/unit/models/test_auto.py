@@ -13,6 +13,7 @@ from PIL import Image
 from common.errors import CheckpointError, DataError
 from common.models import load_model
 from common.models.families.auto import RawImages, with_tail
+from common.models.generation.decoding import Decoding
 from tests.unit.models.tiny_auto import SPECIAL, write_auto
 
 AUTO = tuple(SPECIAL)
@@ -57,6 +58,24 @@ def test_a_batch_equals_single_runs(
     pairs = zip(images, texts, strict=True)
     alone = [model.generate_ids([i], [t], num_beams=beams, max_new_tokens=8)[0] for i, t in pairs]
     assert together == alone and all(1 <= len(row) <= 8 for row in together)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("family", AUTO)
+def test_ids_are_those_of_transformers_and_the_way_is_said(
+    family: str, beams: int, auto: Callable[[str], Any], images: list[Image.Image], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By trees where the language model is a Llama or of its shape; Qwen2.5-VL's positions are not one number each."""
+    model = auto(family)
+    texts = [model.format_prompt(prompt) for prompt in ("Describe", "Please describe the image in detail.", "a")]
+    prompts = [model.encode_prompt(text) for text in texts]
+    expected = model.continue_batch(images, prompts, Decoding(beams, 8), [""] * 3)
+    assert model.generate_ids(images, texts, num_beams=beams, max_new_tokens=8) == expected
+    said = capsys.readouterr().err
+    assert ("transformers' own generate: its decoder is a Qwen2_5_VL" if "qwen" in family else "of trees") in said
+    sample = {"do_sample": True, "seed": 1, "max_new_tokens": 8}
+    turned = model.generate_ids(images[::-1], texts[::-1], **sample)
+    assert model.generate_ids(images, texts, **sample) == turned[::-1]
 
 
 @pytest.mark.parametrize("selection", ["connector", "lm_head", "lora", "decoder", "connector+lora"])

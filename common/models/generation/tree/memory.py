@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Made = TypeVar("Made")
 
-SHARE = 0.8  # of the free memory; the rest is for images and trunks on their way
+SHARE = 0.88  # of the free memory; the rest is for images and trunks on their way
 MOST_ROWS = {"cuda": 320, "cpu": 64}  # with more, a step takes as much longer as it does more
 MOST_SLOTS = 128
 GIB = 2**30

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from common.models.generation.tree.attention import StepAttention
-from common.models.generation.tree.kernels import KernelAttention, gated
-from common.models.generation.tree.llama import Rotations
+from common.models.generation.tree.fused import gated
+from common.models.generation.tree.kernels import KernelAttention
+from common.models.generation.tree.rotations import Rotations
 from common.models.generation.tree.shapes import TableShape
 from common.models.generation.tree.tables import Tables
 

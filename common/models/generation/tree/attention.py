@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 if TYPE_CHECKING:
-    from common.models.generation.tree.llama import Rotations
+    from common.models.generation.tree.rotations import Rotations
     from common.models.generation.tree.tables import Tables
 
 KeysValues = tuple[Tensor, Tensor]

@@ -1,4 +1,4 @@
-"""A step's attention on a GPU in 16 bits: two Triton kernels a layer, and one for the gate of its MLP.
+"""A step's attention on a GPU in 16 bits: two Triton kernels a layer.
 
 Rotation and storing of keys and values is one kernel; the other reads each slot's trunk once for all its rows, and of
 the pool as much as is filled. They are worth it where plain products read all places, seen or not; `best_way` says when
@@ -7,16 +7,15 @@ they run, and the plain operations of `attention.py` are their check. Sizes as i
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 if TYPE_CHECKING:
-    from common.models.generation.tree.llama import Rotations
+    from common.models.generation.tree.rotations import Rotations
     from common.models.generation.tree.tables import Tables
 
 Way = Literal["kernel", "plain"]
@@ -58,50 +57,17 @@ class KernelAttention:
         heads = joined.shape[1] - 2 * key_heads
         query = joined.new_empty(len(joined), heads, size)
         out = joined.new_empty(len(joined), heads * size)
-        kernels = _kernels()
+        kernels = triton()
         at = (tables.trunk, tables.at)
-        kernels.turn[(len(joined), -(-joined.shape[1] // HEADS))](
+        kernels.turn_and_store[(len(joined), -(-joined.shape[1] // HEADS))](
             joined, self.rotations.cos, self.rotations.sin, *at, query, keys, values,
             places, tables.shape.trunk, branches, heads, key_heads, HEADS, size,
         )  # fmt: skip
         shared = heads // key_heads
         rows = max(16, 1 << (branches * shared - 1).bit_length())
-        kernels.attend[(slots * key_heads,)](
+        kernels.tree_attention[(slots * key_heads,)](
             query, keys, values, tables.seen, *at, out, self.scaling, places, tables.shape.trunk, tables.seen.shape[-1],
             branches, shared, key_heads, rows, max(2, 1 << (branches - 1).bit_length()), size, 64,
             num_warps=4, num_stages=3,
         )  # fmt: skip
         return out
-
-
-def gated(gate_up: Tensor) -> Tensor:
-    """silu(gate) * up of [r, 2 f] -> [r, f]."""
-    rows, width = gate_up.shape[0], gate_up.shape[1] // 2
-    out = gate_up.new_empty(rows, width)
-    block = 1024
-    _kernels().gate[(rows, -(-width // block))](gate_up, out, width, block)
-    return out
-
-
-def fast_norm(norm: Any) -> Any:
-    """A Llama's norm as one kernel; any other as it is."""
-    if not type(norm).__name__.endswith("RMSNorm") or not hasattr(norm, "variance_epsilon"):
-        return norm
-    weight: nn.Parameter = norm.weight
-    return lambda x: torch.nn.functional.rms_norm(x, weight.shape, weight, norm.variance_epsilon)
-
-
-@dataclass(frozen=True)
-class Kernels:
-    """Compiled at their first use."""
-
-    turn: Any
-    attend: Any
-    gate: Any
-
-
-@functools.cache
-def _kernels() -> Kernels:
-    from common.models.generation.tree import triton_kernels as made
-
-    return Kernels(made.turn_and_store, made.tree_attention, made.gate)

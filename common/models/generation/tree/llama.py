@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from common.models.generation.tree.kernels import fast_norm, gated
+from common.models.generation.tree.fused import fast_norm, gated
+from common.models.generation.tree.rotations import Rotations
 
 Product = Callable[[Tensor], Tensor]
 # layer number; queries, keys and values before rotation [r, h + 2 g, c] -> [r, h * c]
@@ -95,31 +96,6 @@ class Decoder:
             hidden = hidden + layer.output(seen)
             hidden = hidden + layer.down(layer.gated(layer.gate_up(layer.mlp_norm(hidden))))
         return hidden
-
-
-@dataclass(frozen=True)
-class Rotations:
-    """Rotary embeddings of rows. The sines' first half is negated, so that a rotation is one turn of the numbers.
-
-    Shapes [r, 1, c].
-    """
-
-    cos: Tensor
-    sin: Tensor
-
-    def at(self, positions: Tensor) -> Rotations:
-        """Those of the positions: int64 [r]."""
-        return Rotations(self.cos[positions], self.sin[positions])
-
-    def split(self, joined: Tensor, key_heads: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries and keys, rotated, and values: [r, h + 2 g, c] -> [r, h, c], [r, g, c], [r, g, c]."""
-        heads = joined.shape[1] - 2 * key_heads
-        turned = self.turn(joined[:, : heads + key_heads])
-        return turned[:, :heads], turned[:, heads:], joined[:, heads + key_heads :]
-
-    def turn(self, x: Tensor) -> Tensor:
-        """Rotate queries or keys: [r, n, c]."""
-        return torch.addcmul(x * self.cos, x.roll(x.shape[-1] // 2, -1), self.sin)
 
 
 def why_not(trunk: Any) -> str | None:

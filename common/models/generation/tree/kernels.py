@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from common.models.generation.tree.fused import triton
+
 if TYPE_CHECKING:
     from common.models.generation.tree.rotations import Rotations
     from common.models.generation.tree.tables import Tables

@@ -279,7 +279,7 @@ def test_too_little_memory_is_halved_and_said_or_refused(
 ) -> None:
     model, features, prompts = llava
     expected = model.continue_ids(features, prompts, Decoding(1, 4))
-    monkeypatch.setattr(memory, "free_memory", lambda _: 400_000)
+    monkeypatch.setattr(memory, "free_memory", lambda _: 360_000)
     assert trees(model, features, prompts, Decoding(1, 4), most=3) == expected
     assert "3 at a time need" in capsys.readouterr().err
     monkeypatch.setattr(memory, "free_memory", lambda _: 10_000)

@@ -7,6 +7,7 @@ Another scorer has another scale, so `auto` places them by the score distributio
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from common.errors import ArgumentError, DataError
 from common.files.storage import read_json
 from common.manifest import manifest_path
 from common.paths import display
+from common.progress import announce
 
 AUTO = "auto"
+PUBLISHED_SCORERS = ("ViT-B-32", "ViT-B-32-quickgelu", "clip-vit-base-patch32")  # names of one model
 FLAGS = {"hallucinated": "--hal_clip_thres", "grounded": "--norm_clip_thres", "sentence": "--sentence_clip_thres"}
 
 
@@ -54,20 +57,80 @@ class Thresholds:
 
 
 def resolve(args: ThresholdArguments, data: Path | str, mini: bool) -> Thresholds:
-    """Thresholds for a file of scores or samples: each a number, or `auto` as noted when the file was made.
+    """Thresholds for a file of scores or samples, and a line that says where each is from.
 
-    What is not given is `auto` in the mini world, elsewhere the published number. For `auto` the manifest beside
-    `data` must hold `"thresholds": {"hallucinated", "grounded", "sentence"}`; `insight/clip.py` and
-    `finetune/format_data.py` write it.
+    A flag's number goes first, then what the manifest beside `data` notes (`"thresholds": {"hallucinated", "grounded",
+    "sentence"}`; `insight/clip.py` and `finetune/format_data.py` write it), then the published number. `auto` takes
+    what is noted, and in the mini world something must be.
 
     Raises:
         ArgumentError: neither a number nor `auto`, or in the wrong order.
         DataError: `auto`, and no thresholds beside the file.
     """
-    found = asked_for(args, mini)
-    return Thresholds(
-        **{name: _noted(Path(data), name, FLAGS[name]) if value is None else value for name, value in found.items()}
+    data = Path(data)
+    there, scorer = noted_for(data)
+    values, sources = {}, []
+    for name, flag in FLAGS.items():
+        text = getattr(args, flag.removeprefix("--"))
+        if text not in (None, AUTO):
+            values[name], source = threshold_number(text, flag), flag
+        elif text == AUTO or mini or name in there:
+            values[name], source = _noted(there, data, name, flag), manifest_path(data).name
+        else:
+            values[name], source = float(getattr(Thresholds(), name)), "published"
+        sources.append(f"{name} {values[name]:g} ({source})")
+    announce(f"thresholds: {', '.join(sources)}")
+    found = Thresholds(**values)
+    question(found, scorer, there)
+    return found
+
+
+def question(used: Thresholds, scorer: str | None, noted: Mapping[str, float]) -> None:
+    """Say so where the published numbers are used on scores of another scorer than the published one.
+
+    Args:
+        scorer: the model that made the scores; None if nothing says it.
+        noted: what was placed on these scores.
+    """
+    if scorer is None or Path(scorer).name in PUBLISHED_SCORERS or used != Thresholds():
+        return
+    better = ", ".join(f"{FLAGS[name]} {value:g}" for name, value in noted.items() if value != getattr(used, name))
+    announce(
+        f"the published thresholds are of ViT-B-32, and these scores are of {scorer}, which has another scale; "
+        + (f"its own are {better}" if better else "insight/clip.py places its own with --hal_clip_thres auto and so on")
     )
+
+
+def noted_for(data: Path) -> tuple[dict[str, float], str | None]:
+    """The thresholds that the manifest beside a file notes, and the scorer of its scores, as far as they are there.
+
+    Raises DataError for a manifest that is not JSON.
+    """
+    path = manifest_path(data)
+    found: Any = read_json(path) if path.is_file() else {}
+    noted = found.get("thresholds") if isinstance(found, dict) else None
+    numbers = noted if isinstance(noted, dict) else {}
+    scorer = found.get("clip_model") if isinstance(found, dict) else None
+    return (
+        {name: float(numbers[name]) for name in FLAGS if _is_number(numbers.get(name))},
+        scorer if isinstance(scorer, str) else None,
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _noted(there: Mapping[str, float], data: Path, name: str, flag: str) -> float:
+    """A threshold from the manifest beside a file. Raises DataError where there is none."""
+    path = manifest_path(data)
+    if name in there:
+        return there[name]
+    if not path.is_file():
+        raise DataError(
+            f"{flag} {AUTO} needs {display(path)}, which is not there; make {display(data)} again, or give numbers"
+        )
+    raise DataError(f"{display(path)} notes no threshold '{name}' for {flag} {AUTO}; give numbers")
 
 
 def asked_for(args: ThresholdArguments, mini: bool) -> dict[str, float | None]:
@@ -94,18 +157,3 @@ def threshold_number(text: str, flag: str) -> float:
     if not math.isfinite(number):
         raise ArgumentError(f"{flag} is '{text}'; give a number or {AUTO}")
     return number
-
-
-def _noted(data: Path, name: str, flag: str) -> float:
-    """A threshold from the manifest beside a file."""
-    path = manifest_path(data)
-    if not path.is_file():
-        raise DataError(
-            f"{flag} {AUTO} needs {display(path)}, which is not there; make {display(data)} again, or give numbers"
-        )
-    found: Any = read_json(path)
-    noted = found.get("thresholds") if isinstance(found, dict) else None
-    value = noted.get(name) if isinstance(noted, dict) else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise DataError(f"{display(path)} notes no threshold '{name}' for {flag} {AUTO}; give numbers")
-    return float(value)

@@ -61,6 +61,17 @@ class EvalCaptionArguments:
     sentence_data_path: str | None = flag(None, "sentences of the training; their images are left out")
 
 
+def captions_place(args: EvalCaptionArguments, model: ModelArguments, of_world: bool) -> Path | str:
+    """Where the captions go. Raises ArgumentError if neither a flag nor the mini world says it."""
+    if args.caption_eval_path or args.run_name:
+        return args.caption_eval_path or run_file("captions", args.run_name, model, ".jsonl")
+    if not of_world:
+        raise ArgumentError(
+            "--caption_eval_path is needed: where the captions go (or --run_name, for results/captions)"
+        )
+    return MiniWorld().eval_captions
+
+
 def training_images(args: EvalCaptionArguments, model: ModelArguments, mini: bool) -> set[str]:
     """File names of the images that training used, from everything that is known of it; says where they are from.
 
@@ -138,8 +149,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     plan = CaptionPlan(CAPTION_EVAL, deterministic_decoding(generation), generation.infer_bs, 1, run_args.seed)
     mini, world = is_mini_model(model), MiniWorld()
     of_world = mini and args.image_dir_path is None
-    named = run_file("captions", args.run_name, model, ".jsonl")
-    path = args.caption_eval_path or (world.eval_captions if of_world and not args.run_name else named)
+    path = captions_place(args, model, of_world)
     used = training_images(args, model, of_world)
     folder = default_path(args.image_dir_path, mini, world.eval_images, "--image_dir_path", run_args.dry_run)
     target = caption_target(Path(path), "caption_eval_path", "evaluate.eval_caption")

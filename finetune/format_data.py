@@ -30,9 +30,12 @@ if __name__ == "__main__" and not __package__:
 if __name__ == "__main__":
     import common.interrupts  # noqa: F401
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from common.args import ThresholdArguments, flag, parse
 from common.cli import run
@@ -46,7 +49,7 @@ from common.outputs.targets import check_targets
 from common.outputs.whole import WholeTarget, taken
 from common.paths import display
 from common.progress import announce, say
-from common.thresholds import Thresholds, resolve
+from common.thresholds import FLAGS, Thresholds, noted_for, resolve
 from finetune.samples.repair import RepairedSet, build_repaired, captions_of_sets
 from finetune.samples.sets import Samples, build_samples
 
@@ -108,8 +111,8 @@ def read_scored(path: Path) -> list[CaptionObjects]:
     return records
 
 
-def check_sets(samples: Samples, cut: Thresholds, path: Path) -> None:
-    """Raise DataError, with the counts at each filter, if a set is empty."""
+def check_sets(samples: Samples, cut: Thresholds, path: Path, scores: Sequence[float]) -> None:
+    """Raise DataError, with the counts at each filter and where the scores lie, if a set is empty."""
     counts = samples.counts
     limits = {
         "positives": f"score above {cut.grounded:g}",
@@ -119,9 +122,17 @@ def check_sets(samples: Samples, cut: Thresholds, path: Path) -> None:
     for name, limit in limits.items():
         if getattr(counts, name) == 0:
             raise DataError(
-                f"no {name} ({limit}) are left of {display(path)}: {counts.line()}; "
-                "move the thresholds, or take --hal_clip_thres auto --norm_clip_thres auto --sentence_clip_thres auto"
+                f"no {name} ({limit}) are left of {display(path)}: {counts.line()}; {advice(cut, path, scores)}"
             )
+
+
+def advice(cut: Thresholds, path: Path, scores: Sequence[float]) -> str:
+    """What to do about an empty set; never what has just led to it."""
+    noted, _ = noted_for(path)
+    if len(noted) == len(FLAGS) and Thresholds(**noted) != cut:
+        return f"leave out the threshold flags: {manifest_path(path).name} has those placed on these scores"
+    low, middle, high = (f"{value:.4g}" for value in np.quantile(scores, (0.1, 0.5, 0.9)))
+    return f"scores: a tenth below {low}, half below {middle}, a tenth above {high}; give thresholds that part them"
 
 
 def write(samples: Samples, repaired: RepairedSet, sets: Sets, notes: dict[str, Any]) -> None:
@@ -195,13 +206,14 @@ def main() -> None:
     announce(f"{len(records)} captions, hallucinated below {cut.hallucinated:g}, grounded above {cut.grounded:g}")
     samples = build_samples(records, cut, args.unlearn_target == "subsentence")
     repaired = build_repaired(records, cut)
-    check_sets(samples, cut, scores)
+    check_sets(samples, cut, scores, [m.score for r in records for m in r.objects if m.score is not None])
     outputs = targets(args, sets, score_data_path=scores)
     if not args.dry_run:
         notes = manifest(
             [args, thresholds],
             image_ids={record.image_id for record in records},
             thresholds=asdict(cut),
+            clip_model=noted_for(scores)[1],
             scores_sha256=file_hash([scores]),
         )
         with taken(outputs):

@@ -40,6 +40,7 @@ from common.outputs.whole import WholeTarget, taken
 from common.paths import display
 from common.processes import is_first
 from common.progress import announce, say
+from common.thresholds import question
 from insight.scores.auto_thresholds import all_scores, caption_scores, check_thresholds, resolve_thresholds
 from insight.scores.clip_arguments import ClipArguments, ClipPlan, plan
 from insight.scores.detector_quality import LabelledScores, label_scores
@@ -162,11 +163,13 @@ def read_judge(args: ClipArguments, chosen: ClipPlan, records: Sequence[CaptionO
 def report(thresholds: ThresholdArguments, chosen: ClipPlan, judge: Judge) -> ScoreReport:
     """Thresholds, labels and quality of the scores that are in the score file."""
     scored = read_objects(chosen.scores)
+    cut = resolve_thresholds(thresholds, scored, chosen.mini)
+    question(cut, chosen.model, {})
     return ScoreReport(
         scores=all_scores(scored),
         captions=caption_scores(scored),
         labelled=judge.label(scored),
-        thresholds=resolve_thresholds(thresholds, scored, chosen.mini),
+        thresholds=cut,
     )
 
 

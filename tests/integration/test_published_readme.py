@@ -155,6 +155,6 @@ def test_the_example_of_the_readme_and_the_base_model(checkout: Path) -> None:
     base = checkout.parent / "llava"
     run(checkout, f"python finetune/train.py --model llava --llava_path {base} --wandb_user starreeze")
     assert (checkout / "checkpoints" / "llava-efuf" / "trained.safetensors").is_file()
-    said = run(checkout, f"python evaluate/eval_caption.py --model llava --llava_path {base}")
+    said = run(checkout, f"python evaluate/eval_caption.py --model llava --llava_path {base} --run_name skip_train")
     assert f"{TRAINED} images of training are left out, by dataset/objects.txt" in said
-    assert (checkout / "results" / "captions" / "llava_base.jsonl").is_file()
+    assert (checkout / "results" / "captions" / "skip_train_llava_base.jsonl").is_file()

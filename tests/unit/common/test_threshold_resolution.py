@@ -21,16 +21,36 @@ def noted(folder: Path, value: object) -> Path:
     return data
 
 
-def test_published_numbers_unless_it_is_the_mini_world(tmp_path: Path) -> None:
+def test_what_travels_with_the_data_is_taken_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = noted(tmp_path, {"thresholds": {"hallucinated": 5, "grounded": 9, "sentence": 7.5}})
-    assert resolve(ThresholdArguments(), data, mini=False) == Thresholds(23, 32, 27.5)
-    assert resolve(ThresholdArguments(), data, mini=True) == Thresholds(5, 9, 7.5)
+    for mini in (False, True):
+        assert resolve(ThresholdArguments(), data, mini) == Thresholds(5, 9, 7.5)
+    assert "hallucinated 5 (scores.jsonl.manifest.json), grounded 9" in capsys.readouterr().err
+    assert resolve(ThresholdArguments(), tmp_path / "other.json", mini=False) == Thresholds(23, 32, 27.5)
+    assert "hallucinated 23 (published)" in capsys.readouterr().err
 
 
-def test_numbers_and_auto_can_be_mixed(tmp_path: Path) -> None:
+def test_numbers_and_auto_can_be_mixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = noted(tmp_path, {"thresholds": {"hallucinated": 5, "grounded": 9, "sentence": 7.5}})
     args = ThresholdArguments(hal_clip_thres="auto", norm_clip_thres="40")
-    assert resolve(args, data, mini=False) == Thresholds(5, 40, 27.5)
+    assert resolve(args, data, mini=False) == Thresholds(5, 40, 7.5)
+    assert "grounded 40 (--norm_clip_thres)" in capsys.readouterr().err
+
+
+def test_published_numbers_with_another_scorer_are_questioned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = {"hallucinated": 5, "grounded": 9, "sentence": 7.5}
+    published = ThresholdArguments(hal_clip_thres="23", norm_clip_thres="32", sentence_clip_thres="27.5")
+    data = noted(tmp_path, {"thresholds": own, "clip_model": "ViT-L-14"})
+    assert resolve(published, data, mini=False) == Thresholds()
+    assert "these scores are of ViT-L-14" in capsys.readouterr().err
+    resolve(ThresholdArguments(), data, mini=False)
+    assert "another scale" not in capsys.readouterr().err
+    resolve(published, noted(tmp_path, {"thresholds": own, "clip_model": "ViT-B-32"}), mini=False)
+    assert "another scale" not in capsys.readouterr().err
+    resolve(ThresholdArguments(), noted(tmp_path, {"clip_model": "SigLIP"}), mini=False)
+    assert "these scores are of SigLIP" in capsys.readouterr().err
 
 
 def test_wrong_order_names_all_three_flags(tmp_path: Path) -> None:

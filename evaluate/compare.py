@@ -95,7 +95,10 @@ def table(found: dict[str, Difference]) -> str:
 def compare(first: StoredResult, second: StoredResult, seed: int) -> tuple[dict[str, Difference], McNemar | None]:
     """Differences of all scores, and McNemar's test where items have a yes/no outcome. Raises DataError."""
     require_comparable(first, second)
-    found = differences(first.units, second.units, formulas_of(first), seed)
+    try:
+        found = differences(first.units, second.units, formulas_of(first), seed)
+    except KeyError as error:
+        raise DataError(f"{first.path}: its items have no count {error}, which {first.task} is scored by") from None
     column = EVENT_COLUMNS.get(first.task)
     return found, mcnemar(first.units, second.units, column) if column else None
 

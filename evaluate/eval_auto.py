@@ -28,7 +28,7 @@ from common.files.gold import Truth, missing_images, truth_from_file
 from common.files.image_ids import KnownImages
 from common.files.record_files import read_captions
 from common.files.records import Caption, Result
-from common.files.storage import read_json, require_file
+from common.files.storage import read_record, require_file
 from common.manifest import manifest
 from common.mini_world import MiniWorld, default_path
 from common.paths import MINI_LLAVA, display
@@ -123,7 +123,7 @@ def with_half_truth(result: Result, half: Mapping[str, int]) -> Result:
 def captioning_settings(path: Path) -> dict[str, Any] | None:
     """Prompt and decoding of the captions, from the manifest beside them; None for captions from elsewhere."""
     beside = path.with_name(path.name + ".manifest.json")
-    value = read_json(beside) if beside.is_file() else {}
+    value = read_record(beside, dict[str, Any]) if beside.is_file() else {}
     return {name: value[name] for name in ("prompt", "decoding") if name in value} or None
 
 

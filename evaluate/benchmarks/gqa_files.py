@@ -46,12 +46,14 @@ def _row(entry: Mapping[str, Any], where: str) -> Question:
 def _conversation(key: str, entry: Mapping[str, Any], where: str) -> Question:
     """The first human turn asks, the last turn of the model answers."""
     try:
-        turns = [(turn["from"], str(turn["value"])) for turn in entry["conversations"]]
+        turns = [(turn["from"], values.plain_text(turn["value"], where, "value")) for turn in entry["conversations"]]
         asked = next(text for who, text in turns if who == "human")
         answer = next(text for who, text in reversed(turns) if who == "gpt")
     except (KeyError, TypeError, StopIteration):
         raise DataError(f"{where}: conversations need turns with from and value, human first") from None
-    images = entry.get("image", "")
-    image = str(images[0] if isinstance(images, list) and images else images or "")
+    if not asked.strip() or not answer.strip():
+        raise DataError(f"{where}: the question or its answer is empty")
+    images = entry.get("image")
+    image = values.image_text(images[0] if isinstance(images, list) and images else images, where, "image")
     text = asked.replace("<image>", "").strip().removesuffix(BOX_REQUEST.strip()).strip()
     return Question(key, text, answer, Path(image).name)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 
 from common.errors import DataError
-from common.files.storage import read_json
+from common.files.json_text import as_record
+from common.files.storage import read_record
 from common.paths import display
 from evaluate.chair import counting as chair
 from evaluate.metrics import amber, choice, mme, pope, text
@@ -38,21 +40,43 @@ class StoredResult:
     units: Units
 
 
+Count = Annotated[float, msgspec.Meta(ge=-1e15, le=1e15)]
+
+
+class _Items(msgspec.Struct, frozen=True):
+    ids: list[str]
+    columns: list[str]
+    counts: list[list[Count]]
+    clusters: list[str] = []
+
+
+class _ResultFile(msgspec.Struct, frozen=True):
+    task: str
+    definition: str
+    version: str
+    manifest: dict[str, Any]
+    units: _Items
+
+
 def read_result(path: Path | str) -> StoredResult:
     """Read a `--result_path` file. Raises DataError if it is none, or was written without its items."""
-    value = read_json(path)
-    try:
-        manifest, stored = value["manifest"], value["units"]
-        counts = np.array(stored["counts"], dtype=np.float64).reshape(len(stored["ids"]), len(stored["columns"]))
-        units = Units(tuple(stored["ids"]), tuple(stored["columns"]), counts, tuple(stored.get("clusters", ())))
-        task, definition, version = (str(value[name]) for name in ("task", "definition", "version"))
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{display(path)}: not a result with its items ({type(error).__name__}: {error}); "
-            "write it anew with --result_path"
-        ) from None
-    protocol = {name: manifest[name] for name in ("prompt", "parser", "captioning") if manifest.get(name)}
-    return StoredResult(display(path), task, definition, version, protocol, units)
+    value = as_record(_with_items(path), _ResultFile, display(path))
+    stored = value.units
+    sizes = {len(row) for row in stored.counts} - {len(stored.columns)}
+    repeated = len(set(stored.ids)) < len(stored.ids) or len(set(stored.columns)) < len(stored.columns)
+    if sizes or repeated or len(stored.counts) != len(stored.ids) or len(stored.clusters) not in (0, len(stored.ids)):
+        raise DataError(f"{display(path)}: ids, columns and counts of its items do not fit; write it anew")
+    counts = np.array(stored.counts, dtype=np.float64).reshape(len(stored.ids), len(stored.columns))
+    units = Units(tuple(stored.ids), tuple(stored.columns), counts, tuple(stored.clusters))
+    protocol = {name: value.manifest[name] for name in ("prompt", "parser", "captioning") if value.manifest.get(name)}
+    return StoredResult(display(path), value.task, value.definition, value.version, protocol, units)
+
+
+def _with_items(path: Path | str) -> dict[str, Any]:
+    value = read_record(path, dict[str, Any])
+    if value.get("units") is None:
+        raise DataError(f"{display(path)}: not a result with its items; write it anew with --result_path")
+    return value
 
 
 def formulas_of(result: StoredResult) -> Mapping[str, Formula]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor
 
 from common.errors import CheckpointError
-from common.files.storage import read_json, whole_file, write_json
+from common.files.json_text import shown
+from common.files.storage import read_record, whole_file, write_json
 from common.paths import display
 
 TENSORS = "optimizer.safetensors"
@@ -44,23 +46,53 @@ def save_state(folder: Path, optimizer: Any, scheduler: Any) -> None:
     )
 
 
+class _Values(msgspec.Struct, frozen=True):
+    """What of a state is no tensor."""
+
+    groups: list[dict[str, Any]]
+    values: dict[str, dict[str, float | bool | None]]
+    schedule: dict[str, Any]
+
+
 def load_state(folder: Path, optimizer: Any, scheduler: Any) -> None:
     """Put back what :func:`save_state` wrote. Raises CheckpointError if a file is missing or does not fit."""
     tensors, values = _read(folder)
-    state: dict[int, dict[str, Any]] = {int(n): dict(v) for n, v in values["values"].items()}
+    state: dict[int, dict[str, Any]] = {int(n): dict(v) for n, v in values.values.items()}
     for name, tensor in tensors.items():
         kind, _, rest = name.partition(".")
         if kind == "state":
             number, _, entry = rest.partition(".")
             state.setdefault(int(number), {})[entry] = tensor
-    groups = [{**g, "betas": tuple(g["betas"])} if "betas" in g else g for g in values["groups"]]
+    groups = [{**g, "betas": tuple(g["betas"])} if "betas" in g else g for g in values.groups]
+    where = display(folder / VALUES)
+    _require_alike(groups, optimizer.state_dict()["param_groups"], f"{where}: groups")
+    _require_alike(values.schedule, scheduler.state_dict(), f"{where}: schedule")
     try:
         optimizer.load_state_dict({"state": state, "param_groups": groups})
     except ValueError as error:
         raise CheckpointError(
             f"{display(folder)} belongs to another selection of parameters ({error}); use --restart"
         ) from None
-    scheduler.load_state_dict(values["schedule"])
+    scheduler.load_state_dict(values.schedule)
+
+
+def _require_alike(found: Any, fresh: Any, where: str) -> None:
+    """Raise CheckpointError, naming the place, if a value is not of the shape and type of a new optimizer's."""
+    if isinstance(fresh, Mapping) and isinstance(found, Mapping) and found.keys() == fresh.keys():
+        pairs = [(f"{where}.{name}", found[name], fresh[name]) for name in fresh]
+    elif isinstance(fresh, list | tuple) and isinstance(found, list | tuple) and len(found) == len(fresh):
+        pairs = [(f"{where}.{number}", *both) for number, both in enumerate(zip(found, fresh, strict=True))]
+    elif _kind(found) == _kind(fresh) and not isinstance(fresh, Mapping | list | tuple):
+        pairs = []
+    else:
+        raise CheckpointError(f"{where} is {shown(found)}, a new optimizer has {shown(fresh)}; use --restart")
+    for place, one, other in pairs:
+        _require_alike(one, other, place)
+
+
+def _kind(value: Any) -> type:
+    """The type of a value; of numbers, that they are numbers."""
+    return float if isinstance(value, int | float) and not isinstance(value, bool) else type(value)
 
 
 def load_generators(folder: Path) -> None:
@@ -71,7 +103,7 @@ def load_generators(folder: Path) -> None:
         torch.cuda.set_rng_state(tensors["generator.cuda"])
 
 
-def _read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read(folder: Path) -> tuple[dict[str, Tensor], _Values]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -79,5 +111,4 @@ def _read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors: dict[str, Tensor] = load_file(str(folder / TENSORS))
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot continue from {display(folder)}: {TENSORS}: {error}; use --restart") from None
-    values: dict[str, Any] = json.loads(json.dumps(read_json(folder / VALUES)))
-    return tensors, values
+    return tensors, read_record(folder / VALUES, _Values)

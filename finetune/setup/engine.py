@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from common.errors import ArgumentError, CheckpointError
 from common.files.images import ImageFolder
-from common.files.storage import read_json
+from common.files.storage import read_record
 from common.paths import display
 from common.progress import announce
 from finetune.corpus.records import CaptionItem
@@ -38,7 +38,7 @@ def count_image_tokens(model: CaptionModel, images: ImageFolder, name: str) -> i
     found: int = model.image_features(model.preprocess(images.open_all([name]))).shape[1]
     config = (model.source or Path()) / "config.json"
     # Where images are cut into tiles (`auto`), their number of tokens is not one.
-    said = read_json(config).get("image_seq_length") if model.packs and config.is_file() else None
+    said = read_record(config, dict[str, Any]).get("image_seq_length") if model.packs and config.is_file() else None
     if said not in (None, found):
         raise CheckpointError(
             f"{display(config)} says image_seq_length {said}, but its encoder gives {found} tokens an image; correct "

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from common.files.storage import read_json, write_json
+from common.errors import DataError
+from common.files.json_text import shown
+from common.files.storage import read_record, write_json
+from common.paths import display
 from common.progress import bar, batches
 from finetune.corpus.records import NEG, CaptionItem
 from finetune.objectives.loss import span_means
@@ -38,11 +41,21 @@ def measured_once(
 ) -> dict[str, list[float]]:
     """As :func:`measure`, kept in a file, so that a continued run compares with the same numbers."""
     if path.exists():
-        kept: dict[str, list[float]] = read_json(path)
-        return kept
+        return read_references(path, {item.key: len(item.spans) for item in items})
     found = measure(module, collator, items)
     write_json(path, found)
     return found
+
+
+def read_references(path: Path, spans: Mapping[str, int]) -> dict[str, list[float]]:
+    """Losses that were measured before. `spans`: of each item now. Raises DataError if the file is of other items."""
+    kept = read_record(path, dict[str, list[float]])
+    for key, losses in kept.items():
+        if key in spans and spans[key] != len(losses):
+            raise DataError(
+                f"{display(path)}: {shown(key)} has {len(losses)} losses for {spans[key]} spans; use --restart"
+            )
+    return kept
 
 
 def with_references(items: Sequence[CaptionItem], losses: dict[str, list[float]]) -> list[CaptionItem]:

@@ -12,7 +12,7 @@ from common.paths import display
 from evaluate.answers.questions import AnswerRow, Question
 from evaluate.answers.rows import read_answers
 from evaluate.answers.tables import SEPARATORS
-from evaluate.answers.values import answer_text, free_text, id_text, image_text, plain_text
+from evaluate.answers.values import answer_text, free_text, id_text, image_text, plain_text, shown
 from evaluate.metrics.scienceqa import LETTERS
 
 LAYOUTS = "problems.json (id: {question, choices, answer, ...}) and LLaVA's list of conversations"
@@ -23,7 +23,7 @@ def read_questions(path: Path | str, split: str = "test") -> list[Question]:
     value = read_json(path)
     where = display(path)
     if isinstance(value, Mapping):
-        entries = [(str(key), entry) for key, entry in value.items() if _in_split(entry, split)]
+        entries = [(str(key), entry) for key, entry in value.items() if _in_split(entry, split, where)]
         found = [_problem(key, entry, f"{where}: entry {key}") for key, entry in entries]
     elif isinstance(value, list):
         found = [_conversation(entry, f"{where}: entry {number}") for number, entry in enumerate(value, start=1)]
@@ -34,8 +34,12 @@ def read_questions(path: Path | str, split: str = "test") -> list[Question]:
     return found
 
 
-def _in_split(entry: Any, split: str) -> bool:
-    return not isinstance(entry, Mapping) or entry.get("split", split) == split
+def _in_split(entry: Any, split: str, where: str) -> bool:
+    """Whether a problem is of the split, or of none. Raises DataError for a split that is no text."""
+    found = entry.get("split", split) if isinstance(entry, Mapping) else split
+    if not isinstance(found, str):
+        raise DataError(f"{where}: split is {shown(found)}, expected text such as {split}")
+    return found == split
 
 
 def worded(question: str, hint: str, choices: tuple[str, ...]) -> str:

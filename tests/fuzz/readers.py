@@ -242,7 +242,23 @@ def result_json() -> dict[str, Any]:
 
 def benchmark_readers() -> list[Reader]:
     """Questions and answers of the benchmarks, in the layouts of other tools, and results."""
-    spelled = IDS | {"answer", "label", "prediction", "response", "output", "text", "choices", "outputs", "results"}
+    # Answers and choices may be numbers, which are spelled out; "1" is an id that stands as a key.
+    spelled = IDS | {
+        "1",
+        "2",
+        "candidates",
+        "correct_ans",
+        "img_path",
+        "answer",
+        "label",
+        "prediction",
+        "response",
+        "output",
+        "text",
+        "choices",
+        "outputs",
+        "results",
+    }
 
     def reader(name: str, file: str, data: bytes, read: Callable[[Path], object], share: float = 1.0) -> Reader:
         return Reader(name, {file: data}, lambda p: read(p / file), share, spelled, infinite=True)

@@ -138,7 +138,8 @@ class FastTokenizer:
         self.eos_id = self._special_id("eos_token", "</s>")
         # Some families have no beginning symbol; then nothing is put in front of a text.
         self.bos_id = -1 if self.model.bos_token is None else self._special_id("bos_token", "<s>")
-        self.unk_id = self.model.unk_token_id if self.model.unk_token_id is not None else -1
+        # Looked up here: transformers asks itself without end for the id of an unknown symbol that is not there.
+        self.unk_id = int(self.model.get_vocab().get(str(self.model.unk_token), -1))
         self.vocab_size = len(self.model)
 
     @classmethod

@@ -57,16 +57,16 @@ class _Values(msgspec.Struct, frozen=True):
 def load_state(folder: Path, optimizer: Any, scheduler: Any) -> None:
     """Put back what :func:`save_state` wrote. Raises CheckpointError if a file is missing or does not fit."""
     tensors, values = _read(folder)
-    state: dict[int, dict[str, Any]] = {int(n): dict(v) for n, v in values.values.items()}
+    where = display(folder / VALUES)
+    state: dict[int, dict[str, Any]] = {_number(n, where): dict(v) for n, v in values.values.items()}
     for name, tensor in tensors.items():
         kind, _, rest = name.partition(".")
         if kind == "state":
             number, _, entry = rest.partition(".")
-            state.setdefault(int(number), {})[entry] = tensor
-    groups = [{**g, "betas": tuple(g["betas"])} if "betas" in g else g for g in values.groups]
-    where = display(folder / VALUES)
-    _require_alike(groups, optimizer.state_dict()["param_groups"], f"{where}: groups")
+            state.setdefault(_number(number, display(folder / TENSORS)), {})[entry] = tensor
+    _require_alike(values.groups, optimizer.state_dict()["param_groups"], f"{where}: groups")
     _require_alike(values.schedule, scheduler.state_dict(), f"{where}: schedule")
+    groups = [{**g, "betas": tuple(g["betas"])} if "betas" in g else g for g in values.groups]
     try:
         optimizer.load_state_dict({"state": state, "param_groups": groups})
     except ValueError as error:
@@ -74,6 +74,13 @@ def load_state(folder: Path, optimizer: Any, scheduler: Any) -> None:
             f"{display(folder)} belongs to another selection of parameters ({error}); use --restart"
         ) from None
     scheduler.load_state_dict(values.schedule)
+
+
+def _number(text: str, where: str) -> int:
+    """The number of a parameter. Raises CheckpointError for another name."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise CheckpointError(f"{where} names a parameter {shown(text)}, expected its number; use --restart")
+    return int(text)
 
 
 def _require_alike(found: Any, fresh: Any, where: str) -> None:

@@ -17,7 +17,7 @@ from common.progress import announce
 from evaluate.answers.questions import AnswerRow, Joined, Question
 from evaluate.answers.shifts import shifted
 from evaluate.answers.values import shown
-from evaluate.answers.wording import contains, image_folder, label_key, normal, readings, same_image
+from evaluate.answers.wording import contains, image_folder, image_name, label_key, normal, readings, same_image
 
 SPLITS = ("random", "popular", "adversarial")
 
@@ -72,6 +72,7 @@ class Index:
     questions: Sequence[Question]
     by_key: Mapping[str, Sequence[int]]
     by_wording: Mapping[str, Sequence[int]]
+    by_image: Mapping[str, set[int]]
     groups: frozenset[str]
 
     @classmethod
@@ -79,25 +80,26 @@ class Index:
         """The index of a benchmark's questions."""
         by_key: defaultdict[str, list[int]] = defaultdict(list)
         by_wording: defaultdict[str, list[int]] = defaultdict(list)
+        by_image: defaultdict[str, set[int]] = defaultdict(set)
         for number, question in enumerate(questions):
             if not question.numbered:
                 for key in {question.key, native_key(question)}:
                     by_key[key].append(number)
+            by_image[image_name(question.image)].add(number)
             for wording in {normal(question.text), normal(question.stem)} - {""}:
                 by_wording[wording].append(number)
-        return cls(questions, by_key, by_wording, frozenset(q.group for q in questions if q.group))
+        return cls(questions, by_key, by_wording, dict(by_image), frozenset(q.group for q in questions if q.group))
 
     def fitting(self, row: AnswerRow) -> Fit:
         """The questions that a row may belong to, from everything that it says."""
-        named = [n for key in row.keys for n in self.by_key.get(key, ()) if self._grouped(row, n)]
+        named = self._allowed(row, [n for key in row.keys for n in self.by_key.get(key, ())], pictured=False)
         if not normal(row.question):
-            pictured = [n for n in named if self._pictured(row, n)]
-            return Fit(tuple(dict.fromkeys(pictured)), named[0] if named and not pictured else None)
-        agreeing = [n for n in named if self._pictured(row, n) and asks(row, self.questions[n])]
+            fitting = self._allowed(row, named)
+            return Fit(tuple(fitting), named[0] if named and not fitting else None)
+        agreeing = self._allowed(row, [n for n in named if asks(row, self.questions[n])])
         if agreeing:
-            return Fit(tuple(dict.fromkeys(agreeing)))
-        asked = [n for n in self._asked(row) if self._pictured(row, n) and self._grouped(row, n)]
-        return Fit(tuple(dict.fromkeys(asked)), named[0] if named else None)
+            return Fit(tuple(agreeing))
+        return Fit(tuple(self._allowed(row, self._asked(row))), named[0] if named else None)
 
     def _asked(self, row: AnswerRow) -> Sequence[int]:
         """Questions of the row's wording: of the whole, else of its lines, else of what stands within it."""
@@ -112,20 +114,27 @@ class Index:
     def _with_choices(self, row: AnswerRow, hits: Sequence[int]) -> Sequence[int]:
         """Of questions of one wording, those with the row's choices, where both have some."""
         own = [normal(choice) for choice in row.choices]
+        if not own:
+            return hits
         others = ((n, [normal(choice) for choice in self.questions[n].choices]) for n in hits)
-        return [n for n, choices in others if not own or not choices or own == choices]
+        return [n for n, choices in others if not choices or own == choices]
 
-    def _pictured(self, row: AnswerRow, number: int) -> bool:
-        image = self.questions[number].image
-        return not row.image or not image or same_image(row.image, image)
+    def _allowed(self, row: AnswerRow, numbers: Sequence[int], pictured: bool = True) -> list[int]:
+        """Those questions, once each, that the row's split or subtask and its image allow."""
+        found = list(dict.fromkeys(numbers))
+        if found and pictured and row.image:
+            same = self.by_image.get(image_name(row.image))
+            if same is None:
+                same = {n for n in found if same_image(row.image, self.questions[n].image)}
+            found = [n for n in found if n in same or not self.questions[n].image]
+        told = self._told(row) if found else frozenset()
+        return [n for n in found if not told or not self.questions[n].group or self.questions[n].group in told]
 
-    def _grouped(self, row: AnswerRow, number: int) -> bool:
-        """Whether the row's split or subtask, also as folder of its image or id, allows the question's."""
+    def _told(self, row: AnswerRow) -> frozenset[str]:
+        """The splits or subtasks that a row names, also as folder of its image or id."""
         known = self.groups | set(SPLITS) if self.groups & set(SPLITS) else self.groups
-        said = {g.casefold() for g in (*row.groups, *map(image_folder, (row.image, *row.keys)))}
-        told = {group for group in known if group.casefold() in said}
-        group = self.questions[number].group
-        return not told or not group or group in told
+        said = {group.casefold() for group in (*row.groups, *map(image_folder, (row.image, *row.keys)))}
+        return frozenset(group for group in known if group.casefold() in said)
 
 
 def native_key(question: Question) -> str:
@@ -170,9 +179,11 @@ def _settled(
 
 def _one_question(numbers: Sequence[int], questions: Sequence[Question]) -> bool:
     """Whether these are one question, which may stand in several splits."""
-    found = {(questions[n].image, normal(questions[n].text)) for n in numbers}
-    groups = [questions[n].group for n in numbers]
-    return len(found) <= 1 and len(set(groups)) == len(groups)
+    if not numbers:
+        return True
+    first, *others = (questions[n] for n in numbers)
+    same = all(q.image == first.image and normal(q.text) == normal(first.text) for q in others)
+    return same and len({questions[n].group for n in numbers}) == len(numbers)
 
 
 def _undecided(row: AnswerRow, fit: Fit, questions: Sequence[Question], others: int) -> str:

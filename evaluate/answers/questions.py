@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from common.errors import plain
 from common.progress import announce
 
 _LISTED = 5  # ids that a message names
@@ -87,4 +88,4 @@ class Joined:
         ):
             if keys:
                 more = " ..." if len(keys) > _LISTED else ""
-                announce(f"{len(keys)} {what}: {', '.join(keys[:_LISTED])}{more}")
+                announce(f"{len(keys)} {what}: {', '.join(plain(key, 80) for key in keys[:_LISTED])}{more}")

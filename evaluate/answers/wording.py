@@ -42,9 +42,12 @@ def readings(text: str) -> Iterator[str]:
 
 def contains(text: str, part: str) -> bool:
     """Whether `part` stands in `text` as whole words; both normalised."""
-    return bool(part) and re.search(rf"(?<!\w){re.escape(part)}(?!\w)", text) is not None
+    if not part or part not in text:  # nearly always, and thousands of times faster than the search
+        return False
+    return part == text or re.search(rf"(?<!\w){re.escape(part)}(?!\w)", text) is not None
 
 
+@lru_cache(1 << 16)
 def image_name(image: str) -> str:
     """The name that identifies an image in its folder: without folders and the ending of a picture."""
     name = PurePosixPath(image.replace("\\", "/")).name
@@ -54,6 +57,7 @@ def image_name(image: str) -> str:
     return name
 
 
+@lru_cache(1 << 16)
 def image_folder(image: str) -> str:
     """The folder that an image path names last ("code_reasoning/0020.png": code_reasoning), or nothing."""
     return PurePosixPath(image.replace("\\", "/")).parent.name

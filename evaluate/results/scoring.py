@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from common.errors import plain
 from common.files.records import Result
 from common.progress import say
 from evaluate.metrics.mme import SUBTASKS
@@ -44,7 +45,9 @@ def table(result: Result) -> str:
             line += f"   [{number(name, low)}, {number(name, high)}]"
         lines.append(line)
     for split, scores in (result.splits or {}).items():
-        lines.append(f"  {split}: " + ", ".join(f"{name} {number(name, value)}" for name, value in scores.items()))
+        lines.append(
+            f"  {plain(split, 80)}: " + ", ".join(f"{name} {number(name, value)}" for name, value in scores.items())
+        )
     lines.append("  counts: " + ", ".join(f"{name} {count}" for name, count in result.counts.items()))
     return "\n".join(lines)
 

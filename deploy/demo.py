@@ -68,17 +68,17 @@ class Demo:
     def pipeline(self) -> Pipeline:
         """The file with this run's seed, sizes, recipe and paths. Raises DataError for an unknown recipe."""
         values = read_values(FILE)
-        values["seed"] = str(self.args.seed)
-        values |= {
-            "caption_data_path": str(self.world.captions),
-            "object_data_path": str(self.world.objects),
-            "score_data_path": str(self.world.scores),
+        values["train"] = {"report_to": values["train"]["report_to"], **self.recipe()}
+        for step in ("draw", "caption", "train"):
+            values[step]["seed"] = str(self.args.seed)
+        values["draw"] |= {"train_images": str(self.args.train_images), "eval_images": str(self.args.eval_images)}
+        values["caption"]["caption_data_path"] = str(self.world.captions)
+        values["objects"] = {"object_data_path": str(self.world.objects)}
+        values["score"] |= {"clip_model": str(MINI_CLIP), "score_data_path": str(self.world.scores)}
+        values["format"] = {
             "pos_neg_data_path": str(self.world.pos_neg),
             "sentence_data_path": str(self.world.sentences),
         }
-        values["draw"] = {"train_images": str(self.args.train_images), "eval_images": str(self.args.eval_images)}
-        values["score"]["clip_model"] = str(MINI_CLIP)
-        values["train"] = {"report_to": values["train"]["report_to"], **self.recipe()}
         return Pipeline(make_config(values, display(FILE)), self.folder)
 
     def recipe(self) -> Values:

@@ -49,8 +49,8 @@ PLACES = {
     "exported": "exported",
     **{f"{name}_answers": f"answers_{name}_{{which}}.jsonl" for name in BENCHMARKS},
     **{f"{name}_result": f"result_{name}_{{which}}.json" for name in BENCHMARKS},
-    **{f"{name}_comparison": f"comparison_{name}.json" for name in BENCHMARKS},
 }
+COMPARISON = "comparison_{step}.json"  # of a benchmark
 # What of a folder is looked at to know whether it has changed; of others everything is.
 HEART = {"trained": "trained.safetensors"}
 
@@ -96,3 +96,6 @@ FILES: dict[str, StepFiles] = {
     "compare": StepFiles({"first": "result", "second": "result"}, {"result_path": "comparison"}, restarts=False),
     "export": StepFiles({"ckpt_load_path": "trained"}, {"export_path": "exported"}),
 }
+# File -> the step that makes it, and the flag that names it there.
+MAKERS = {key: (step, flag) for step, files in FILES.items() for flag, key in files.makes.items()}
+OF_THE_WORLD = frozenset({"train_images", "train_annotations", "eval_images", "eval_annotations"})

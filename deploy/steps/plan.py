@@ -10,7 +10,7 @@ from typing import Any
 from common.config_blocks import STEPS, flags_of
 from common.errors import ArgumentError
 from deploy.steps.config import PIPELINE, PipelineConfig, Values
-from deploy.steps.files import BASE, BENCHMARKS, BOTH, FILES, HEART, PLACES, UNLEARNED
+from deploy.steps.files import BASE, BENCHMARKS, BOTH, COMPARISON, FILES, HEART, MAKERS, OF_THE_WORLD, PLACES, UNLEARNED
 
 ORDER = ("prepare", "draw", "caption", "objects", "score", "format")
 CHECKPOINT = "ckpt_load_path"
@@ -71,8 +71,12 @@ class Planner:
         return found
 
     def place(self, key: str, which: str | None = None) -> Path:
-        """Where a file of the pipeline lies."""
-        return self.folder / PLACES[key].format(which=which)
+        """Where a file of the pipeline lies: as its maker's block says, else in the folder."""
+        if key in OF_THE_WORLD:
+            return self.place("world") / Path(PLACES[key]).relative_to(PLACES["world"])
+        maker, flag = MAKERS[key]
+        given = _given(flag, self.config.of(maker)) if maker in self.config.blocks and which is None else None
+        return Path(given) if given else self.folder / PLACES[key].format(which=which)
 
     def written(self) -> dict[str, Values]:
         """Further values of each block of the resolved file: those that every run of the step has in common."""
@@ -112,9 +116,7 @@ class Planner:
 
     def _is_made(self, key: str) -> bool:
         """Whether a step of this file makes it."""
-        world = ("train_images", "train_annotations", "eval_images", "eval_annotations")
-        makers = {made: step for step, files in FILES.items() for made in files.makes.values()}
-        return makers["world" if key in world else key] in self.config.blocks
+        return MAKERS["world" if key in OF_THE_WORLD else key][0] in self.config.blocks
 
     def _checkpoint(self) -> str | None:
         """What is judged as unlearned: the training's result, or the checkpoint that the file gives on top."""
@@ -137,9 +139,9 @@ class Planner:
         for step in ("judge", *BENCHMARKS):
             if "compare" in steps and step in steps and self._is_twice(step):
                 key = "result" if step == "judge" else f"{step}_result"
-                made = "comparison" if step == "judge" else f"{step}_comparison"
+                made = PLACES["comparison"] if step == "judge" else COMPARISON.format(step=step)
                 pair = {flag: str(self.place(key, which)) for flag, which in (("first", BASE), ("second", UNLEARNED))}
-                own = {**pair, "result_path": str(self.place(made))}
+                own = {**pair, "result_path": str(self.folder / made)}
                 values = {**self.config.of("compare"), **own}
                 name = "compare" if step == "judge" else f"compare {step}"
                 yield Run(name, "compare", values, own, (Path(own["result_path"]),))
@@ -156,7 +158,7 @@ class Planner:
 
     @staticmethod
     def _maker(key: str) -> str:
-        return next((step for step, files in FILES.items() if key in files.makes.values()), "draw")
+        return MAKERS["world" if key in OF_THE_WORLD else key][0]
 
 
 def _given(flag: str, values: Mapping[str, Any]) -> str | None:

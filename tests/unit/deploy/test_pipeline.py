@@ -58,6 +58,14 @@ def test_images_of_the_training_are_left_out_for_both_models_alike(tmp_path: Pat
         assert values["pos_neg_data_path"] == str(tmp_path / "work" / "pos_neg.json") and values["sentence_data_path"]
 
 
+def test_a_place_in_the_block_of_the_step_that_makes_a_file_holds_for_those_that_take_it(tmp_path: Path) -> None:
+    runs = plan(MINE.replace("format:\n", "format: {pos_neg_data_path: here.json}\n"), tmp_path)
+    assert runs["format"].makes[0] == Path("here.json")
+    assert {runs[name].values["pos_neg_data_path"] for name in ("train", "caption base")} == {"here.json"}
+    world = plan("draw: {output_dir: there}\ncaption:\n", tmp_path)
+    assert world["caption"].values["image_dir_path"] == str(Path("there/train/images"))
+
+
 def test_captions_of_ones_own_take_the_place_of_the_step(tmp_path: Path) -> None:
     own = MINE.replace("caption: {image_dir_path: photos, captions_per_image: 2}", "caption_data_path: mine.jsonl")
     runs = plan(own, tmp_path)

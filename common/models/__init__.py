@@ -41,6 +41,8 @@ def load_model(
     """
     import torch
 
+    from common.models.parts.flash_attention import use_flash_attention
+
     family = adapter(name)
     if path is None and name == "llava":
         from common.paths import MINI_LLAVA
@@ -55,6 +57,7 @@ def load_model(
     model = family.load(None if path is None else Path(path), first, dtype or torch.float32, **settings)
     if load_in_4bit:
         model.quantise(torch.device(device))
+    use_flash_attention({"vision tower": model.vision, "decoder": model.lm}, model.device, model.compute_dtype)
     if ckpt:
         model.load_trained(ckpt)
     elif ckpt is not None:

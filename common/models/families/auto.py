@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from common.errors import CheckpointError, DataError, first_line
+from common.files.json_text import shown
 from common.files.pixels import to_rgb
 from common.models.base import CaptionModel
 from common.models.checkpoints.key_maps import KeyMap, rename
@@ -123,7 +124,7 @@ class Auto(CaptionModel):
             raise CheckpointError(
                 f"transformers does not load {display(path)} as image-text-to-text: {first_line(error)}"
             ) from None
-        check_weights(lm, found["missing_keys"], display(path))
+        check_weights(lm, [*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])], display(path))
         if not getattr(processor, "chat_template", None):
             raise CheckpointError(f"the processor in {display(path)} has no chat template; add chat_template.jinja")
         check_loaded_processor(processor, lm.config, display(path))
@@ -138,8 +139,7 @@ class Auto(CaptionModel):
         layout = KeyMap((rename("{}", "lm.{}"),))
         model = cls(nn.Identity(), nn.Identity(), lm, tokenizer, Preprocessing(1, 1), layout, path)
         model.processor = processor
-        stops = lm.generation_config.eos_token_id
-        model.stop_ids |= frozenset([] if stops is None else [stops] if isinstance(stops, int) else stops)
+        model.stop_ids |= frozenset(_stops(lm.generation_config.eos_token_id, display(path or "")))
         model.connector_parts = parts_named(lm, CONNECTORS)
         model.decoder_parts = (*parts_named(lm, DECODERS), "lm.lm_head.")
         return model
@@ -306,11 +306,21 @@ class Auto(CaptionModel):
         return value.to(self.device, self.compute_dtype) if value.is_floating_point() else value.to(self.device)
 
 
+def _stops(said: Any, where: str) -> list[int]:
+    """End symbols of a generation config. Raises CheckpointError for what is no id and no list of ids."""
+    stops = [] if said is None else said if isinstance(said, list) else [said]
+    if not all(isinstance(stop, int) for stop in stops):
+        raise CheckpointError(f"{where}: eos_token_id {shown(said)} in generation_config.json is no id of a token")
+    return stops
+
+
 def check_weights(lm: nn.Module, missing: Iterable[str], where: str) -> None:
     """Raise CheckpointError for weights that transformers drew at random, that are no floats, or not finite."""
     lacking = sorted(missing)
     if lacking:
-        raise CheckpointError(f"{len(lacking)} tensors are missing from {where}, e.g. the one for {lacking[0]}")
+        raise CheckpointError(
+            f"{len(lacking)} tensors are missing from {where} or of another shape, e.g. the one for {lacking[0]}"
+        )
     quantised = getattr(getattr(lm, "config", None), "quantization_config", None) is not None
     for name, parameter in lm.named_parameters():
         if parameter.is_floating_point():

@@ -40,6 +40,7 @@ from common.progress import announce, say
 from finetune.run.folder import WEIGHTS, RunFolder
 from finetune.run.tracking import prepare_tracking
 from finetune.setup.arguments import GROUPS, Flags
+from finetune.setup.extension import LENGTH, is_longer
 from finetune.setup.identity import settings_of
 from finetune.setup.inputs import Inputs, read_inputs
 from finetune.setup.job import Job, resolve_job, resolve_weights, save_folder
@@ -56,9 +57,15 @@ def taken(folder: RunFolder, dry_run: bool) -> Iterator[None]:
 
 
 def already_finished(flags: Flags, job: Job, inputs: Inputs) -> bool:
-    """Whether this very run has ended. Raises ArgumentError if the folder's run was begun with other settings."""
+    """Whether this very run has ended. Raises ArgumentError if the folder's run was begun with other settings.
+
+    A run that is to be longer has not ended (`finetune/setup/extension.py`).
+    """
+    settings = settings_of(flags, job, inputs)
+    if is_longer(job, settings):
+        return False
     if job.folder.is_begun:
-        check_settings(job.folder.path, settings_of(flags, job, inputs))
+        check_settings(job.folder.path, settings)
     if not job.folder.is_complete:
         return False
     last = job.folder.last()
@@ -78,7 +85,11 @@ def train(flags: Flags, job: Job, inputs: Inputs) -> None:
     announce("\n".join(data.lines()))
     if not flags.run.dry_run and is_first():
         # Only now, when the data are known to be good, may an earlier run be given up.
-        job.folder.begin(settings_of(flags, job, inputs), flags.run.restart)
+        settings = settings_of(flags, job, inputs)
+        if not flags.run.restart and is_longer(job, settings):
+            announce(f"{display(job.folder.path)} is made longer")
+            job.folder.reopen({name: settings[name] for name in LENGTH})
+        job.folder.begin(settings, flags.run.restart)
         job.folder.keep_split(job.seed, data.corpus.train_images, data.corpus.valid_images)
     plan = plan_run(job, model, data, flags.run.dry_run)
     announce(cost_line(plan))

@@ -146,6 +146,11 @@ class RunFolder:
         note_settings(self.path, settings, keep=not anew)
         self.path.mkdir(parents=True, exist_ok=True)
 
+    def reopen(self, length: Mapping[str, Any]) -> None:
+        """Let a run go on that was to be shorter: what says that there is a result goes first, then the length."""
+        manifest_path(self.path / WEIGHTS).unlink(missing_ok=True)
+        note_settings(self.path, length, keep=True)
+
     def keep_split(self, seed: int, train: Sequence[str], valid: Sequence[str]) -> None:
         """Keep the images of both sides. Raises DataError if the run was begun with others."""
         value: dict[str, Any] = {"seed": seed, "train": sorted(train), "valid": sorted(valid)}

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from transformers import ProgressCallback, Trainer, TrainingArguments
 
 from common.errors import UserError
-from common.progress import batches
+from common.progress import announce, batches
 from finetune.corpus.records import KINDS, CaptionItem
 from finetune.objectives.loss import PartLosses
 from finetune.objectives.presets import LossWeights
@@ -232,6 +232,8 @@ class SpanTrainer(Trainer):
         """Train from the last checkpoint, or from the beginning, to the end, and leave the result in the folder."""
         self.accelerator.wait_for_everyone()  # the first process may still be clearing what an earlier run left
         last = self.folder.pointer()
+        if last is not None:
+            announce(f"continuing at step {last.step} of {self.args.max_steps}")
         self.train(resume_from_checkpoint=str(self.folder.checkpoint(last.step)) if last else None)
         self._stop_if(self.guard.failed())
         self.accelerator.wait_for_everyone()

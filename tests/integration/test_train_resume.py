@@ -267,3 +267,35 @@ def test_weights_that_are_read_are_not_written_over(world: World, undisturbed: P
         with pytest.raises(ArgumentError, match="choose another folder with --llava_ckpt_save_path"):
             main([*world.train_flags(undisturbed, llava_ckpt_load_path=given), "--restart"])
     assert weights(undisturbed) == before
+
+
+@pytest.mark.slow
+def test_a_longer_run_goes_on_and_ends_as_if_it_had_been_so_long(
+    world: World, undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Byte for byte; a dry run in between changes nothing."""
+    folder = tmp_path / "run"
+    main(world.train_flags(folder, max_steps=20, save_steps=5))
+    short = weights(folder)
+    main(world.train_flags(folder, max_steps=30, save_steps=5, dry_run=True))
+    assert weights(folder) == short
+    capsys.readouterr()
+    main(world.train_flags(folder, max_steps=30, save_steps=5))
+    said = capsys.readouterr().err
+    assert "run is made longer" in said and "continuing at step 20 of 30" in said
+    assert weights(folder) == weights(undisturbed)
+    with pytest.raises(ArgumentError, match="was begun with --max_steps 30, now it is --max_steps 20"):
+        main(world.train_flags(folder, max_steps=20, save_steps=5))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [({"lr_scheduler_type": "linear"}, "--lr_scheduler_type linear"), ({"neg_w_end": 0}, "--neg_w_start, --neg_w_end")],
+)
+def test_a_run_with_a_schedule_is_not_extended(world: World, tmp_path: Path, more: dict[str, Any], reason: str) -> None:
+    main(world.train_flags(tmp_path / "run", max_steps=2, **more))
+    with pytest.raises(ArgumentError, match=f"cannot be extended .*{reason}"):
+        main(world.train_flags(tmp_path / "run", max_steps=4, **more))
+    with pytest.raises(ArgumentError, match="train_lr"):
+        main(world.train_flags(tmp_path / "run", max_steps=4, train_lr=0.5, **more))

@@ -112,6 +112,14 @@ def train(flags: Flags, job: Job, inputs: Inputs) -> None:
         say(display(job.folder.path))
 
 
+def leave_launch() -> None:
+    """Part from the other processes, which torch wants said before they end."""
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 def check_paths(flags: Flags, folder: RunFolder) -> None:
     """Raise ArgumentError if training would write into what it reads: the model, or the weights laid over it."""
     for name, given in (("path", flags.model.chosen("path")), ("ckpt_load_path", flags.model.chosen("ckpt_load_path"))):
@@ -135,6 +143,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not flags.run.dry_run and not flags.run.restart and already_finished(flags, job, inputs):
             return
         train(flags, job, inputs)
+        leave_launch()
 
 
 if __name__ == "__main__":

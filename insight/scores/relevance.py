@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 LOCAL = "local-dir:"
-WINDOWS_AT_ONCE = 256  # through the image encoder: bounds memory, and is enough to fill a GPU
+WINDOWS_AT_ONCE = {"cpu": 256, "cuda": 640}  # through the image encoder: bounds memory, and fills the device
 
 
 @dataclass
@@ -83,19 +83,24 @@ class ClipScorer:
         import torch
 
         with torch.inference_mode():
-            parts = [_unit(self.model.encode_image(self.prepare(part))) for part in windows.split(WINDOWS_AT_ONCE)]
+            at_once = WINDOWS_AT_ONCE.get(self.device.partition(":")[0], WINDOWS_AT_ONCE["cpu"])
+            parts = [_unit(self.model.encode_image(self.prepare(part))) for part in windows.split(at_once)]
         return torch.cat(parts)
 
     def prepare(self, windows: torch.Tensor) -> torch.Tensor:
         """Resize (antialiased, as Pillow does) and normalise uint8 windows to the encoder's input."""
+        import torch
         import torch.nn.functional as nn
 
         pixels = windows.float()
         if tuple(pixels.shape[-2:]) != self.size:
             pixels = nn.interpolate(pixels, self.size, mode=self.interpolation, antialias=True, align_corners=False)
-        pixels.clamp_(0, 255).round_().div_(255)  # Pillow rounds to whole levels; so does the usual preprocessing
+        pixels.clamp_(0, 255).round_()  # Pillow rounds to whole levels; so does the usual preprocessing
+        at_once = self._at_once
+        if at_once is not None:
+            return torch.addcmul(at_once[0], pixels, at_once[1]).to(self.dtype)
         mean, std = self._normalisation
-        return pixels.sub_(mean).div_(std).to(self.dtype)
+        return pixels.div_(255).sub_(mean).div_(std).to(self.dtype)
 
     @cached_property
     def _normalisation(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -103,6 +108,19 @@ class ClipScorer:
 
         mean, std = (torch.tensor(v, device=self.device)[:, None, None] for v in (self.mean, self.std))
         return mean, std
+
+    @cached_property
+    def _at_once(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Shift and factor that normalise in one pass on a GPU; None if one of 256 levels came out another number."""
+        import torch
+
+        if not self.device.startswith("cuda"):
+            return None
+        mean, std = self._normalisation
+        shift, factor = -mean / std, 1 / (255 * std)
+        levels = torch.arange(256, dtype=torch.float32, device=self.device)[None, None].expand(len(self.mean), 1, 256)
+        same = torch.addcmul(shift, levels, factor).to(self.dtype) == levels.div(255).sub(mean).div(std).to(self.dtype)
+        return (shift, factor) if bool(same.all()) else None
 
 
 def _unit(embeddings: torch.Tensor) -> torch.Tensor:
@@ -167,15 +185,17 @@ def load_scorer(model: str, pretrained: str | None, device: str = "cpu", dtype: 
             tokenize = open_clip.get_tokenizer(name)
     except Exception as error:  # open_clip raises whatever its readers, the hub or torch raise
         raise CheckpointError(_why_not(model, pretrained, error)) from error
-    return _scorer(loaded, tokenize, open_clip.get_model_preprocess_cfg(loaded), device, getattr(torch, dtype))
+    return scorer_of(loaded, tokenize, open_clip.get_model_preprocess_cfg(loaded), device, getattr(torch, dtype))
 
 
-def _scorer(model: Any, tokenize: Any, preprocess: dict[str, Any], device: str, dtype: torch.dtype) -> ClipScorer:
+def scorer_of(model: Any, tokenize: Any, preprocess: dict[str, Any], device: str, dtype: torch.dtype) -> ClipScorer:
     """Put a loaded model together with what its preprocessing configuration says."""
+    from insight.scores.patches import with_patch_product
+
     size = preprocess["size"]
     height, width = size if isinstance(size, tuple | list) else (size, size)
     return ClipScorer(
-        model=model,
+        model=with_patch_product(model, device, dtype),
         tokenize=tokenize,
         device=device,
         dtype=dtype,

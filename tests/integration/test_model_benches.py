@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from common.errors import ArgumentError
+from tests.bench import bench_loop
 from tests.bench.bench_loading import LoadingArguments, measure_loading
 from tests.bench.bench_models import COLUMNS, BenchArguments, bench
 
@@ -34,3 +35,21 @@ def test_the_table_has_a_row_for_every_model(tmp_path: Path, capsys: pytest.Capt
 def test_full_size_without_a_gpu_is_refused() -> None:
     with pytest.raises(ArgumentError, match="full size needs a GPU"):
         bench(BenchArguments(scale="7b", device="cpu"))
+
+
+@pytest.mark.slow
+def test_the_loops_bench_writes_its_record_with_every_stage(tmp_path: Path) -> None:
+    """The mini size of `bench_loop`, without the scorer, whose smallest named shape takes minutes on two cores."""
+    texts = [f"A dog sits {n} steps from a table. There is a red bus beside a bench." for n in range(40)]
+    (tmp_path / "captions.jsonl").write_text("".join(json.dumps({"caption": text}) + "\n" for text in texts))
+    record = tmp_path / "loop.json"
+    flags = ["--size", "mini", "--stages", "captions,plain,objects,chair", "--record_path", str(record)]
+    bench_loop.main([*flags, "--captions_path", str(tmp_path / "captions.jsonl")])
+    found = json.loads(record.read_text())
+    assert found["failed"] == {}
+    for name in ("greedy_tokens_s", "samples5_tokens_s", "beam5_tokens_s", "objects_captions_s"):
+        assert found["rates"][name] > 0
+    assert found["rates"]["clip_vit_b_32_images_s"] is None
+    assert found["minutes_paper_loop"] is None  # nobody measured the scores
+    beams = next(row for row in found["rows"] if row["what"] == "captions, beam5")
+    assert found["minutes"]["captions to mine"] == pytest.approx(10_000 / beams["images_s"] / 60, rel=1e-3)

@@ -188,7 +188,7 @@ def test_an_error_that_the_first_does_not_have_is_told_with_its_process(tmp_path
     assert "process 1" in errors
     processes[0].send_signal(signal.SIGTERM)  # what a launcher does
     processes[0].communicate(timeout=60)
-    assert processes[0].returncode == 2
+    assert processes[0].returncode in (2, -signal.SIGTERM)  # there was no session yet, or it ended one
 
 
 def test_what_others_could_not_read_is_in_the_manifest(tmp_path):

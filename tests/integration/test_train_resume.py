@@ -139,8 +139,9 @@ def test_two_processes_make_the_steps_of_one(tmp_path: Path, launch: list[str], 
     """Two images each are a batch of four: same losses at every step, however many captions and packs they have."""
     world = make_world(tmp_path / "world", captions=21, an_image=2)
     flags = world.train_flags(tmp_path / "two", train_bs=2, max_steps=4, **more)
-    quiet: dict[str, Any] = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.run([*launch, "-m", "finetune.train", *flags], check=True, timeout=120, **quiet)
+    command = [*launch, "-m", "finetune.train", *flags]
+    done = subprocess.run(command, check=True, timeout=120, cwd=ROOT, capture_output=True, text=True)
+    assert "process group" not in done.stderr  # that it was not destroyed
     main(world.train_flags(tmp_path / "one", train_bs=4, max_steps=4, **more))
     two, one = ([e for e in log(tmp_path / name) if "loss" in e] for name in ("two", "one"))
     assert len(two) == len(one) == 4

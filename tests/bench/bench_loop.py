@@ -1,0 +1,209 @@
+"""The whole loop at the speed of the card: captions, objects, scores, spans and CHAIR, each beside the plain way.
+
+    python -m tests.bench.bench_loop --size 7b     # one GPU; LLaVA-1.5's shape and open_clip's, random weights
+    python -m tests.bench.bench_loop --size mini   # anywhere: the bundled shapes, to try the script itself
+    torchrun --standalone --nproc_per_node 2 -m tests.bench.bench_loop --size 7b   # each card makes its share
+
+Works on JPEG files that it writes; captions end at lengths drawn from real ones (the test data, or `--captions_path`).
+Prints a line a row and writes loop_SIZE.json after each stage. `minutes_paper_loop` reckons the paper's loop from the
+rates of this very run, and for training from its own record: 10,000 images captioned with five beams, their objects
+and scores, the spans, an epoch over 30,000 of them, and 1,600 images captioned before and after, with CHAIR.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common.args import flag, parse
+from common.cli import run
+from common.files.storage import read_json, write_json
+from common.manifest import git_commit, versions
+from common.models.resolve import resolve_device
+from common.paths import ROOT, display
+from common.processes import this_process
+from common.progress import announce, say
+from tests.bench.loop_captions import Lengths, Way, make_captions, make_plainly
+from tests.bench.loop_objects import find_objects
+from tests.bench.loop_photos import real_captions, write_photos
+from tests.bench.loop_scores import random_scorer, score_photos
+from tests.bench.loop_spans import judge_captions, mine_spans
+from tests.bench.random_models import random_model
+
+RECORDS = ROOT / "tests" / "bench" / "records"
+STAGES = ("captions", "plain", "scores", "objects", "spans", "chair")
+MINED, EVALUATED = 10_000, 1_600  # images of the paper
+
+
+@dataclass(frozen=True)
+class Load:
+    """How much is done."""
+
+    scale: str
+    clip: tuple[str, ...]
+    clip_images: int
+    images: int  # captioned greedily; a quarter of them with samples or beams
+    plain_tokens: int
+    captions: int
+    longest: int
+
+
+LOADS = {
+    "7b": Load("7b", ("ViT-B-32", "ViT-L-14"), 1280, 512, 64, 6400, 200),
+    "mini": Load("tiny", ("ViT-B-32",), 2, 8, 6, 96, 12),
+}
+
+
+@dataclass
+class LoopBenchArguments:
+    """What to measure."""
+
+    size: str = flag("7b", "7b on a GPU, mini anywhere", tuple(LOADS))
+    stages: str = flag(",".join(STAGES), "some of them, with commas")
+    captions_path: str | None = flag(None, "real captions (JSON Lines); default: of the test data")
+    record_path: str | None = flag(None, "of the record; default: tests/bench/records/loop_SIZE.json")
+
+
+@dataclass
+class LoopBench:
+    """Measures, prints and writes."""
+
+    args: LoopBenchArguments
+    load: Load
+    folder: Path
+    device: torch.device
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """All stages that were asked for; one that fails is noted, and the others go on."""
+        self.captions = real_captions(self.load.captions, Path(p) if (p := self.args.captions_path) else None)
+        me = this_process()
+        names = write_photos(self.folder / f"photos{me.rank}", max(self.load.images, self.load.clip_images))
+        self.photos, self.names = self.folder / f"photos{me.rank}", names
+        work: dict[str, Callable[[], None]] = {
+            "captions": self.make_captions,
+            "plain": self.make_plainly,
+            "scores": self.score,
+            "objects": lambda: self.note("objects", **find_objects(self.captions, min(256, self.load.captions))),
+            "spans": lambda: self.note("spans", **mine_spans(self.captions, self.folder / "spans")),
+            "chair": lambda: self.note("chair", **judge_captions(self.captions[:EVALUATED])),
+        }
+        for stage in self.args.stages.split(","):
+            try:
+                work[stage]()
+            except Exception as error:
+                self.failed[stage] = f"{type(error).__name__}: {error}"[:300]
+                announce(f"{stage} failed: {self.failed[stage]}")
+            self.write()
+
+    def note(self, what: str, **numbers: Any) -> None:
+        """Print a row and keep it."""
+        row = {"what": what, **{k: round(v, 4) if isinstance(v, float) else v for k, v in numbers.items()}}
+        self.rows.append(row)
+        say(json.dumps(row))
+
+    def make_captions(self) -> None:
+        """Greedy, five samples and five beams, from files to text; once before that is not counted."""
+        model = random_model("llava", self.device, self._dtype(), self.load.scale)
+        lengths = Lengths.of(self.captions, self.load.longest)
+        out = self.folder / "captions.jsonl"
+        for what, way, share in (("greedy", Way(), 1), ("samples5", Way(1, 5), 4), ("beam5", Way(5), 4)):
+            names = self.names[: max(4, self.load.images // share)]
+            make_captions(model, self.photos, names[: len(names) // 4], way, lengths, out)
+            self.note(f"captions, {what}", **make_captions(model, self.photos, names, way, lengths, out))
+
+    def make_plainly(self) -> None:
+        """transformers' generate, one image at a time and sixteen."""
+        model = random_model("llava", self.device, self._dtype(), self.load.scale)
+        model.stop_ids = frozenset()
+        for together, count in ((1, 2), (16, 16)):
+            found = make_plainly(model, self.photos, self.names[:count], 5, together, self.load.plain_tokens)
+            self.note(f"plain, beam5, {together} at a time", **found)
+
+    def score(self) -> None:
+        """Each scorer, with warm workers and kernels."""
+        for name in self.load.clip:
+            scorer = random_scorer(name, str(self.device), "bfloat16" if self.device.type == "cuda" else "float32")
+            out = self.folder / "scores.jsonl"
+            score_photos(scorer, self.photos, self.names[: self.load.clip_images // 8 or 1], out)
+            found = score_photos(scorer, self.photos, self.names[: self.load.clip_images], out)
+            self.note(f"scores, {name}", **found)
+            del scorer
+
+    def _dtype(self) -> torch.dtype:
+        return torch.bfloat16 if self.device.type == "cuda" else torch.float32
+
+    def write(self) -> None:
+        """The record as it is now."""
+        record = {
+            "card": torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu",
+            "processes": this_process().count,
+            "versions": versions(),
+            "date": datetime.now(UTC).date().isoformat(),
+            "commit": os.environ.get("EFUF_COMMIT") or git_commit(),
+            "rows": self.rows,
+            "rates": rates(self.rows),
+            **paper_loop(self.rows, self.args.size),
+            "failed": self.failed,
+        }
+        path = Path(self.args.record_path or RECORDS / f"loop_{self.args.size}.json")
+        if this_process().is_first:
+            write_json(path, record)
+        announce(display(path))
+
+
+RATES = {
+    "greedy_tokens_s": ("captions, greedy", "tokens_s"),
+    "samples5_tokens_s": ("captions, samples5", "tokens_s"),
+    "beam5_tokens_s": ("captions, beam5", "tokens_s"),
+    "clip_vit_b_32_images_s": ("scores, ViT-B-32", "images_s"),
+    "clip_vit_l_14_images_s": ("scores, ViT-L-14", "images_s"),
+    "objects_captions_s": ("objects", "captions_s"),
+}
+
+
+def rates(rows: Sequence[dict[str, Any]]) -> dict[str, float | None]:
+    """What the rows say of each; None for what was not measured."""
+    found = {row["what"]: row for row in rows}
+    return {name: found[what][key] if what in found else None for name, (what, key) in RATES.items()}
+
+
+def paper_loop(rows: Sequence[dict[str, Any]], size: str) -> dict[str, Any]:
+    """Minutes of the paper's loop by stage, and their sum where every stage is known."""
+    found = {row["what"]: row for row in rows}
+    asked = {
+        "captions to mine": ("captions, beam5", "images_s", MINED),
+        "objects": ("objects", "captions_s", MINED),
+        "scores": ("scores, ViT-B-32", "images_s", MINED),
+        "spans": ("spans", "captions_s", MINED),
+        "captions before and after": ("captions, beam5", "images_s", 2 * EVALUATED),
+        "CHAIR": ("chair", "captions_s", 2 * EVALUATED),
+    }
+    minutes = {
+        stage: count / found[what][key] / 60 if what in found else None for stage, (what, key, count) in asked.items()
+    }
+    trained = RECORDS / f"train_{size}.json"
+    minutes["training"] = read_json(trained)["ratios"]["minutes_30k_spans"] if trained.is_file() else None
+    known = [m for m in minutes.values() if m is not None]
+    whole = sum(known) if len(known) == len(minutes) else None
+    return {"minutes": minutes, "minutes_paper_loop": whole}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and write the record."""
+    (args,) = parse((LoopBenchArguments,), "Speed of the whole loop", argv)
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        LoopBench(args, LOADS[args.size], Path(folder), resolve_device("auto")).run()
+
+
+if __name__ == "__main__":
+    run(main)

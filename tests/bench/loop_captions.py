@@ -1,0 +1,157 @@
+"""Captions from JPEG files, as `insight/caption.py` makes them, of a model with random weights.
+
+Nothing ends by itself then, so every caption is ended at a length drawn from real captions by its name: the same ones
+whoever is asked, and whatever stands beside them.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common.captioning.captioner import CaptionPlan, caption_images
+from common.files.images import ImageFolder
+from common.files.record_files import caption_key
+from common.files.storage import ResumableLines, read_json_lines
+from common.models.base import CaptionModel
+from common.models.generation.search.beams import Beams
+from common.models.generation.search.branches import Branches
+from common.models.generation.tree import engine
+from common.prompts import TRAIN
+
+TOKENS_A_WORD = 1.3  # of a Llama tokenizer on captions
+LAST_ID = 31999  # ends a caption of random weights once in 32,000 tokens
+PLAIN_LENGTH_PENALTY = 0.0
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Lengths in tokens, one of which belongs to each name."""
+
+    drawn: tuple[int, ...]
+
+    @classmethod
+    def of(cls, captions: Sequence[str], most: int) -> Lengths:
+        """Those of real captions."""
+        return cls(tuple(min(most, round(TOKENS_A_WORD * len(text.split()))) for text in captions))
+
+    def __call__(self, name: str) -> int:
+        return self.drawn[zlib.crc32(name.encode()) % len(self.drawn)]
+
+
+def limited(kind: type[Any], lengths: Lengths) -> type[Any]:
+    """Beams or branches of this kind that end at their length."""
+
+    class Limited(kind):  # type: ignore[misc]
+        """With a limit for each place; `over` is what the engine reads."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.limit = torch.zeros(self.over.shape, dtype=torch.long, device=self.over.device)
+
+        def tensors(self) -> tuple[Tensor, ...]:
+            """All state, slots first."""
+            return *super().tensors(), self.limit
+
+        def start(self, at: Tensor, branch: Tensor, keys: Sequence[str]) -> None:
+            """Begin anew, and look the lengths up."""
+            super().start(at, branch, keys)
+            limits = torch.tensor([lengths(key) for key in keys], device=self.limit.device)
+            self.limit[at, branch if self.limit.shape[1] > 1 else 0] = limits
+
+        def choose(self, logits: Tensor, live: int) -> Any:
+            """As before, and over at the limit."""
+            chosen = super().choose(logits, live)
+            said = self.count[:live] if hasattr(self, "count") else self.step[:live, None]
+            self.over[:live].logical_or_(said >= self.limit[:live])
+            return chosen
+
+        def result(self, slot: int, branch: int) -> list[int]:
+            """Of beams the best running one, as none finished."""
+            if hasattr(self, "count"):
+                return list(super().result(slot, branch))
+            return list(self.tokens[slot, 0, : int(self.limit[slot, 0])].tolist())
+
+        def results(self, places: Sequence[tuple[int, int]]) -> list[list[int]]:
+            """As `result`, of several."""
+            if hasattr(self, "count"):
+                return list(super().results(places))
+            return [self.result(*place) for place in places]
+
+    return Limited
+
+
+@contextmanager
+def ending_at(lengths: Lengths) -> Iterator[None]:
+    """Let the engine end what it grows at these lengths."""
+    engine.Beams, engine.Branches = limited(Beams, lengths), limited(Branches, lengths)  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        engine.Beams, engine.Branches = Beams, Branches  # type: ignore[misc]
+
+
+@dataclass(frozen=True)
+class Way:
+    """How captions are made."""
+
+    beams: int = 1
+    samples: int = 1
+
+
+def make_captions(
+    model: CaptionModel, folder: Path, names: list[str], way: Way, lengths: Lengths, out: Path
+) -> dict[str, Any]:
+    """Caption the photos into `out`; images and tokens of finished text a second, opening of files included."""
+    model.stop_ids = frozenset()
+    most = max(lengths.drawn)
+    decoding: dict[str, Any] = {"num_beams": way.beams, "max_new_tokens": most, "length_penalty": PLAIN_LENGTH_PENALTY}
+    if way.samples > 1:
+        decoding |= {"do_sample": True, "temperature": 1.0, "top_p": 1.0}
+    plan = CaptionPlan(TRAIN, decoding, None, way.samples)  # type: ignore[arg-type]
+    out.unlink(missing_ok=True)
+    begin = time.perf_counter()
+    with ending_at(lengths), ResumableLines(out, caption_key) as lines:
+        caption_images(model, ImageFolder(folder), names, plan, lines)
+    seconds = time.perf_counter() - begin
+    tokens = sum(len(str(record["caption"]).split()) for _, record in read_json_lines(out))
+    return {
+        "images": len(names),
+        "seconds": round(seconds, 2),
+        "images_s": len(names) / seconds,
+        "tokens_s": tokens / seconds,
+    }
+
+
+def make_plainly(
+    model: CaptionModel, folder: Path, names: list[str], beams: int, together: int, tokens: int
+) -> dict[str, Any]:
+    """The same by transformers' generate, `together` images at a time, each `tokens` long."""
+    from common.models.generation.decoding import Decoding
+    from common.models.generation.plain import by_transformers
+
+    images = ImageFolder(folder)
+    prompt = model.encode_prompt(model.format_prompt(TRAIN), for_generation=True)
+    begin, made = time.perf_counter(), 0
+    for first in range(0, len(names), together):
+        opened = images.open_all(names[first : first + together])
+        with torch.no_grad():
+            features = model.image_features(model.preprocess(opened))
+            embed = model.lm.get_input_embeddings()
+            before, after = (embed(torch.tensor(ids, device=model.device)) for ids in (prompt.before, prompt.after))
+            rows = torch.stack([torch.cat([before, one.to(before.dtype), after]) for one in features])
+            inputs = {
+                "inputs_embeds": rows,
+                "attention_mask": torch.ones(rows.shape[:2], dtype=torch.long, device=rows.device),
+            }
+            made += sum(map(len, by_transformers(model.lm, inputs, Decoding(beams, tokens), (LAST_ID,), ())))
+    seconds = time.perf_counter() - begin
+    return {"images": len(names), "together": together, "images_s": len(names) / seconds, "tokens_s": made / seconds}

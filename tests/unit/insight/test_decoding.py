@@ -12,9 +12,7 @@ import torch
 from PIL import Image
 
 from common.errors import UserError
-from common.files import images as image_files
 from common.files.images import ImageFolder, open_rgb
-from insight.scores import decoding
 from insight.scores.decoding import decoded_groups, decoding_workers
 
 GROUPS = (("0.jpg", "1.jpg", "broken.jpg"), ("2.jpg",), ("3.jpg", "4.jpg"))
@@ -45,12 +43,11 @@ def test_groups_come_in_order_with_the_pixels_that_pillow_decodes(folder, worker
 
 
 def test_a_process_that_dies_while_decoding_is_one_line(folder, monkeypatch):
-    def killed(_path: Path) -> Image.Image:
+    def killed(_images: ImageFolder, _name: str) -> Image.Image:
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
 
-    monkeypatch.setattr(decoding, "open_rgb", killed)
-    assert image_files.open_rgb is not killed
+    monkeypatch.setattr(ImageFolder, "read", killed)
     with pytest.raises(UserError, match="a process that decodes images died") as error:
         list(decoded_groups(ImageFolder(folder), GROUPS, "cpu", 1))
     assert "\n" not in str(error.value)

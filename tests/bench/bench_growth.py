@@ -41,6 +41,10 @@ def used():
     both = [resource.getrusage(who) for who in (RUSAGE_SELF, RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in both), max(one.ru_maxrss for one in both) / 1024
 module = importlib.import_module(sys.argv[1])
+if sys.argv[1] == "finetune.train":  # what its main imports only when it needs it
+    for name in ("finetune.setup.build", "transformers.models.llama.modeling_llama", "transformers.models.clip"):
+        importlib.import_module(name)
+    from transformers import CLIPVisionModel, LlamaForCausalLM
 sys.argv = sys.argv[1:]
 begun, before = time.perf_counter(), used()[0]
 module.main()
@@ -123,9 +127,9 @@ def scored(folder: Path, number: int) -> Flags:
 
 
 def samples(folder: Path, number: int) -> Flags:
-    """Samples of two images, half of the captions each, to be prepared for training (nothing is trained)."""
-    made.write_images(folder / "images", 2)
-    spans, sentences = made.sample_rows(number, 2)
+    """Samples of the captions of one image, to be prepared for training (nothing is trained)."""
+    made.write_images(folder / "images", 1)
+    spans, sentences = made.sample_rows(number, 1)
     made.write_json(folder / "pos_neg.json", spans)
     made.write_json(folder / "sentences.json", sentences)
     return {
@@ -136,7 +140,7 @@ def samples(folder: Path, number: int) -> Flags:
         "sentence_data_path": folder / "sentences.json",
         "llava_ckpt_save_path": folder / "run",
         "gold_w": 0,
-        "valid_data_split": 0.5,
+        "valid_data_split": 0,
         "report_to": "none",
         "device": "cpu",
         "dry_run": "yes",
@@ -226,7 +230,7 @@ STEPS: dict[str, Step] = {
     "object": Step("insight.object", 100, captions),
     "clip": Step("insight.clip", 400, unscored),
     "format": Step("finetune.format_data", 600, scored),
-    "train": Step("finetune.train", 400, samples),
+    "train": Step("finetune.train", 1500, samples),
     "auto": Step("evaluate.eval_auto", 150, evaluated),
     "pope": Step("evaluate.eval_pope", 1000, pope),
     "mme": Step("evaluate.eval_mme", 1000, mme),
@@ -302,7 +306,7 @@ def bench(args: GrowthArguments) -> dict[str, Any]:
     if unknown:
         raise DataError(f"no step {unknown[0]}; known: {', '.join(STEPS)}")
     grown = [measure(name, args.scale) for name in names]
-    crowd = cost(STEPS["train"], round(2 * CROWD * args.scale)) if "train" in names else None
+    crowd = cost(STEPS["train"], round(CROWD * args.scale)) if "train" in names else None
     record = {
         "card": _processor(),
         "versions": versions(),
@@ -316,7 +320,7 @@ def bench(args: GrowthArguments) -> dict[str, Any]:
         Path(args.record).write_text(json.dumps(record, indent=1) + "\n")
     if crowd is not None:
         announce(
-            f"{crowd.items} captions of two images prepared for training in {crowd.cpu:.1f} s ({crowd.clock:.1f} s on "
+            f"{crowd.items} captions of one image prepared for training in {crowd.cpu:.1f} s ({crowd.clock:.1f} s on "
             f"the clock), {crowd.mib:.0f} MiB"
         )
     return record

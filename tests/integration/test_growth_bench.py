@@ -1,0 +1,39 @@
+"""The bench of growth: its exponent, and a run at a size that says nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from common.errors import DataError
+from tests.bench.bench_growth import FACTORS, STEPS, Cost, Growth, GrowthArguments, bench
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 1.15, 2.0])
+@pytest.mark.parametrize("fixed", [0.0, 10.0])
+def test_the_exponent_is_that_of_the_growing_part(power: float, fixed: float) -> None:
+    costs = tuple(Cost(n, fixed + 0.5 * n**power, 0.0, 100.0) for n in FACTORS)
+    assert Growth("x", costs).exponent("cpu") == pytest.approx(power)
+    assert Growth("x", costs).exponent("mib") == 0
+
+
+def test_a_step_is_run_and_recorded(tmp_path: Path) -> None:
+    record = bench(GrowthArguments(steps="mme", record=str(tmp_path / "growth.json"), scale=0.01))
+    (row,) = json.loads((tmp_path / "growth.json").read_text())["rows"]
+    assert row["step"] == "mme" and [cost["items"] for cost in row["costs"]] == [10, 40, 160]
+    assert {"card", "versions", "date", "commit", "rows", "above"} <= record.keys()
+    assert all(cost["cpu"] > 0 and cost["mib"] > 10 for cost in row["costs"])
+
+
+def test_an_unknown_step_is_named() -> None:
+    with pytest.raises(DataError, match="no step captoin; known: caption"):
+        bench(GrowthArguments(steps="captoin"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(STEPS))
+def test_every_step_reads_what_is_made_for_it(name: str, tmp_path: Path) -> None:
+    record = bench(GrowthArguments(steps=name, record=str(tmp_path / "growth.json"), scale=0.02))
+    assert record["rows"][0]["step"] == name

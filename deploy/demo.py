@@ -35,8 +35,8 @@ from deploy.steps.config import Values, make_config, read_values
 
 FILE = ROOT / "deploy" / "demo.yaml"
 RECIPES = ROOT / "finetune" / "recipes"
-SHOWN = ("chair_s", "chair_i", "recall", "words", "bleu_1", "bleu_4", "distinct_2")
-RATES = ("chair_s", "chair_i", "recall", "bleu_1", "bleu_4", "distinct_2")
+SHOWN = ("chair_s", "chair_i", "recall", "words", "bleu_1", "bleu_4", "distinct_2", "repetition")
+RATES = ("chair_s", "chair_i", "recall", "bleu_1", "bleu_4", "distinct_2", "repetition")
 EXAMPLES = 3
 
 
@@ -78,6 +78,7 @@ class Demo:
         values["format"] = {
             "pos_neg_data_path": str(self.world.pos_neg),
             "sentence_data_path": str(self.world.sentences),
+            "repaired_data_path": str(self.world.repaired),
         }
         return Pipeline(make_config(values, display(FILE)), self.folder)
 

@@ -19,6 +19,7 @@ class StepFiles:
         makes: what it leaves.
         optional: of `takes`, those that the script can do without.
         restarts: whether the script has --restart.
+        wanted_by: of `takes`, those that are only given where another flag of the block is above 0.
         label: its name in what is printed.
     """
 
@@ -27,6 +28,7 @@ class StepFiles:
     optional: frozenset[str] = frozenset()
     restarts: bool = True
     label: str = ""
+    wanted_by: Mapping[str, str] = field(default_factory=dict)
 
 
 # Names of the files in the pipeline's folder; {which}: base or unlearned.
@@ -42,6 +44,7 @@ PLACES = {
     "density": "density.png",
     "pos_neg": "pos_neg.json",
     "sentences": "sentences.json",
+    "repaired": "repaired.json",
     "trained": "trained",
     "eval_captions": "captions_{which}.jsonl",
     "result": "result_{which}.json",
@@ -68,13 +71,19 @@ FILES: dict[str, StepFiles] = {
     ),
     "format": StepFiles(
         {"score_data_path": "scores"},
-        {"pos_neg_data_path": "pos_neg", "sentence_data_path": "sentences"},
+        {"pos_neg_data_path": "pos_neg", "sentence_data_path": "sentences", "repaired_data_path": "repaired"},
         restarts=False,
     ),
     "train": StepFiles(
-        {"pos_neg_data_path": "pos_neg", "sentence_data_path": "sentences", "image_dir_path": "train_images"},
+        {
+            "pos_neg_data_path": "pos_neg",
+            "sentence_data_path": "sentences",
+            "repaired_data_path": "repaired",
+            "image_dir_path": "train_images",
+        },
         {"ckpt_save_path": "trained"},
-        DRAWN,
+        DRAWN | {"repaired_data_path"},
+        wanted_by={"repaired_data_path": "repair_w"},
     ),
     "caption_eval": StepFiles(
         {"image_dir_path": "eval_images"}, {"caption_eval_path": "eval_captions"}, DRAWN, label="caption"

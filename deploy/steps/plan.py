@@ -91,6 +91,8 @@ class Planner:
         own: Values = {}
         defaults: Values = {}
         for flag, key in {**files.takes, **files.makes}.items():
+            if flag in files.wanted_by and not float(given.get(files.wanted_by[flag]) or 0):
+                continue
             twice = which is not None and "{which}" in PLACES[key]
             if (flag in files.makes or self._is_made(key)) and (twice or not _given(flag, given)):
                 (own if twice else defaults)[flag] = str(self.place(key, which))

@@ -41,28 +41,42 @@ def npo(token_losses: Tensor, real: Tensor, reference: Tensor, beta: float) -> T
     return 2 / beta * softplus(beta * log_ratio)
 
 
+def simnpo(token_losses: Tensor, real: Tensor, reference: Tensor, beta: float) -> Tensor:  # noqa: ARG001
+    """NPO without a reference: (2 / beta) log(1 + p^beta), p the geometric mean over the span (arXiv 2410.07163).
+
+    Its force fades once the span is unlikely in itself, not in comparison with what it was.
+    """
+    return 2 / beta * softplus(-beta * span_means(token_losses, real))
+
+
 def unlikelihood(token_losses: Tensor, real: Tensor, reference: Tensor) -> Tensor:  # noqa: ARG001
     """Mean of -log(1 - p(token)): at least 0, and its pull on a token ends when that has become unlikely."""
     safe = token_losses.clamp_min(LEAST_LOSS)
     return span_means(-torch.log(-torch.expm1(-safe)), real)
 
 
-OBJECTIVES: Mapping[str, Callable[..., Tensor]] = {"efuf": efuf, "npo": npo, "unlikelihood": unlikelihood}
+OBJECTIVES: Mapping[str, Callable[..., Tensor]] = {
+    "efuf": efuf,
+    "npo": npo,
+    "simnpo": simnpo,
+    "unlikelihood": unlikelihood,
+}
+WITH_BETA = frozenset({"npo", "simnpo"})
 NEEDS_REFERENCE = frozenset({"npo"})
 
 
 def objective(name: str, beta: float) -> Objective:
-    """The objective of that name; `beta` is that of npo.
+    """The objective of that name; `beta` is that of npo and simnpo.
 
     Raises ArgumentError for an unknown name, or a beta that is not above 0.
     """
     if name not in OBJECTIVES:
         raise ArgumentError(f"unknown objective {name} (from --objective){suggestion(name, list(OBJECTIVES))}")
-    if name != "npo":
+    if name not in WITH_BETA:
         return OBJECTIVES[name]
     if not beta > 0:
         raise ArgumentError(f"--beta is {beta:g}; give a number above 0")
-    return partial(npo, beta=beta)
+    return partial(OBJECTIVES[name], beta=beta)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from finetune.objectives.schedules import SHAPES
 
 TRACKERS = ("wandb", "tensorboard", "mlflow", "none")
 AVERAGES = ("samples", "tokens")
-OBJECTIVES = ("efuf", "npo", "unlikelihood")  # by name, as what they stand for needs torch
+OBJECTIVES = ("efuf", "npo", "simnpo", "unlikelihood")  # by name, as what they stand for needs torch
 
 
 @dataclass
@@ -39,7 +39,7 @@ class LossArguments:
         "paper", "paper: weights as the paper states them; release: as its published code has them", tuple(PRESETS)
     )
     objective: str = flag("efuf", "of the negative spans; efuf is ascent, the others are bounded", OBJECTIVES)
-    beta: float = flag(0.1, "of npo", above=0)
+    beta: float = flag(0.1, "of npo and simnpo", above=0)
     average: str = flag(
         "samples", "samples: a set's loss is the mean of its samples' means; tokens: of all their tokens", AVERAGES
     )

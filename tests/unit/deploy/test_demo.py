@@ -28,6 +28,7 @@ BASE = {
     "bleu_1": 0.3,
     "bleu_4": 0.1,
     "distinct_2": 0.2,
+    "repetition": 0.5,
 }
 AFTER = {
     "chair_s": 0.2,
@@ -37,6 +38,7 @@ AFTER = {
     "bleu_1": 0.35,
     "bleu_4": 0.1,
     "distinct_2": 0.2,
+    "repetition": 0.5,
 }
 
 

@@ -76,6 +76,14 @@ def test_npo_tends_to_ascent_for_small_beta() -> None:
     assert _slope("npo", 5.0, 1.0, beta=1e-6) == pytest.approx(-1.0, abs=1e-5)
 
 
+def test_simnpo_by_hand() -> None:
+    """A span of two tokens with losses 1 and 3: p = exp(-2); whatever the reference."""
+    tokens, real = torch.tensor([[1.0, 3.0, 9.0]]), torch.tensor([[1.0, 1.0, 0.0]])
+    for reference in (0.0, 5.0):
+        found = objective("simnpo", 0.5)(tokens, real, torch.tensor([reference]))
+        assert found.item() == pytest.approx(2 / 0.5 * math.log(1 + math.exp(-2) ** 0.5), rel=1e-6)
+
+
 @given(st.floats(0, 1e4))
 def test_unlikelihood_is_finite_and_not_negative(loss: float) -> None:
     """Also for tokens that are certain or impossible."""

@@ -1,0 +1,364 @@
+"""Recipes x worlds x orders of the batches, side by side from a list: what unlearning does, and how far runs differ.
+
+    python -m tests.bench.leaderboard                                     # the list, on two CPU cores: hours
+    python -m tests.bench.leaderboard --jobs 12 --worlds 0,1,2,3,4        # on a GPU: minutes
+    python -m tests.bench.leaderboard --table                             # only print what is there
+
+`leaderboard.yaml` holds the recipes: flags of `finetune/train.py` laid over `finetune/recipes/mini_bounded.yaml`. Each
+world is mined once, by the scripts that a user runs; a run trains, captions 300 images that nothing else has seen, and
+is judged as everywhere. A run is one line of `rows.jsonl`; what is there is not run again. Recipes are chosen on worlds
+from 20 up; 0 to 4 are only looked at.
+
+`--auroc 0.78` blurs the scores with noise until they tell present from hallucinated objects only that well, as CLIP
+does on photos.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import yaml
+
+from common.args import ThresholdArguments, flag, parse
+from common.cli import run
+from common.errors import ArgumentError, DataError
+from common.files.gold import read_truth
+from common.files.record_files import dump_line, objects_to_json, read_objects
+from common.files.records import CaptionObjects
+from common.files.storage import read_json, write_json, write_text
+from common.files.vocabulary import ObjectVocabulary, read_vocabulary
+from common.manifest import manifest_path
+from common.mini_world import GREEDY, SAMPLING, MiniWorld
+from common.paths import MINI_CLIP, ROOT
+from common.progress import announce, say
+from insight.scores.auto_thresholds import resolve_thresholds
+from insight.scores.detector_quality import auroc, label_scores
+
+RECIPES = ROOT / "tests" / "bench" / "leaderboard.yaml"
+BASE_RECIPE = ROOT / "finetune" / "recipes" / "mini_bounded.yaml"
+AUTO = ("--hal_clip_thres", "auto", "--norm_clip_thres", "auto", "--sentence_clip_thres", "auto")
+SCORES = ("chair_s", "chair_i", "recall", "words", "bleu_4", "repetition")
+POINTS = {"words"}
+BASE = "base"
+ANOTHER_ORDER = 100  # added to the seed for each further order of the batches
+
+
+@dataclass
+class LeaderboardArguments:
+    """What to run."""
+
+    recipes: str = flag(str(RECIPES), "YAML: name -> flags of finetune/train.py")
+    only: str = flag("", "names of recipes, separated by commas; default all of the list")
+    worlds: str = flag("31,32,33,34", "seeds of worlds, separated by commas")
+    orders: int = flag(2, "orders of the batches, each a run")
+    auroc: float = flag(0.0, "blur the scores until they separate only so well; 0: take them as they are")
+    train_images: int = flag(900, "images of a world to mine and unlearn on")
+    eval_images: int = flag(300, "images of a world to judge on")
+    jobs: int = flag(1, "runs side by side")
+    folder: str = flag("runs/leaderboard", "where worlds, runs and rows are kept")
+    pope: bool = flag(False, "also ask the questions of POPE")
+    table: bool = flag(False, "only print the table of the rows that are there")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One line of the list: a recipe on a world in one order; `auroc` 0: scores as they are."""
+
+    recipe: str
+    world: int
+    order: int
+    auroc: float
+
+    @property
+    def name(self) -> str:
+        """For its folder."""
+        blur = f"-auroc{self.auroc:g}" if self.auroc else ""
+        return f"{self.recipe}-world{self.world}-order{self.order}{blur}"
+
+
+@dataclass(frozen=True)
+class Board:
+    """Folders, recipes and what runs the scripts."""
+
+    folder: Path
+    recipes: Mapping[str, Mapping[str, Any]]
+    pope: bool
+    threads: int
+    images: tuple[int, int]
+
+    def world(self, seed: int) -> MiniWorld:
+        """Files of one world."""
+        return MiniWorld(self.folder / f"world{seed}")
+
+    def script(self, module: str, *flags: object) -> None:
+        """Run one script. Raises DataError with its last words if it fails."""
+        command = [sys.executable, "-m", module, *map(str, flags)]
+        environment = os.environ | {"OMP_NUM_THREADS": str(self.threads), "TOKENIZERS_PARALLELISM": "false"}
+        done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, env=environment)
+        if done.returncode != 0:
+            raise DataError(f"{' '.join(command[1:])} failed: {done.stderr.strip().splitlines()[-1:]}")
+
+    # Worlds
+
+    def mine(self, seed: int) -> None:
+        """Images, captions, objects and scores of a world, where they are not there."""
+        world = self.world(seed)
+        if not world.eval_annotations.exists():
+            train, judged = self.images
+            sizes = ("--train_images", train, "--eval_images", judged)
+            self.script("dataset.mini.draw", "--seed", seed, "--output_dir", world.root, *sizes)
+        images = ("--image_dir_path", world.train_images)
+        steps: list[tuple[Path, tuple[object, ...]]] = [
+            (
+                world.captions,
+                ("insight.caption", "--caption_data_path", world.captions, *images, *SAMPLING, "--seed", seed),
+            ),
+            (
+                world.objects,
+                ("insight.object", "--caption_data_path", world.captions, "--object_data_path", world.objects),
+            ),
+            (
+                world.scores,
+                (
+                    "insight.clip", "--object_data_path", world.objects, "--score_data_path", world.scores, *images,
+                    "--annotation_path", world.train_annotations, "--clip_model", MINI_CLIP, *AUTO,
+                ),
+            ),
+        ]  # fmt: skip
+        for result, command in steps:
+            if not manifest_path(result).exists():
+                self.script(str(command[0]), *command[1:])
+
+    def sets(self, seed: int, target: float) -> Path:
+        """The folder of the three sets of a world, made of scores that are blurred to an AUROC, or not."""
+        world = self.world(seed)
+        folder = world.root / (f"auroc{target:g}" if target else "sets")
+        if manifest_path(folder / "pos_neg.json").exists():
+            return folder
+        folder.mkdir(parents=True, exist_ok=True)
+        scores = self.blur(world, seed, target, folder / "scores.jsonl") if target else world.scores
+        self.script(
+            "finetune.format_data", "--score_data_path", scores, "--pos_neg_data_path", folder / "pos_neg.json",
+            "--sentence_data_path", folder / "sentences.json", "--repaired_data_path", folder / "repaired.json", *AUTO,
+        )  # fmt: skip
+        return folder
+
+    def blur(self, world: MiniWorld, seed: int, target: float, path: Path) -> Path:
+        """Write scores with noise, and the thresholds that `auto` takes for them."""
+        vocabulary = read_vocabulary()
+        gold = read_truth(world.train_annotations, None, vocabulary).objects
+        blurred, found = blurred_to(read_objects(world.scores), gold, vocabulary, target, seed)
+        write_text(path, "".join(dump_line(objects_to_json(record)) + "\n" for record in blurred))
+        thresholds = resolve_thresholds(ThresholdArguments("auto", "auto", "auto"), blurred, mini=True)
+        write_json(manifest_path(path), {"thresholds": asdict(thresholds), "auroc": found})
+        return path
+
+    # Runs
+
+    def measure(self, chosen: Run) -> dict[str, Any]:
+        """Train, caption, judge; the row."""
+        world, folder = self.world(chosen.world), self.folder / "runs" / chosen.name
+        folder.mkdir(parents=True, exist_ok=True)
+        trained: tuple[object, ...] = ()
+        if chosen.recipe != BASE:
+            self.train(chosen, folder)
+            trained = ("--llava_ckpt_load_path", folder / "trained")
+        captions, result = folder / "captions.jsonl", folder / "result.json"
+        self.script(
+            "evaluate.eval_caption", "--image_dir_path", world.eval_images, "--caption_eval_path", captions, *GREEDY,
+            *trained,
+        )  # fmt: skip
+        self.script(
+            "evaluate.eval_auto", "--caption_eval_path", captions, "--annotation_path", world.eval_annotations,
+            "--result_path", result,
+        )  # fmt: skip
+        row = {**asdict(chosen), **{name: read_json(result)["scores"][name] for name in SCORES}}
+        return row | (self.ask_pope(world, folder, trained) if self.pope else {})
+
+    def train(self, chosen: Run, folder: Path) -> None:
+        """One run of `finetune/train.py`."""
+        world, sets = self.world(chosen.world), self.sets(chosen.world, chosen.auroc)
+        flags = yaml.safe_load(BASE_RECIPE.read_text(encoding="utf-8")) | dict(self.recipes[chosen.recipe])
+        repaired = {"repaired_data_path": str(sets / "repaired.json")} if flags.get("repair_w") else {}
+        flags |= repaired | {"seed": chosen.world + ANOTHER_ORDER * chosen.order, "report_to": "none"}
+        config = folder / "recipe.yaml"
+        write_text(config, yaml.safe_dump(flags))
+        self.script(
+            "finetune.train", "--config", config, "--image_dir_path", world.train_images,
+            "--pos_neg_data_path", sets / "pos_neg.json", "--sentence_data_path", sets / "sentences.json",
+            "--llava_ckpt_save_path", folder / "trained", *AUTO,
+        )  # fmt: skip
+
+    def ask_pope(self, world: MiniWorld, folder: Path, trained: Sequence[object]) -> dict[str, float]:
+        """F1 over the three splits of the world's own POPE, and its interval."""
+        result = folder / "pope.json"
+        self.script(
+            "evaluate.eval_pope", "--image_dir_path", world.eval_images, "--annotation_path", world.eval_annotations,
+            "--answers_save_path", folder / "answers.jsonl", "--result_path", result, *trained,
+        )  # fmt: skip
+        found = read_json(result)
+        low, high = found["intervals"]["f1"]
+        return {"pope_f1": found["scores"]["f1"], "pope_f1_low": low, "pope_f1_high": high}
+
+
+def blurred_to(
+    records: Sequence[CaptionObjects], gold: Any, vocabulary: ObjectVocabulary, target: float, seed: int
+) -> tuple[list[CaptionObjects], float]:
+    """Scores plus noise of the deviation, found by halving, at which the AUROC is the target; and that AUROC."""
+    low, high = 0.0, 1000.0
+    found, reached = list(records), auroc(label_scores(records, gold, vocabulary))
+    if reached <= target:
+        raise DataError(
+            f"the scores have an AUROC of {reached:.3f}, not above {target:g}; they cannot be blurred to it"
+        )
+    for _ in range(40):
+        deviation = (low + high) / 2
+        found = noisy(records, deviation, seed)
+        reached = auroc(label_scores(found, gold, vocabulary))
+        low, high = (deviation, high) if reached > target else (low, deviation)
+    return found, reached
+
+
+def noisy(records: Sequence[CaptionObjects], deviation: float, seed: int) -> list[CaptionObjects]:
+    """Each score plus noise that depends on seed, image and object alone: a thing has one score in its image."""
+    out = []
+    for record in records:
+        mentions = []
+        for mention in record.objects:
+            draw = random.Random(f"{seed}/{record.image}/{mention.text.lower()}").gauss(0.0, 1.0)
+            score = None if mention.score is None else mention.score + deviation * draw
+            mentions.append(replace(mention, score=score))
+        out.append(replace(record, objects=tuple(mentions)))
+    return out
+
+
+# Rows
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows so far; a torn last line is not one."""
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def key_of(row: Mapping[str, Any]) -> Run:
+    """Which run a row is of."""
+    return Run(row["recipe"], row["world"], row["order"], row["auroc"])
+
+
+def cell(name: str, values: Sequence[float]) -> str:
+    """Mean, least and most."""
+    scale = 1.0 if name in POINTS else 100.0
+    average, least, most = (scale * value for value in (mean(values), min(values), max(values)))
+    return f"{average:.1f} [{least:.1f}, {most:.1f}]"
+
+
+def against_base(rows: Sequence[Mapping[str, Any]], base: Mapping[int, Mapping[str, Any]], name: str) -> str:
+    """Mean difference to the base model of the same world, with the 95 % t interval over the runs."""
+    from scipy.stats import t
+
+    differences = [100 * (row[name] - base[row["world"]][name]) for row in rows]
+    average, n = mean(differences), len(differences)
+    if n < 2:
+        return f"{average:+.1f}"
+    spread = (sum((d - average) ** 2 for d in differences) / (n - 1) / n) ** 0.5
+    half = float(t.ppf(0.975, n - 1)) * spread
+    return f"{average:+.1f} [{average - half:+.1f}, {average + half:+.1f}]"
+
+
+def table(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
+    """One line a recipe and AUROC: mean [least, most] over worlds and orders, in percent."""
+    with_pope = any("pope_f1" in row for row in rows)
+    columns = [*SCORES, *(["pope_f1"] if with_pope else [])]
+    lines = [
+        f"| recipe | AUROC | runs | {' | '.join(columns)} | CHAIR_S against base |",
+        "|" + " --- |" * (len(columns) + 4),
+    ]
+    base = {row["world"]: row for row in rows if row["recipe"] == BASE}
+    for name in names:
+        for blur in sorted({row["auroc"] for row in rows if row["recipe"] == name}):
+            chosen = [row for row in rows if row["recipe"] == name and row["auroc"] == blur]
+            cells = [cell(c, found) if (found := [r[c] for r in chosen if c in r]) else "" for c in columns]
+            paired = against_base(chosen, base, "chair_s") if name != BASE and base else ""
+            scorer = f"{blur:g}" if blur else "as it is"
+            lines.append(f"| {name} | {scorer} | {len(chosen)} | {' | '.join(cells)} | {paired} |")
+    return "\n".join(lines)
+
+
+def runs_of(args: LeaderboardArguments, names: Sequence[str]) -> list[Run]:
+    """All runs of the command line; the base model has one a world, whatever the scores."""
+    worlds = [int(world) for world in args.worlds.split(",")]
+    trained = [
+        Run(name, world, order, args.auroc) for order in range(args.orders) for world in worlds for name in names
+    ]
+    return [*(Run(BASE, world, 0, 0.0) for world in worlds), *trained]
+
+
+def chosen_recipes(args: LeaderboardArguments) -> dict[str, dict[str, Any]]:
+    """The list, or what `--only` names of it. Raises ArgumentError for a name that is not on it."""
+    every: dict[str, dict[str, Any]] = yaml.safe_load(Path(args.recipes).read_text(encoding="utf-8"))
+    names = [name for name in args.only.split(",") if name] or list(every)
+    for name in names:
+        if name not in every:
+            raise ArgumentError(f"no recipe {name} (from --only) in {args.recipes}; known: {', '.join(every)}")
+    return {name: every[name] or {} for name in names}
+
+
+def side_by_side(board: Board, wanted: Sequence[Run], jobs: int, rows: Path) -> list[str]:
+    """Mine the worlds, then run what has no row; returns what failed."""
+    failed: list[str] = []
+
+    def mined(world: int) -> None:
+        board.mine(world)
+        for target in {one.auroc for one in wanted if one.recipe != BASE}:
+            board.sets(world, target)
+
+    def measured(one: Run) -> None:
+        try:
+            row = board.measure(one)
+        except DataError as error:
+            failed.append(f"{one.name}: {error}")
+            announce(failed[-1])
+            return
+        with rows.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        announce(f"{one.name}: CHAIR_S {100 * row['chair_s']:.1f}, repetition {100 * row['repetition']:.1f}")
+
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(mined, sorted({one.world for one in wanted})))
+        list(pool.map(measured, wanted))
+    return failed
+
+
+def main() -> None:
+    """Parse, run, print the table. Raises DataError if a run failed."""
+    (args,) = parse([LeaderboardArguments], __doc__ or "")
+    recipes = chosen_recipes(args)
+    folder = Path(args.folder).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = folder / "rows.jsonl"
+    failed: list[str] = []
+    if not args.table:
+        done = {key_of(row) for row in read_rows(rows)}
+        wanted = [one for one in runs_of(args, list(recipes)) if one not in done]
+        announce(f"{len(wanted)} runs, {len(done)} there already; a run takes about two minutes of two CPU cores")
+        threads = max(1, (os.cpu_count() or 1) // args.jobs)
+        board = Board(folder, recipes, args.pope, threads, (args.train_images, args.eval_images))
+        failed = side_by_side(board, wanted, args.jobs, rows)
+    say(table(read_rows(rows), [BASE, *recipes]))
+    if failed:
+        raise DataError(f"{len(failed)} runs failed; the first: {failed[0]}")
+
+
+if __name__ == "__main__":
+    run(main)

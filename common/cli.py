@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ from common.paths import display
 from common.processes import is_first
 
 FIRST_SPEAKS_SECONDS = 3.0
+CHATTER = ("bitsandbytes.backends.cpu.ops",)  # warns, when imported, of kernels that nothing here uses
 
 WAYS_ON = {
     errno.ENOSPC: "make room, then run the same command again",
@@ -39,6 +41,8 @@ def run(main: Callable[[], None]) -> None:
     """
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # which a background job is started with
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in CHATTER:
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         with _first_alone_speaks():
             main()

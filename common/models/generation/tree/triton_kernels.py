@@ -1,8 +1,9 @@
-"""The kernels themselves; they are imported where Triton is there, and launched by `kernels.py`."""
+"""The kernels themselves; they are imported where Triton is there, and launched by `kernels.py` and `fused.py`.
+
+Arguments are pointers and numbers; Triton reads the code and takes no other annotation than its own.
+"""
 
 from __future__ import annotations
-
-from typing import Any
 
 import triton
 import triton.language as tl
@@ -10,10 +11,10 @@ import triton.language as tl
 
 @triton.jit
 def turn_and_store(
-    joined: Any, cos: Any, sin: Any, trunk: Any, at: Any, query: Any, keys: Any, values: Any,
-    places: Any, trunk_places: Any, branches: tl.constexpr, heads: tl.constexpr, key_heads: tl.constexpr,
+    joined, cos, sin, trunk, at, query, keys, values,
+    places, trunk_places, branches: tl.constexpr, heads: tl.constexpr, key_heads: tl.constexpr,
     block: tl.constexpr, size: tl.constexpr,
-) -> None:  # fmt: skip
+):  # fmt: skip
     """Rotate queries and keys of a row; queries go out, keys and values to their place in the row's table."""
     row = tl.program_id(0)
     slot = row // branches
@@ -40,11 +41,11 @@ def turn_and_store(
 
 @triton.jit
 def tree_attention(
-    query: Any, keys: Any, values: Any, seen: Any, trunk: Any, at: Any, out: Any,
-    scaling: Any, places: Any, trunk_places: Any, pool: Any,
+    query, keys, values, seen, trunk, at, out,
+    scaling, places, trunk_places, pool,
     branches: tl.constexpr, shared: tl.constexpr, key_heads: tl.constexpr,
     rows: tl.constexpr, padded: tl.constexpr, size: tl.constexpr, block: tl.constexpr,
-) -> None:  # fmt: skip
+):  # fmt: skip
     """All rows of one slot, for the heads of one key head: the trunk up to its end, then what is filled of the pool."""
     slot = tl.program_id(0) // key_heads
     key_head = tl.program_id(0) % key_heads
@@ -97,7 +98,7 @@ def tree_attention(
 
 
 @triton.jit
-def gate(gate_up: Any, out: Any, width: Any, block: tl.constexpr) -> None:
+def gate(gate_up, out, width, block: tl.constexpr):
     """silu(gate) * up of one row."""
     row = tl.program_id(0)
     at = tl.program_id(1) * block + tl.arange(0, block)

@@ -82,8 +82,10 @@ class Recording(Branches):
     def choose(self, logits: Tensor, live: int) -> tuple[Tensor, None]:
         """As before, and remembered."""
         step = self.count[:live].clamp_max(self.decoding.max_new_tokens - 1)[..., None].clone()
+        was_over = self.over[:live].clone()
         ids, _ = super().choose(logits, live)
         said = logits.log_softmax(-1).gather(1, ids.flatten()[:, None]).view(*ids.shape, 1)
+        said = torch.where(was_over[..., None], self.chosen[:live].gather(2, step), said)
         self.chosen[:live].scatter_(2, step, said)
         return ids, None
 

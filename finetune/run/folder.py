@@ -143,6 +143,7 @@ class RunFolder:
         for step, path in self._steps().items():
             if pointer is None or step > pointer.step:
                 shutil.rmtree(path)  # was given its name, but the kill came before the pointer
+        self._remove_old()  # of which a kill may have left some files
         note_settings(self.path, settings, keep=not anew)
         self.path.mkdir(parents=True, exist_ok=True)
 

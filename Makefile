@@ -6,7 +6,7 @@ SIZE ?= mini
 BIN = .venv/bin
 RUN = OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false
 
-.PHONY: install demo quickstart test lint bench lock ecosystem fuzz growth
+.PHONY: install demo quickstart test lint bench crash lock ecosystem fuzz growth
 
 install: .venv/installed
 
@@ -34,6 +34,10 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/deptry .
+
+# Kills every step before every write (tests/crash/README.md); half an hour of one core. CI runs a sample.
+crash: install
+	$(RUN) OMP_NUM_THREADS=1 $(BIN)/python -m tests.crash.harness
 
 bench: install
 	$(RUN) $(BIN)/python -m tests.bench.bench_train --size $(SIZE)

@@ -141,3 +141,25 @@ def test_files_as_other_tools_write_them(tmp_path: Path, name: str, image: str, 
     (sample,) = read_gold(path, tmp_path, 5)[0]
     assert (sample.question, sample.answer) == ("What is shown?", "A harbor.")
     assert sample.image == str((tmp_path / image).resolve())
+
+
+def test_images_of_instruction_data_are_tried_before_training(tmp_path: Path) -> None:
+    """In their own folder, by their paths; more than 1 % that cannot be decoded end the run."""
+    from PIL import Image
+
+    from common.files.images import ImageFolder
+    from finetune.setup.data import readable_gold
+
+    (tmp_path / "coco").mkdir()
+    (tmp_path / "train").mkdir()
+    for number in range(1, 3):
+        Image.new("RGB", (4, 4)).save(tmp_path / "coco" / f"{number}.jpg")
+    samples, _ = read_gold(write(tmp_path, RECORDS), tmp_path, 2)
+    images = ImageFolder(tmp_path / "train")
+    assert readable_gold(samples, images) == samples
+    assert [image.size for image in images.open_all(sample.image for sample in samples)] == [(4, 4), (4, 4)]
+    with pytest.raises(DataError, match="outside the folder"):
+        images.open(str(tmp_path / "train" / "1.jpg"))
+    (tmp_path / "coco" / "2.jpg").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"1 of 2 images .*cannot be read"):
+        readable_gold(samples, ImageFolder(tmp_path / "train"))

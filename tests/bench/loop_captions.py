@@ -74,17 +74,11 @@ def limited(kind: type[Any], lengths: Lengths) -> type[Any]:
             self.over[:live].logical_or_(said >= self.limit[:live])
             return chosen
 
-        def result(self, slot: int, branch: int) -> list[int]:
-            """Of beams the best running one, as none finished."""
-            if hasattr(self, "count"):
-                return list(super().result(slot, branch))
-            return list(self.tokens[slot, 0, : int(self.limit[slot, 0])].tolist())
-
         def results(self, places: Sequence[tuple[int, int]]) -> list[list[int]]:
-            """As `result`, of several."""
+            """Of beams the best running ones, as none finished."""
             if hasattr(self, "count"):
                 return list(super().results(places))
-            return [self.result(*place) for place in places]
+            return [self.tokens[slot, 0, : int(self.limit[slot, 0])].tolist() for slot, _ in places]
 
     return Limited
 

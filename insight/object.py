@@ -33,7 +33,7 @@ from common.cli import run
 from common.errors import ArgumentError, DataError
 from common.files.record_files import caption_key, objects_from_json, objects_to_json, read_captions, read_objects
 from common.files.records import Caption, CaptionObjects
-from common.files.storage import ResumableLines, require_file
+from common.files.storage import ResumableLines, read_json_lines, require_file
 from common.identity import companions_hash, content_hash
 from common.manifest import manifest
 from common.mini_world import MiniWorld, default_path
@@ -119,7 +119,8 @@ def check_begun(path: Path, captions: Sequence[Caption]) -> None:
     texts = {caption.key: caption.caption for caption in captions}
     if not path.stat().st_size:
         return  # all that is done lies in parts, which the settings speak for
-    for record in read_objects(path):
+    for number, value in read_json_lines(path, whole_lines=True):  # the last one may be torn
+        record = objects_from_json(value, f"{display(path)}:{number}")
         if texts.get(record.key) != record.caption:
             raise DataError(
                 f"{display(path)} was begun from other captions (image {record.image}); add --restart to begin anew, "

@@ -4,7 +4,7 @@
     python -m tests.bench.bench_decode --size tiny     # anywhere: tries the script itself
 
 Random weights and random image features, so nothing ends by itself; where texts of unequal length are wanted, each
-branch is ended at a length drawn from real captions. Prints a line a row and writes decode_SIZE.json into the records.
+branch is ended at one of twenty lengths set by hand. Prints a line a row and writes decode_SIZE.json into the records.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from common.paths import ROOT
 from tests.bench.random_models import random_model
 
 BANDWIDTH = {"NVIDIA H100 80GB HBM3": 3350e9}  # bytes a second, the maker's figure
-REAL_LENGTHS = (62, 71, 78, 84, 88, 92, 95, 98, 101, 104, 107, 110, 114, 118, 123, 129, 136, 145, 158, 181)
+SPREAD_LENGTHS = (62, 71, 78, 84, 88, 92, 95, 98, 101, 104, 107, 110, 114, 118, 123, 129, 136, 145, 158, 181)
 NO_STOPS: frozenset[int] = frozenset()
 
 
@@ -67,7 +67,7 @@ class Load:
 
 
 LOADS = {
-    "7b": Load("7b", "middle", 576, 160, 2, 16, 64, REAL_LENGTHS),
+    "7b": Load("7b", "middle", 576, 160, 2, 16, 64, SPREAD_LENGTHS),
     "tiny": Load("tiny", "tiny", 4, 12, 2, 4, 6, (3, 5, 8, 12)),
 }
 
@@ -282,7 +282,7 @@ class Bench:
         return tokens / seconds
 
     def refilled(self, model: Any) -> None:
-        """Lengths of real captions against equal ones of the same mean."""
+        """Spread lengths against equal ones of the same mean."""
         drawn = self.load.lengths
         mean = round(sum(drawn) / len(drawn))
         decoding = Decoding(1, max(drawn))

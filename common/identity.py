@@ -14,7 +14,6 @@ from typing import Any
 
 from common.args import MODEL_FAMILIES, ModelArguments
 from common.manifest import file_hash, model_hash
-from common.mini_world import is_mini_model
 from common.paths import MINI_LLAVA
 
 # Flags of the model that change no result: where it runs and saves, how it may be loaded, and what is noted otherwise.
@@ -28,7 +27,7 @@ def model_identity(args: ModelArguments, dtype: str) -> dict[str, Any]:
     Args:
         dtype: of the weights, resolved.
     """
-    path = MINI_LLAVA if is_mini_model(args) else args.chosen("path")
+    path = MINI_LLAVA if args.is_bundled() else args.chosen("path")
     checkpoint = args.chosen("ckpt_load_path")
     return {
         "model": args.model,

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from common.args import ModelArguments
 from common.errors import DataError, DryRunEnds
+from common.files.places import PUBLISHED, image_folder, inputs
 from common.files.storage import read_json
 from common.manifest import manifest_path
 from common.paths import MINI_DATA, MINI_LLAVA, ROOT, display
-from common.places import PUBLISHED, image_folder, inputs
 from common.processes import first_alone, first_is_done, without_launcher
 from common.progress import announce
 
@@ -136,7 +136,7 @@ class MiniWorld:
 
 def is_mini_model(args: ModelArguments) -> bool:
     """Whether the arguments choose the bundled model, saying so once; no path was given and the model is llava."""
-    return args.model == "llava" and args.given("path") is None
+    return args.is_bundled()
 
 
 def model_path(args: ModelArguments) -> Path | str | None:

@@ -23,11 +23,11 @@ from common.args import flag, parse
 from common.cli import run
 from common.errors import DataError
 from common.files.images import image_names
+from common.files.places import image_folder
 from common.files.record_files import read_sentence_samples, read_span_samples
 from common.files.records import SentenceSample, SpanSample
 from common.files.storage import require_dir
 from common.paths import DATASET, display
-from common.places import image_folder
 from common.progress import say
 from dataset.expected_files import KINDS, LAYOUTS, Expected
 

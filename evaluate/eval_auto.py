@@ -26,13 +26,13 @@ from common.errors import ArgumentError, DataError
 from common.files.coco import CocoAnnotations, read_annotations
 from common.files.gold import Truth, missing_images, truth_from_file
 from common.files.image_ids import KnownImages
+from common.files.places import PUBLISHED, placed
 from common.files.record_files import read_captions
 from common.files.records import Caption, Result
 from common.files.storage import read_record, require_file
 from common.manifest import manifest
 from common.mini_world import MiniWorld, default_path
 from common.paths import MINI_LLAVA, display
-from common.places import PUBLISHED, placed
 from common.progress import announce
 from evaluate.chair.gold_cache import truth_of_folder
 from evaluate.chair.parser import ChairParser

@@ -28,11 +28,11 @@ from common.captioning.captioner import CaptionPlan, deterministic_decoding
 from common.captioning.run import CaptionRun, caption_target
 from common.cli import run
 from common.errors import ArgumentError, DataError
+from common.files.places import PUBLISHED
 from common.files.record_files import read_sentence_samples, read_span_samples
 from common.files.storage import read_record, read_text, require_file
 from common.mini_world import MiniWorld, default_path, is_mini_model
 from common.paths import display
-from common.places import PUBLISHED
 from common.progress import announce
 from common.prompts import CAPTION_EVAL
 from evaluate.results.run_files import run_file

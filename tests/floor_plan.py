@@ -15,11 +15,12 @@ from pathlib import Path
 import grimp
 
 PACKAGES = ("common", "finetune", "evaluate", "insight", "deploy", "dataset")
-ROOMS = {
-    **dict.fromkeys(PACKAGES, ()),
-    "common": ("common.models",),
-    "common.models": (),
-}  # room -> rooms of its own
+IN_COMMON = tuple(f"common.{name}" for name in ("arguments", "captioning", "files", "models", "outputs"))
+ROOMS: dict[str, tuple[str, ...]] = {  # room -> rooms in it that stand for themselves
+    **dict.fromkeys((*PACKAGES, *IN_COMMON, "common.models.generation"), ()),
+    "common": IN_COMMON,
+    "common.models": ("common.models.generation",),
+}
 
 
 def files_per_folder(root: Path) -> Counter[str]:

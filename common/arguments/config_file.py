@@ -1,6 +1,6 @@
 """The YAML file of `--config`: every value as the text that would be typed, so that it is checked like a flag's.
 
-What a script takes of a file with blocks of several steps is said in `common/config_blocks.py`.
+What a script takes of a file with blocks of several steps is said in `common/arguments/blocks.py`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
+from common.arguments.blocks import STEPS, own_values
 from common.arguments.values import Given
-from common.config_blocks import STEPS, own_values
 from common.errors import ArgumentError
 from common.files.storage import read_text, require_file
 from common.paths import display

@@ -66,6 +66,10 @@ class ModelArguments(ImageArguments):
         text = self.given(name)
         return local(text, f"--{self.model}_{name}") if text and name in FROM_HUB else text
 
+    def is_bundled(self) -> bool:
+        """Whether the bundled mini-llava is meant: `llava` without a path."""
+        return self.model == "llava" and self.given("path") is None
+
     def given(self, name: str) -> str | None:
         """The value of `--{model}_{name}`, or of its short form; None if neither was given.
 

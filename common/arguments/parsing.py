@@ -6,13 +6,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from common.arguments.blocks import STEPS, flags_of
 from common.arguments.command_line import CONFIG, command_line, given_on, groups_into
 from common.arguments.config_file import read_config
 from common.arguments.fields import Option, options
 from common.arguments.groups import MODEL_FAMILIES
 from common.arguments.published import FATES, translated
 from common.arguments.values import Given, value_of
-from common.config_blocks import STEPS, flags_of
 from common.errors import ArgumentError, near
 
 ALWAYS = ("help", CONFIG, "print_completion")
@@ -24,7 +24,7 @@ def parse(
     """Read the groups from the command line (`argv`, or the process's) over an optional `--config` file.
 
     Args:
-        step: the name of the script's block in a file of several steps (`common/config_blocks.py`).
+        step: the name of the script's block in a file of several steps (`common/arguments/blocks.py`).
 
     Returns one instance per group. Raises ArgumentError for unknown flags or keys and malformed values.
     """

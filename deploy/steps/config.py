@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from common.config_blocks import STEPS, flags_of, own_values
+from common.arguments.blocks import STEPS, flags_of, own_values
 from common.errors import ArgumentError
 from common.files.storage import read_text, require_file
 from common.paths import display

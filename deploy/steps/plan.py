@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.config_blocks import STEPS, flags_of
+from common.arguments.blocks import STEPS, flags_of
 from common.errors import ArgumentError
 from deploy.steps.config import PIPELINE, PipelineConfig, Values
 from deploy.steps.files import BASE, BENCHMARKS, BOTH, COMPARISON, FILES, HEART, MAKERS, OF_THE_WORLD, PLACES, UNLEARNED

@@ -10,13 +10,13 @@ from typing import Any
 from common.args import GenerationArguments, ModelArguments, RunArguments, flag
 from common.errors import ArgumentError, DataError
 from common.files.images import ImageFolder
+from common.files.places import BENCHMARKS, inputs
 from common.files.storage import require_file
 from common.identity import identity, images_identity, model_identity, values_hash
 from common.manifest import manifest
 from common.mini_world import is_mini_model
 from common.outputs.lines import LineTarget
 from common.paths import MINI_LLAVA
-from common.places import BENCHMARKS, inputs
 from common.progress import announce
 from evaluate.answers.joining import join
 from evaluate.answers.questions import AnswerRow, Joined, Question

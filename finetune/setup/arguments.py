@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from common.args import ModelArguments, RunArguments, ThresholdArguments, flag
 from common.errors import ArgumentError
-from finetune.objectives.presets import PRESETS
 from finetune.objectives.schedules import SHAPES
 
 TRACKERS = ("wandb", "tensorboard", "mlflow", "none")
 AVERAGES = ("samples", "tokens")
 OBJECTIVES = ("efuf", "npo", "simnpo", "unlikelihood")  # by name, as what they stand for needs torch
+PRESETS = ("paper", "release")
 
 
 @dataclass
@@ -36,7 +36,7 @@ class LossArguments:
     """The loss: a preset, and single values laid over it."""
 
     preset: str = flag(
-        "paper", "paper: weights as the paper states them; release: as its published code has them", tuple(PRESETS)
+        "paper", "paper: weights as the paper states them; release: as its published code has them", PRESETS
     )
     objective: str = flag("efuf", "of the negative spans; efuf is ascent, the others are bounded", OBJECTIVES)
     beta: float = flag(0.1, "of npo and simnpo", above=0)

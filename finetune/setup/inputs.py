@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import ArgumentError
+from common.files.places import PUBLISHED, inputs, placed
 from common.mini_world import MiniWorld, default_path, is_mini_model
 from common.paths import MINI_LLAVA, display
-from common.places import PUBLISHED, inputs, placed
 from common.progress import announce
 from finetune.corpus.gold import GoldSample, read_gold
 from finetune.corpus.records import GOLD, REPAIR

@@ -20,7 +20,7 @@ from common.models import load_model
 from common.models.checkpoints.files import open_folder
 from common.models.families.minigpt_files import find_files
 from common.models.parts.clip_tower import build_tower, read_tower_config
-from common.models.parts.preprocess import read_preprocessing
+from common.models.parts.preprocess_files import read_preprocessing
 from common.models.weights.trained import save_trained
 from common.outputs.settings import check_settings
 from common.paths import MINI_LLAVA

@@ -20,7 +20,7 @@ from common.models.families.llava_original import ORIGINAL_LAYOUT, find_parts
 from common.models.families.processor_check import check_llava_processor
 from common.models.parts.clip_tower import CLIP_VISION, build_tower
 from common.models.parts.llama import LLAMA, build_llama, finish_llama, tied_names
-from common.models.parts.preprocess import read_preprocessing
+from common.models.parts.preprocess_files import read_preprocessing
 from common.models.parts.projector import build_projector, projector_depth
 from common.models.text.tokenizers import load_tokenizer
 from common.paths import display

@@ -21,7 +21,7 @@ from common.models.families.family_check import check_family
 from common.models.parts.abstractor import Abstractor, AbstractorSizes
 from common.models.parts.clip_tower import build_tower
 from common.models.parts.llama import LLAMA, build_llama, finish_llama, tied_names
-from common.models.parts.preprocess import read_preprocessing
+from common.models.parts.preprocess_files import read_preprocessing
 from common.models.text.ids import PromptIds
 from common.models.text.tokenizers import load_tokenizer
 from common.paths import display

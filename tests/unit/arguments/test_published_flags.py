@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from common.args import parse
+from common.arguments.blocks import STEPS, flags_of
 from common.arguments.fields import options
 from common.arguments.published import FATES, VALUE
-from common.config_blocks import STEPS, flags_of
 from common.errors import ArgumentError
 from common.paths import ROOT
 from evaluate.eval_mme import ARGUMENTS as MME

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from common.args import ModelArguments, RunArguments, parse
-from common.config_blocks import STEPS, flags_of
+from common.arguments.blocks import STEPS, flags_of
 from common.errors import ArgumentError
 
 PIPELINE = """

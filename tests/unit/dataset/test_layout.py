@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from common.errors import DataError
-from common.places import PUBLISHED, image_folder, inputs, placed
+from common.files.places import PUBLISHED, image_folder, inputs, placed
 from dataset.expected_files import LAYOUTS
 from dataset.prepare import check, check_published
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from common.args import parse
-from common.config_blocks import STEPS
+from common.arguments.blocks import STEPS
 from common.errors import ArgumentError, DataError
 from deploy import pipeline as script
 from deploy.pipeline import Pipeline, arguments, main
@@ -143,7 +143,7 @@ def test_everything_is_refused_before_anything_runs(text: str, message: str, tmp
 
 
 def test_every_file_has_a_place_and_every_flag_is_its_steps() -> None:
-    from common.config_blocks import flags_of
+    from common.arguments.blocks import flags_of
 
     for step, files in FILES.items():
         assert step in STEPS

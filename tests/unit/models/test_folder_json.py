@@ -24,7 +24,8 @@ from transformers import (
 
 from common.errors import CheckpointError, UserError
 from common.models import load_model
-from common.models.parts.preprocess import CLIP_MEAN, Preprocessing, read_preprocessing
+from common.models.parts.preprocess import CLIP_MEAN, Preprocessing
+from common.models.parts.preprocess_files import read_preprocessing
 from tests.unit.models.conftest import Tiny
 from tests.unit.models.tiny_auto import TEMPLATE, auto_tokenizer, write_auto
 

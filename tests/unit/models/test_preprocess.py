@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from common.errors import ArgumentError, CheckpointError, DataError
-from common.models.parts.preprocess import CLIP_MEAN, CLIP_STD, FITS, Preprocessing, read_preprocessing, resize
+from common.models.parts.preprocess import CLIP_MEAN, CLIP_STD, FITS, Preprocessing, resize
+from common.models.parts.preprocess_files import read_preprocessing
 from tests.unit.models.plain_resize import resize as plain_resize
 
 

@@ -8,15 +8,15 @@ Refuses results of different tasks, definitions, versions, prompts, parsers, dec
 
 from __future__ import annotations
 
-if __name__ == "__main__":
-    import common.interrupts  # noqa: F401
-
-import itertools
 import sys
 
 if __name__ == "__main__" and not __package__:
     sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
 
+if __name__ == "__main__":
+    import common.interrupts  # noqa: F401
+
+import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 

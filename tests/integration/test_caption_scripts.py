@@ -106,16 +106,22 @@ def test_evaluation_leaves_out_what_training_used(world: World, tmp_path: Path) 
 
 def test_t1_e9_a_checkpoint_is_evaluated_and_noted(world: World, tmp_path: Path) -> None:
     """The published loader evaluated the base model; here captions change, and the file is tied to its checkpoint."""
-    train(world.train_flags(tmp_path / "run", max_steps=20, train_lr=0.05))
+    used = {}
+    for name, file in (("pos_neg_data_path", world.pos_neg), ("sentence_data_path", world.sentences)):
+        samples = json.loads(file.read_text(encoding="utf-8"))
+        some = sorted({sample["image"] for sample in samples})[:7]
+        used[name] = tmp_path / file.name
+        used[name].write_text(json.dumps([s for s in samples if s["image"] in some]), encoding="utf-8")
+    train(world.train_flags(tmp_path / "run", max_steps=20, train_lr=0.05, **used))
     before, after = tmp_path / "before.jsonl", tmp_path / "after.jsonl"
-    evaluate(flags(world, caption_eval_path=before))
-    evaluate(flags(world, caption_eval_path=after, llava_ckpt_load_path=tmp_path / "run"))
+    evaluate(flags(world, caption_eval_path=before, **used))
+    evaluate(flags(world, caption_eval_path=after, llava_ckpt_load_path=tmp_path / "run", **used))
     texts = [[c.caption for c in read_captions(p, allow_empty=True)] for p in (before, after)]
     assert texts[0] != texts[1]
     hashes = [read_json(f"{p}.manifest.json")["checkpoint_hash"] for p in (before, after)]
     assert hashes[0] is None and len(hashes[1]) == 64
     with pytest.raises(ArgumentError, match="begun with checkpoint_hash None"):
-        evaluate(flags(world, caption_eval_path=before, llava_ckpt_load_path=tmp_path / "run"))
+        evaluate(flags(world, caption_eval_path=before, llava_ckpt_load_path=tmp_path / "run", **used))
     with pytest.raises(CheckpointError, match="no trained checkpoint"):
         evaluate(flags(world, caption_eval_path=tmp_path / "x.jsonl", llava_ckpt_load_path=tmp_path / "none"))
 
@@ -126,7 +132,7 @@ def test_t1_e9_a_checkpoint_is_evaluated_and_noted(world: World, tmp_path: Path)
         ({"image_dir_path": "nowhere"}, DataError, r"no folder nowhere \(from --image_dir_path\)"),
         ({"model": "lava"}, ArgumentError, "lava"),
         ({"llava_path": "nowhere"}, CheckpointError, "nowhere"),
-        ({"infer_bs": 0}, ArgumentError, "--infer_bs is 0"),
+        ({"infer_bs": 0}, ArgumentError, "--infer_bs is '0'"),
         ({"imagedir": "x"}, ArgumentError, "unknown flag --imagedir"),
     ],
 )

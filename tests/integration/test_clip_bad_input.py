@@ -65,7 +65,7 @@ def run(folder: Path, monkeypatch, **changes: str) -> None:
         ({"clip_prompt": "a photo"}, ArgumentError, r"--clip_prompt 'a photo' has no \{object\}"),
         ({"clip_mode": "window"}, ArgumentError, "window"),
         ({"clip_bs": "0"}, ArgumentError, "--clip_bs is 0"),
-        ({"device": "cuda:7"}, ArgumentError, "--device cuda:7"),
+        ({"device": "cuda:7"}, ArgumentError, "no device cuda:7"),
         ({"hal_clip_thres": "35"}, ArgumentError, "wrong order"),
         ({"hal_clip_thres": "low"}, ArgumentError, "give a number or auto"),
         ({"clip_modell": "x"}, ArgumentError, "did you mean --clip_model"),

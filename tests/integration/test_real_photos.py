@@ -116,7 +116,7 @@ def mine(photos: Photos, captions: Path) -> None:
     script(
         "insight/clip.py", "--object_data_path", root / "objects.jsonl", "--score_data_path", root / "scores.jsonl",
         "--image_dir_path", root / "images", "--annotation_path", photos.coco / "annotations",
-        "--clip_model", MINI_CLIP, *AUTO,
+        "--clip_model", MINI_CLIP, "--allow_partial_truth", *AUTO,
     )  # fmt: skip
     script(
         "finetune/format_data.py", "--score_data_path", root / "scores.jsonl",
@@ -140,7 +140,8 @@ def unlearn_and_judge(photos: Photos) -> None:
     for name in ("after", "captions"):
         script(
             "evaluate/eval_auto.py", "--caption_eval_path", root / f"{name}.jsonl", "--allow_missing",
-            "--annotation_path", photos.coco / "annotations", "--result_path", root / f"{name}.json",
+            "--allow_partial_truth", "--annotation_path", photos.coco / "annotations",
+            "--result_path", root / f"{name}.json",
         )  # fmt: skip
 
 

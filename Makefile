@@ -4,7 +4,7 @@ SEED ?= 0
 RECIPE ?= bounded
 SIZE ?= mini
 BIN = .venv/bin
-RUN = OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false
+RUN = TOKENIZERS_PARALLELISM=false
 
 .PHONY: install demo quickstart test lint bench crash lock ecosystem fuzz growth
 
@@ -26,7 +26,7 @@ quickstart: install
 	$(RUN) $(BIN)/python evaluate/eval_auto.py
 
 test: install
-	$(RUN) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	$(RUN) OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .

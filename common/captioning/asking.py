@@ -13,6 +13,18 @@ from typing import Any, Protocol, runtime_checkable
 
 from common.files.images import ImageFolder
 
+BATCH = 32  # texts of one generate call, where nothing else is said
+
+
+class Generator(Protocol):
+    """What asking in batches needs of a model; every :class:`common.models.base.CaptionModel` is one."""
+
+    def format_prompt(self, prompt: str, context: str = "") -> str:
+        """The whole text input."""
+
+    def generate(self, images: Sequence[Any], texts: Sequence[str], **decoding: Any) -> list[str]:
+        """One text for each (image, text input) pair."""
+
 
 @runtime_checkable
 class Speaker(Protocol):

@@ -12,10 +12,10 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 from common.args import GenerationArguments
-from common.captioning.asking import Request, Speaker, ask
+from common.captioning.asking import BATCH, Generator, Request, Speaker, ask
 from common.errors import ArgumentError
 from common.files.image_ids import image_ids_of
 from common.files.images import ImageFolder
@@ -24,18 +24,6 @@ from common.files.records import Caption
 from common.files.storage import ResumableLines, read_json_lines
 from common.paths import display
 from common.progress import announce, bar, batches
-
-BATCH = 32  # captions in one generate call where nothing else is said
-
-
-class Captioner(Protocol):
-    """What captioning needs of a model; every :class:`common.models.base.CaptionModel` is one."""
-
-    def format_prompt(self, prompt: str, context: str = "") -> str:
-        """The whole text input."""
-
-    def generate(self, images: Sequence[Any], texts: Sequence[str], **decoding: Any) -> list[str]:
-        """One text for each (image, text input) pair."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +96,7 @@ def deterministic_decoding(args: GenerationArguments) -> dict[str, Any]:
 
 
 def caption_images(
-    model: Captioner,
+    model: Generator,
     images: ImageFolder,
     names: Sequence[str],
     plan: CaptionPlan,
@@ -152,7 +140,7 @@ def _captions(
 
 
 def _captions_in_batches(
-    model: Captioner,
+    model: Generator,
     images: ImageFolder,
     units: Sequence[Unit],
     wanted: Sequence[Unit],
@@ -178,7 +166,7 @@ def _units(names: Sequence[str], per_image: int) -> list[Unit]:
 
 
 def _caption_batch(
-    model: Captioner, images: ImageFolder, group: Sequence[Unit], text: str, decoding: Mapping[str, Any]
+    model: Generator, images: ImageFolder, group: Sequence[Unit], text: str, decoding: Mapping[str, Any]
 ) -> list[Caption]:
     """Captions of one batch; units whose image cannot be read are left out (and remembered by `images`)."""
     opened = {name: images.open(name) for name in dict.fromkeys(u.image for u in group)}

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from common.captioning.asking import Request, Speaker, ask
+from common.captioning.asking import BATCH, Generator, Request, Speaker, ask
 from common.errors import DataError
 from common.files.images import ImageFolder
 from common.files.record_files import answer_to_json
@@ -19,18 +19,7 @@ from common.paths import display
 from common.progress import announce, bar, batches
 from evaluate.answers.questions import Question
 
-BATCH = 32  # questions of one generate call where nothing else is said
 WINDOW = 4096  # questions among which those about one image are put together
-
-
-class Answerer(Protocol):
-    """What is needed of a model; every adapter of `common.models` has it."""
-
-    def format_prompt(self, prompt: str, context: str = "") -> str:
-        """The whole text input of one prompt."""
-
-    def generate(self, images: Sequence[Any], texts: Sequence[str], **decoding: Any) -> list[str]:
-        """One answer a text."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +33,7 @@ class Decoding:
 
 
 def answer_questions(
-    load: Callable[[], Answerer],
+    load: Callable[[], Generator],
     questions: Sequence[Question],
     images: ImageFolder,
     template: str,
@@ -133,7 +122,7 @@ def _answers_in_batches(
 
 
 def _answer_batch(
-    model: Answerer, batch: Sequence[Question], images: ImageFolder, template: str, decoding: Decoding
+    model: Generator, batch: Sequence[Question], images: ImageFolder, template: str, decoding: Decoding
 ) -> list[Answer]:
     """Answers of the questions whose image can be read."""
     opened = [(q, images.open(q.image)) for q in batch]
@@ -151,7 +140,7 @@ def _answer_batch(
     return [_answer(q, text) for (q, _), text in zip(readable, answers, strict=True)]
 
 
-def _text(model: Answerer, question: Question, template: str) -> str:
+def _text(model: Generator, question: Question, template: str) -> str:
     return model.format_prompt(template.replace("{question}", question.text))
 
 

@@ -40,12 +40,12 @@ from common.outputs.whole import WholeTarget, taken
 from common.paths import display
 from common.processes import is_first
 from common.progress import announce, say
+from common.relevance.scoring import MOST_WORDS, RelevanceJob, without_unscorable
 from common.thresholds import question
 from insight.scores.auto_thresholds import all_scores, caption_scores, check_thresholds, resolve_thresholds
 from insight.scores.clip_arguments import ClipArguments, ClipPlan, plan
 from insight.scores.detector_quality import LabelledScores, label_scores
 from insight.scores.score_report import ScoreReport
-from insight.scores.scoring import MOST_WORDS, RelevanceJob, without_unscorable
 
 
 def read_input(args: ClipArguments, chosen: ClipPlan) -> tuple[list[CaptionObjects], int]:
@@ -76,7 +76,7 @@ def read_input(args: ClipArguments, chosen: ClipPlan) -> tuple[list[CaptionObjec
 
 def settings(args: ClipArguments, chosen: ClipPlan, names: Sequence[str]) -> dict[str, Any]:
     """Whatever changes the scores."""
-    from insight.scores.relevance import local_folder
+    from common.relevance.clip_scorer import local_folder
 
     folder = local_folder(chosen.model)
     options = {
@@ -100,7 +100,7 @@ def score(
 
     None in all processes of a launch but the first.
     """
-    from insight.scores.relevance import load_scorer
+    from common.relevance.clip_scorer import load_scorer
 
     images = ImageFolder(chosen.images, turn=not args.ignore_exif_orientation)
     device, dtype = args.device_and_dtype()
@@ -229,7 +229,7 @@ def result_manifest(
     half: Mapping[str, int],
 ) -> dict[str, Any]:
     """The manifest beside the scores; `thresholds` in it is what `finetune/format_data.py` takes for `auto`."""
-    from insight.scores.relevance import local_folder
+    from common.relevance.clip_scorer import local_folder
 
     return manifest(
         groups,

@@ -37,14 +37,14 @@ from common.files.storage import ResumableLines, read_json_lines, require_file
 from common.identity import companions_hash, content_hash
 from common.manifest import manifest
 from common.mini_world import MiniWorld, default_path
+from common.objects.extractors import EXTRACTORS, ObjectExtractor, build_extractor
+from common.objects.llm_extractor import extractor_files
+from common.objects.parallel import Found, extracted
 from common.outputs.lines import LineTarget
 from common.outputs.targets import check_targets
 from common.paths import display
 from common.processes import usable_cores
 from common.progress import announce, bar, batches, say
-from insight.objects.extractors import EXTRACTORS, ObjectExtractor, build_extractor
-from insight.objects.llm_extractor import extractor_files
-from insight.objects.parallel import Found, extracted
 
 BATCH = 64  # captions that are parsed together; the same in a continued run and for any number of processes
 LONGEST = 100_000  # characters of a caption; spaCy takes about a gigabyte for so many, and refuses a million

@@ -12,8 +12,8 @@ from common.files.vocabulary import SYNONYMS
 from common.mini_world import MiniWorld, default_path
 from common.paths import MINI_CLIP
 from common.progress import announce
-from insight.scores.scoring import ScoreSettings
-from insight.scores.windows import BEST, PATCH, SPAN
+from common.relevance.scoring import ScoreSettings
+from common.relevance.windows import BEST, PATCH, SPAN
 
 
 @dataclass

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from common.objects.parallel import Found, extracted
+from common.objects.spacy_extractor import SpacyExtractor
 from common.processes import usable_cores
 from common.progress import batches
 from insight.object import BATCH
-from insight.objects.parallel import Found, extracted
-from insight.objects.spacy_extractor import SpacyExtractor
 
 
 def find_objects(captions: list[str], alone: int) -> dict[str, Any]:

@@ -12,8 +12,8 @@ import torch
 from common.files.images import ImageFolder
 from common.files.record_files import caption_key
 from common.files.storage import ResumableLines
-from insight.scores.relevance import ClipScorer, scorer_of
-from insight.scores.scoring import RelevanceJob, ScoreSettings
+from common.relevance.clip_scorer import ClipScorer, scorer_of
+from common.relevance.scoring import RelevanceJob, ScoreSettings
 from tests.bench.loop_photos import records
 
 GROUP = 16  # images, the default of --clip_bs

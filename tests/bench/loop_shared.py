@@ -28,7 +28,7 @@ from common.outputs.lines import LineOutput, LineTarget
 from common.processes import first_alone, first_is_done, this_process
 from common.progress import say
 from common.prompts import TRAIN
-from insight.scores.scoring import RelevanceJob, ScoreSettings
+from common.relevance.scoring import RelevanceJob, ScoreSettings
 from tests.bench.loop_captions import Lengths, ending_at
 from tests.bench.loop_photos import real_captions, records, write_photos
 from tests.bench.loop_scores import GROUP, random_scorer

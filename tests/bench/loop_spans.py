@@ -14,10 +14,10 @@ import numpy as np
 
 from common.files.record_files import objects_to_json
 from common.files.records import CaptionObjects
+from common.objects.spacy_extractor import SpacyExtractor
 from common.paths import ROOT
 from evaluate.chair.counting import score_caption
 from evaluate.chair.parser import ChairParser
-from insight.objects.spacy_extractor import SpacyExtractor
 
 SAMPLE = 512  # captions whose objects are found; more are the same again
 

@@ -15,8 +15,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from common.errors import CheckpointError
+from common.objects.llm_extractor import LlmExtractor, first_block, without_cut_item
 from common.paths import ROOT
-from insight.objects.llm_extractor import LlmExtractor, first_block, without_cut_item
 
 CHAT = "{% for m in messages %}[INST] {{ m['content'] }} [/INST]{% endfor %}"
 CAPTION = "Two dogs sit near a traffic light.\nA cat looks on."

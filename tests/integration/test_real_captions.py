@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from common.files.storage import read_json
-from insight.objects.spacy_extractor import SpacyExtractor
+from common.objects.spacy_extractor import SpacyExtractor
 from tests.data_folder import real_data
 from tests.integration.chair_words import locate, word_patterns
 

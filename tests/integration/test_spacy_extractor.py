@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from insight.objects.spacy_extractor import SpacyExtractor
+from common.objects.spacy_extractor import SpacyExtractor
 
 CASES = [
     ("The image features two red traffic lights.", ["traffic lights"]),

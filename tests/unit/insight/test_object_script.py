@@ -15,8 +15,8 @@ from common.errors import ArgumentError, DataError
 from common.files.record_files import caption_key, locate_word, read_objects
 from common.files.records import Caption, ObjectMention
 from common.files.storage import ResumableLines
+from common.objects.extractors import build_extractor
 from insight import object as script
-from insight.objects.extractors import build_extractor
 
 CAPTIONS = [Caption(f"{i}.jpg", i, f"A dog number {i}.") for i in range(7)]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from common.files.storage import read_text
+from common.objects.visible_nouns import noun_lists
 from common.paths import DATASET
 from dataset.mini.categories import BY_NAME, CATEGORIES, Category
 from dataset.mini.scenes import SCENES, Scene
 from dataset.mini.sprites import MASTER, master_sprite
 from evaluate.chair.counting import ChairParser
-from insight.objects.visible_nouns import noun_lists
 
 # Plurals that CHAIR does not count: WordNet's morphology gives "men" (a noun of its own), "vas" and, having no such
 # word, "smartphones". The original code does the same: of 70 real captions that say "vases" and never "vase" it counts

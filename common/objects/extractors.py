@@ -32,11 +32,11 @@ def build_extractor(name: str, model: str | None, device: str, max_new_tokens: i
         wanted = "needs --extractor_model PATH" if name == "llm" else "takes no --extractor_model"
         raise ArgumentError(f"--extractor {name} {wanted}")
     if name == "spacy":
-        from insight.objects.spacy_extractor import SpacyExtractor
+        from common.objects.spacy_extractor import SpacyExtractor
 
         return SpacyExtractor()
     if name == "llm" and model is not None:
-        from insight.objects.llm_extractor import LlmExtractor
+        from common.objects.llm_extractor import LlmExtractor
 
         return LlmExtractor.load(model, device, max_new_tokens)
     raise ArgumentError(f"--extractor '{name}' is unknown; known: {', '.join(EXTRACTORS)}")

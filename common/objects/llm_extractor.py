@@ -14,9 +14,9 @@ from common.errors import CheckpointError
 from common.files.records import ObjectMention
 from common.files.storage import read_text
 from common.hub import local
+from common.objects.object_list import locate_all, parse_object_list
 from common.paths import DATASET
 from common.progress import batches
-from insight.objects.object_list import locate_all, parse_object_list
 
 FLAG = "--extractor_model"
 INSTRUCTION = DATASET / "object_instruction.txt"

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from common.errors import CheckpointError
-from insight.scores import relevance
-from insight.scores.relevance import load_scorer
-from insight.scores.windows import whole_image, window_grid
+from common.relevance import clip_scorer
+from common.relevance.clip_scorer import load_scorer
+from common.relevance.windows import whole_image, window_grid
 from tests.clip_folder import make_clip_folder
 
 
@@ -115,8 +115,8 @@ def test_weights_that_cannot_be_had_name_both_flags(monkeypatch):
 
 
 def test_openai_weights_get_the_activation_they_were_trained_with():
-    assert relevance._source("ViT-B-32", "openai") == ("ViT-B-32", "openai", True)
-    assert relevance._source("ViT-B-32", "laion2b_s34b_b79k")[2] is False
+    assert clip_scorer._source("ViT-B-32", "openai") == ("ViT-B-32", "openai", True)
+    assert clip_scorer._source("ViT-B-32", "laion2b_s34b_b79k")[2] is False
 
 
 def test_bfloat16_stays_near_float32(folder, scorer):

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from common.files.records import ObjectMention
-from insight.objects.special_tokens import blanked
+from common.objects.special_tokens import blanked
 
 # Items end at commas, semicolons, line ends, brackets and colons, but not within a number ("1,000", "10:30").
 SEPARATOR = re.compile(r"[;\n()\[\]]|,(?!\d)|:(?=\s|\Z)")

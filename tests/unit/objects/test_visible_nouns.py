@@ -8,9 +8,9 @@ import pytest
 
 from common.errors import DataError
 from common.files.storage import read_text
+from common.objects.visible_nouns import noun_lists
 from common.paths import DATASET
 from dataset.abstract_nouns import abstract_nouns
-from insight.objects.visible_nouns import noun_lists
 
 THINGS = "dog table people sign pizza kite racket tree sky snow water shelf window shirt hand crowd light railing"
 SETTINGS = "kitchen street beach park room station harbor city court platform"

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from common.errors import MissingDependencyError
 from common.files.records import ObjectMention
-from insight.objects.special_tokens import blanked
-from insight.objects.visible_nouns import NounLists, noun_lists
+from common.objects.special_tokens import blanked
+from common.objects.visible_nouns import NounLists, noun_lists
 
 if TYPE_CHECKING:
     from spacy.language import Language

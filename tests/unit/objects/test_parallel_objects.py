@@ -11,8 +11,8 @@ import pytest
 
 from common.errors import DataError, UserError
 from common.files.records import ObjectMention
-from insight.objects.parallel import extracted
-from insight.objects.spacy_extractor import SpacyExtractor
+from common.objects.parallel import extracted
+from common.objects.spacy_extractor import SpacyExtractor
 
 BATCHES = [[f"{i}.{k}" for k in range(1 + i % 3)] for i in range(9)]
 

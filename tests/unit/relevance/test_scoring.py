@@ -15,9 +15,9 @@ from common.files.images import ImageFolder
 from common.files.record_files import caption_key, read_objects
 from common.files.records import CaptionObjects, ObjectMention
 from common.files.storage import ResumableLines
-from insight.scores.relevance import load_scorer
-from insight.scores.scoring import RelevanceJob, ScoreSettings, is_scorable, without_unscorable
-from insight.scores.windows import WindowGrid, cut_windows, object_scores, whole_image, window_grid
+from common.relevance.clip_scorer import load_scorer
+from common.relevance.scoring import RelevanceJob, ScoreSettings, is_scorable, without_unscorable
+from common.relevance.windows import WindowGrid, cut_windows, object_scores, whole_image, window_grid
 from tests.clip_folder import make_clip_folder
 
 

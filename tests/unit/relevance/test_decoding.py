@@ -13,7 +13,7 @@ from PIL import Image
 
 from common.errors import UserError
 from common.files.images import ImageFolder, open_rgb
-from insight.scores.decoding import decoded_groups, decoding_workers
+from common.relevance.decoding import decoded_groups, decoding_workers
 
 GROUPS = (("0.jpg", "1.jpg", "broken.jpg"), ("2.jpg",), ("3.jpg", "4.jpg"))
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from insight.objects.object_list import locate_all, parse_object_list
+from common.objects.object_list import locate_all, parse_object_list
 
 
 def found(caption: str, answer: str) -> list[str]:

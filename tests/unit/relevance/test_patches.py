@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from insight.scores.patches import PatchProduct, is_patches, with_patch_product
+from common.relevance.patches import PatchProduct, is_patches, with_patch_product
 
 
 @pytest.mark.parametrize(("size", "bias", "shape"), [(4, False, (2, 3, 12, 8)), ((2, 5), True, (1, 4, 7, 16))])

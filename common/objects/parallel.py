@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 from common.errors import UserError
 from common.files.records import ObjectMention
-from insight.objects.extractors import ObjectExtractor
+from common.objects.extractors import ObjectExtractor
 
 Found = list[tuple[ObjectMention, ...]]
 

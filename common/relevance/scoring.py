@@ -19,8 +19,8 @@ from common.files.record_files import objects_to_json
 from common.files.records import CaptionObjects, ObjectMention
 from common.files.storage import ResumableLines
 from common.progress import bar, batches
-from insight.scores.decoding import decoded_groups
-from insight.scores.windows import BEST, PATCH, SPAN, WindowGrid, object_scores, whole_image, window_grid
+from common.relevance.decoding import decoded_groups
+from common.relevance.windows import BEST, PATCH, SPAN, WindowGrid, object_scores, whole_image, window_grid
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +31,7 @@ DECIMALS = 4
 
 
 class Scorer(Protocol):
-    """What scoring needs of a model; :class:`insight.scores.relevance.ClipScorer` is one."""
+    """What scoring needs of a model; :class:`common.relevance.clip_scorer.ClipScorer` is one."""
 
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Unit embeddings [n, width]."""

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from insight.scores.windows import cut_windows, object_scores, patch_scores, window_grid
+from common.relevance.windows import cut_windows, object_scores, patch_scores, window_grid
 
 
 def plain_patch_scores(scores: torch.Tensor, rows: int, columns: int, span: int) -> list[list[float]]:

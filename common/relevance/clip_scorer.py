@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import CheckpointError, MissingDependencyError
 from common.paths import display
-from insight.scores.windows import WindowGrid, cut_windows
+from common.relevance.windows import WindowGrid, cut_windows
 
 if TYPE_CHECKING:
     import torch
@@ -190,7 +190,7 @@ def load_scorer(model: str, pretrained: str | None, device: str = "cpu", dtype: 
 
 def scorer_of(model: Any, tokenize: Any, preprocess: dict[str, Any], device: str, dtype: torch.dtype) -> ClipScorer:
     """Put a loaded model together with what its preprocessing configuration says."""
-    from insight.scores.patches import with_patch_product
+    from common.relevance.patches import with_patch_product
 
     size = preprocess["size"]
     height, width = size if isinstance(size, tuple | list) else (size, size)

@@ -50,6 +50,10 @@ class TensorFiles:
                 self._shapes.update(_shapes(file))
         return self._shapes
 
+    def size(self) -> int:
+        """Bytes of the files together."""
+        return sum(file.stat().st_size for file in self.files)
+
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
         """Yield (name, tensor on the CPU as stored). Use and drop each before taking the next."""
         for file in self.files:

@@ -15,6 +15,9 @@ from common.models.checkpoints.files import TensorFiles
 from common.models.checkpoints.key_maps import KeyMap
 from common.models.checkpoints.tensor_checks import require_finite, require_floats
 from common.paths import display
+from common.progress import announce, bar
+
+LARGE = 1 << 30  # bytes of weights whose loading is announced
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def fill(
     missing = dict.fromkeys(wanted)
     for source in sources:
         where = display(source.files.path)
-        for name, tensor in source.layout.to_modules(source.files, where):
+        for name, tensor in source.layout.to_modules(_watched(source.files, where, device), where):
             if name not in wanted:
                 raise CheckpointError(f"{where} holds a tensor for {name}, which its configuration has no place for")
             if tensor.shape != wanted[name]:
@@ -73,6 +76,15 @@ def fill(
     for module in model.modules():
         for key, buffer in module.named_buffers(recurse=False):
             setattr(module, key, buffer.to(device))
+
+
+def _watched(files: TensorFiles, where: str, device: torch.device) -> Iterable[tuple[str, Tensor]]:
+    """The tensors; with a word and a bar where reading them takes a while."""
+    size = files.size()
+    if size < LARGE:
+        return files
+    announce(f"loading {size / 2**30:.1f} GiB of weights from {where} to {device}")
+    return bar(files, "loading", total=len(files.shapes()), unit="tensor")
 
 
 def _copied(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:

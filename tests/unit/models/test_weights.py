@@ -16,6 +16,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForCon
 
 from common.errors import CheckpointError, UserError
 from common.models import load_model
+from common.models.checkpoints import loading
 from common.models.checkpoints.files import load_tensors, open_folder
 from common.models.checkpoints.tensor_checks import is_finite
 from tests.unit.models.conftest import Tiny
@@ -55,6 +56,19 @@ def variant(published: Path, folder: Path, state: dict[str, torch.Tensor], **con
     (folder / "config.json").write_text(json.dumps(values))
     save_file(state, str(folder / "model.safetensors"), metadata={"format": "pt"})
     return folder
+
+
+def test_loading_is_announced_where_it_takes_a_while(
+    published: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load_model("llava", published)
+    assert "loading" not in capsys.readouterr().err
+    monkeypatch.setattr(loading, "LARGE", 1)
+    load_model("llava", published)
+    shown = capsys.readouterr().err
+    tensors = len(load_file(published / "model.safetensors"))
+    assert f"GiB of weights from {published} to cpu" in shown
+    assert f"{tensors}/{tensors}" in shown
 
 
 @pytest.mark.parametrize("top", [True, False])

@@ -94,6 +94,10 @@ class ModelBody(nn.Module):
         host: nn.Module = self.lm
         return host
 
+    def parts_hint(self) -> str:
+        """What a message adds about the parts there are, where a family does not always have all of them."""
+        return ""
+
     def trained_layout(self) -> KeyMap:
         """Tensor names that a published trained checkpoint of this family may use."""
         return self.layout

@@ -13,7 +13,7 @@ from torch import Tensor
 from common.errors import CheckpointError
 from common.files.storage import write_json
 from common.models.base import CaptionModel
-from common.models.families.auto import CONNECTORS, Auto
+from common.models.families.auto import Auto
 from common.models.families.llava import Llava
 from common.models.families.minigpt import MiniGpt
 from common.models.weights.trained import write_safetensors
@@ -107,7 +107,7 @@ def _config(model: CaptionModel, names: Mapping[str, str], rest: Iterable[str], 
 
     assert model.lora is not None
     adapted = [path for path, layer in model.named_modules() if hasattr(layer, "get_base_layer")]
-    saved = sorted({_owner(_renamed(name, names)) for name in rest})
+    saved = sorted({_owner(name, model.connector_parts, names) for name in rest})
     config = LoraConfig(
         r=model.lora.rank,
         lora_alpha=model.lora.alpha,
@@ -125,9 +125,17 @@ def _config(model: CaptionModel, names: Mapping[str, str], rest: Iterable[str], 
     }
 
 
-def _owner(name: str) -> str:
-    """The connector's module that a tensor belongs to."""
-    return next(part for part in name.split(".") if part in CONNECTORS)
+def _owner(name: str, connector: Iterable[str], names: Mapping[str, str]) -> str:
+    """The connector's module that a tensor belongs to.
+
+    Raises CheckpointError for a tensor beside all modules, as an adapter holds modules.
+    """
+    parts = [part for part in (*names, *connector) if part.endswith(".") and name.startswith(part)]
+    if name in connector or not parts:
+        raise CheckpointError(
+            f"{name} was trained too, which an adapter cannot hold, as it is no module; export it merged"
+        )
+    return _renamed(max(parts, key=len), names).removesuffix(".")
 
 
 def _targets(paths: Iterable[str]) -> str:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from common.errors import CheckpointError, DataError, first_line
 from common.files.json_text import shown
 from common.files.pixels import to_rgb
+from common.models.anatomy import Anatomy, dissect
 from common.models.base import CaptionModel
 from common.models.checkpoints.key_maps import KeyMap, rename
 from common.models.checkpoints.tensor_checks import require_finite, require_floats
@@ -36,17 +37,6 @@ from common.models.text.tokenizers import FastTokenizer
 from common.paths import display
 from common.progress import announce
 
-# Modules between encoder and decoder, as the families name them.
-CONNECTORS = (
-    "multi_modal_projector",
-    "connector",
-    "merger",
-    "aligner",
-    "mlp1",
-    "vision_projection",
-    "modality_projection",
-)
-DECODERS = ("language_model", "text_model")
 TREES = 128  # rows that are embedded, and then grown
 MOST_PIXELS = 4096 * 4096  # kept of an image while its batch is gathered
 
@@ -99,6 +89,7 @@ class Auto(CaptionModel):
     packs = False  # the decoder need not be a Llama, nor its positions one number a token
 
     processor: Any
+    anatomy: Anatomy
     image_tokens: int | None = None  # of the first image that was seen
 
     @classmethod
@@ -128,31 +119,34 @@ class Auto(CaptionModel):
         if not getattr(processor, "chat_template", None):
             raise CheckpointError(f"the processor in {display(path)} has no chat template; add chat_template.jinja")
         check_loaded_processor(processor, lm.config, display(path))
-        model = cls.around(lm.to(device), processor, path)
-        model.try_out(display(path))
-        return model
+        return cls.around(lm.to(device), processor, path)
 
     @classmethod
     def around(cls, lm: Any, processor: Any, path: Path | None) -> Auto:
-        """The adapter of a loaded model and its processor."""
+        """The adapter of a loaded model and its processor. Raises CheckpointError if they do not fit together."""
         tokenizer = FastTokenizer(processor.tokenizer, path or Path())
         layout = KeyMap((rename("{}", "lm.{}"),))
         model = cls(nn.Identity(), nn.Identity(), lm, tokenizer, Preprocessing(1, 1), layout, path)
         model.processor = processor
         model.stop_ids |= frozenset(_stops(lm.generation_config.eos_token_id, display(path or "")))
-        model.connector_parts = parts_named(lm, CONNECTORS)
-        model.decoder_parts = (*parts_named(lm, DECODERS), "lm.lm_head.")
+        model.anatomy = found = model.try_out(display(path or ""))
+        model.connector_parts = tuple(map(model.prefix, found.connector))
+        model.decoder_parts = (model.prefix(found.decoder), model.prefix(found.head))
         return model
 
-    @torch.no_grad()
-    def try_out(self, where: str) -> None:
+    def prefix(self, path: str) -> str:
+        """How the names of a part's parameters begin in the adapter; `path`: of the part in the model."""
+        whole = f"lm.{path}"
+        return whole if path in dict(self.lm.named_parameters()) else f"{whole}.".replace("..", ".")
+
+    def try_out(self, where: str) -> Anatomy:
         """One image and one prompt through processor and model, which may disagree in more ways than can be listed.
 
         Raises CheckpointError with what they say.
         """
         try:
             prompt = self.encode_prompt(self.format_prompt("a"))
-            self.lm(**self._inputs([Image.new("RGB", (64, 64))], [prompt]), use_cache=False)
+            return dissect(self.lm, self._inputs([Image.new("RGB", (64, 64))], [prompt]))
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # theirs, of any kind
@@ -171,8 +165,16 @@ class Auto(CaptionModel):
 
     def lora_host(self) -> nn.Module:
         """The language model, without the encoder."""
-        trunk = self.decoder_parts[0].removesuffix(".")
-        return self.get_submodule(trunk) if trunk != "lm.lm_head" else super().lora_host()
+        host: nn.Module = self.trunk()
+        return host
+
+    def parts_hint(self) -> str:
+        """What was found of this model."""
+        found = self.anatomy
+        return (
+            f": {type(self.lm).__name__} has {_listed('towers', found.towers)}, {_listed('connector', found.connector)}"
+            f" and the decoder {found.decoder or 'not apart'}; train --trainable lora"
+        )
 
     def format_prompt(self, prompt: str, context: str = "") -> str:
         """The processor's chat template around image and prompt, up to where the answer begins."""
@@ -252,8 +254,7 @@ class Auto(CaptionModel):
 
     def trunk(self) -> Any:
         """The language model, without encoder and head."""
-        found = parts_named(self.lm, DECODERS)
-        return self.get_submodule(found[0].removesuffix(".")) if found else self.lm
+        return self.lm.get_submodule(self.anatomy.decoder)
 
     @torch.no_grad()
     def _grow_batch(
@@ -341,6 +342,10 @@ def _hand_over(module: nn.Module, args: Any, inputs: dict[str, Any]) -> None:  #
     raise _HandedOver(inputs)
 
 
+def _listed(what: str, paths: Sequence[str]) -> str:
+    return f"the {what} {', '.join(paths)}" if paths else f"no {what}"
+
+
 def with_tail(inputs: Mapping[str, Tensor], tail: Tensor) -> dict[str, Tensor]:
     """The processor's inputs of one row with [1, k] ids behind; per-token companions are continued as plain text."""
     length = inputs["input_ids"].shape[1]
@@ -350,10 +355,3 @@ def with_tail(inputs: Mapping[str, Tensor], tail: Tensor) -> dict[str, Tensor]:
             fill = tail if key == "input_ids" else torch.full_like(tail, int(key == "attention_mask")).to(value.dtype)
             longer[key] = torch.cat([value, fill], dim=1)
     return longer
-
-
-def parts_named(lm: nn.Module, names: Sequence[str]) -> tuple[str, ...]:
-    """Prefixes of the outermost modules that bear one of the names, as they appear in the adapter."""
-    found = [path for path, _ in lm.named_modules() if path.split(".")[-1] in names]
-    outer = [path for path in found if not any(path.startswith(f"{other}.") for other in found)]
-    return tuple(f"lm.{path}." for path in outer)

@@ -1,0 +1,1 @@
+"""Pages of one file for people who look: templates, style, keys, pictures and marked text that all of them share."""

@@ -31,6 +31,7 @@ PASSED_OVER = ("consolidated", "training_args", "optimizer")
 
 Answer = TypeVar("Answer")
 _RESOLVED: dict[str, str] = {}  # id as it was given -> commit, of this process
+_LICENCES: dict[str, str] = {}  # repository -> what the hub says of its licence
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,11 @@ def resolved() -> Mapping[str, str]:
     return dict(_RESOLVED)
 
 
+def licence_of(repo: str) -> str | None:
+    """The licence that the hub stated when this process asked for a repository; None where it did not."""
+    return _LICENCES.get(repo)
+
+
 def _commit_in(path: Path) -> str | None:
     """The commit in a path of the cache, `.../snapshots/COMMIT/...`."""
     parts = path.parts
@@ -111,18 +117,21 @@ def _fetched(asked: HubId) -> Path:
 
     try:
         revision = asked.revision or DEFAULT_REVISION  # the question that the fetching asks too
-        about = _within(PATIENCE, lambda: HfApi().model_info(asked.repo, revision=revision, timeout=PATIENCE))
+        about = within(PATIENCE, lambda: HfApi().model_info(asked.repo, revision=revision, timeout=PATIENCE))
     except OfflineModeIsEnabled:
         return _cached(asked, "HF_HUB_OFFLINE is set")
     except Exception as error:  # whatever the library's transport raises
         refusal = _refusal(asked, error)
         if refusal is not None:
             raise refusal from None
-        return _cached(asked, f"{_endpoint()} does not answer")
+        return _cached(asked, f"{endpoint()} does not answer")
+    licence = about.card_data.get("license") if about.card_data else None
+    if isinstance(licence, str):
+        _LICENCES[asked.repo] = licence
     return _download(asked, [sibling.rfilename for sibling in about.siblings or []])
 
 
-def _within(seconds: float, ask: Callable[[], Answer]) -> Answer:
+def within(seconds: float, ask: Callable[[], Answer]) -> Answer:
     """The answer, or TimeoutError: a name server that does not answer is in no timeout of the library."""
     answers: list[Answer] = []
     errors: list[BaseException] = []
@@ -158,8 +167,8 @@ def _download(asked: HubId, names: list[str]) -> Path:
     wanted = [name for name in names if name == asked.file] if asked.file else needed(names)
     if not any(name.endswith((*WEIGHTS, "config.json")) for name in wanted):
         what = f"no file {asked.file}" if asked.file else "no model that is read here"
-        raise CheckpointError(f"{asked} (from {asked.flag}) holds {what}; see {_endpoint()}/{asked.repo}")
-    announce(f"{asked.flag}: {asked} of {_endpoint()}, {len(wanted)} files (what the cache holds is not fetched again)")
+        raise CheckpointError(f"{asked} (from {asked.flag}) holds {what}; see {endpoint()}/{asked.repo}")
+    announce(f"{asked.flag}: {asked} of {endpoint()}, {len(wanted)} files (what the cache holds is not fetched again)")
     try:
         folder = snapshot_download(asked.repo, revision=asked.revision, allow_patterns=wanted)
     except Exception as error:  # whatever the library's transport raises
@@ -203,7 +212,7 @@ def _refusal(asked: HubId, error: BaseException) -> CheckpointError | None:
 
     where = f"{asked.repo} (from {asked.flag})"
     if isinstance(error, errors.GatedRepoError):
-        page = f"{_endpoint()}/{asked.repo}"
+        page = f"{endpoint()}/{asked.repo}"
         return CheckpointError(
             f"{where} is gated: accept its terms at {page}, then log in with `hf auth login` or set HF_TOKEN"
         )
@@ -211,7 +220,7 @@ def _refusal(asked: HubId, error: BaseException) -> CheckpointError | None:
         return CheckpointError(f"{where} has no revision {asked.revision}; leave out @{asked.revision} for the default")
     if isinstance(error, errors.RepositoryNotFoundError):
         return CheckpointError(
-            f"{where} is neither a file or folder here nor a repository of {_endpoint()} that you may see; check the "
+            f"{where} is neither a file or folder here nor a repository of {endpoint()} that you may see; check the "
             "name, or log in with `hf auth login` if it is private"
         )
     if isinstance(error, errors.HFValidationError):
@@ -219,7 +228,8 @@ def _refusal(asked: HubId, error: BaseException) -> CheckpointError | None:
     return None
 
 
-def _endpoint() -> str:
+def endpoint() -> str:
+    """The address of the hub."""
     from huggingface_hub import constants
 
     return str(constants.ENDPOINT)
@@ -229,3 +239,4 @@ def forget() -> None:
     """Drop what this process knows of the hub; for tests."""
     _fetched.cache_clear()
     _RESOLVED.clear()
+    _LICENCES.clear()

@@ -30,7 +30,7 @@ from common.files.places import PUBLISHED, placed
 from common.files.record_files import read_captions
 from common.files.records import Caption, Result
 from common.files.storage import read_record, require_file
-from common.manifest import manifest
+from common.manifest import manifest, manifest_path
 from common.mini_world import MiniWorld, default_path
 from common.paths import MINI_LLAVA, display
 from common.progress import announce
@@ -122,9 +122,16 @@ def with_half_truth(result: Result, half: Mapping[str, int]) -> Result:
 
 def captioning_settings(path: Path) -> dict[str, Any] | None:
     """Prompt and decoding of the captions, from the manifest beside them; None for captions from elsewhere."""
-    beside = path.with_name(path.name + ".manifest.json")
+    beside = manifest_path(path)
     value = read_record(beside, dict[str, Any]) if beside.is_file() else {}
     return {name: value[name] for name in ("prompt", "decoding") if name in value} or None
+
+
+def captioned_by(path: Path) -> dict[str, Any]:
+    """Hashes of the model and of the checkpoint over it that the manifest beside the captions notes."""
+    beside = manifest_path(path)
+    value = read_record(beside, dict[str, Any]) if beside.is_file() else {}
+    return {name: value.get(name) for name in ("model_hash", "checkpoint_hash")}
 
 
 def with_extras(
@@ -202,6 +209,7 @@ def main() -> None:
         images_without_ground_truth=missing,
         partial_truth=half,
         captioning=captioning_settings(path),
+        **captioned_by(path),
     )
     result = score_captions(kept, gold, parser, truth.references, args.seed, about)
     result = with_half_truth(named_tagger(result, args.pos_tagger), half)

@@ -29,6 +29,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from common.args import parse
+from common.cards.run_card import write_run_card
 from common.cli import run
 from common.errors import ArgumentError
 from common.manifest import manifest, write_manifest
@@ -108,6 +109,7 @@ def train(flags: Flags, job: Job, inputs: Inputs) -> None:
             **data.notes(),
             **trainer.notes(),
         )
+        write_run_card(job.folder.path, notes)
         write_manifest(job.folder.path / WEIGHTS, notes)
         say(display(job.folder.path))
 

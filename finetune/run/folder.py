@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.cards.base import CARD_FILE
+from common.cards.card import remove_card
 from common.errors import DataError
 from common.files.storage import read_json, read_record, remove_leftovers, write_json
 from common.manifest import manifest_path
@@ -22,7 +24,7 @@ OURS = (
     f"{WEIGHTS}.manifest.json", "last.json", WEIGHTS, "trained.json", "reference_losses.json", "split.json",
     "checkpoint-*[0-9]", "logs", "wandb", "mlruns",
 )  # fmt: skip
-LEFTOVERS = (".checkpoint-*", ".*.json.*.tmp", f".{WEIGHTS}.*.tmp")  # of killed writers
+LEFTOVERS = (".checkpoint-*", ".*.json.*.tmp", f".{WEIGHTS}.*.tmp", f".{CARD_FILE}.*.tmp")  # of killed writers
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,8 @@ class RunFolder:
             check_settings(self.path, settings)
         remove_leftovers(settings_path(self.path))
         _remove(self.path, (*OURS, *LEFTOVERS) if anew else LEFTOVERS)
+        if anew:
+            remove_card(self.path)
         pointer = None if anew else self.pointer()
         for step, path in self._steps().items():
             if pointer is None or step > pointer.step:

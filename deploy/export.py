@@ -2,10 +2,12 @@
 
     python deploy/export.py --model llava --llava_path BASE --ckpt_load_path TRAINED --export_path OUT
     python deploy/export.py ... --adapter_only       # a run of --trainable lora, as a PEFT adapter alone
+    python deploy/export.py ... --result_paths result_unlearned.json result_base.json --push_to_hub ORG/NAME
 
 llava and share4v become a folder that transformers and vLLM load, with processor and the chat template of training; owl
 and minigpt keep the layout they came in; auto is saved by transformers itself. Low-rank adapters are added to the
-weights, and lie beside them in OUT/adapter for `PeftModel.from_pretrained`. What was tried with other tools:
+weights, and lie beside them in OUT/adapter for `PeftModel.from_pretrained`. OUT/README.md is a model card, with the
+scores of the result files. Nothing is uploaded without `--push_to_hub`. What was tried with other tools:
 `deploy/README.md`.
 """
 
@@ -27,10 +29,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.args import ModelArguments, flag, parse
+from common.cards.base import CARD_FILE
+from common.cards.card import is_ours, text_of, write_card
 from common.cli import run
 from common.errors import ArgumentError, CheckpointError
 from common.paths import display
-from common.progress import announce
+from common.progress import announce, say
 
 if TYPE_CHECKING:
     from common.models.base import CaptionModel
@@ -45,7 +49,12 @@ class ExportArguments:
 
     export_path: str | None = flag(None, "folder to write; must not exist")
     adapter_only: bool = flag(False, "write the low-rank adapters alone, as PEFT loads them, without merged weights")
-    restart: bool = flag(False, "replace an existing folder")
+    result_paths: list[str] = flag(  # noqa: RUF009 (flag makes a field)
+        [], "result files of the checkpoint and of its base, for the model card"
+    )
+    push_to_hub: str | None = flag(None, "upload it as ORG/NAME to the Hugging Face hub, over an earlier one of ours")
+    hub_private_repo: bool = flag(False, "make the repository of --push_to_hub private, if it is not there yet")
+    restart: bool = flag(False, "replace an earlier export")
     dry_run: bool = flag(False, "load and check everything, say what would be written, and stop")
 
 
@@ -53,22 +62,48 @@ ARGUMENTS = (ModelArguments, ExportArguments)
 
 
 def export(model_args: ModelArguments, args: ExportArguments) -> Path:
-    """Load, merge and write; the folder appears whole or not at all.
+    """Load, merge, write and, if asked to, upload; the folder appears whole or not at all.
 
-    Raises ArgumentError for a missing or occupied target, CheckpointError for files that do not fit.
+    Raises ArgumentError for a missing or occupied target, CheckpointError for files that do not fit, DataError for
+    results of another checkpoint, UploadError for a hub that does not take it.
     """
-    from common.models import load_from_args
-    from deploy.exports.layouts import write_model
-    from deploy.exports.peft_adapter import merge_adapters
+    from deploy.exports.upload import destination, upload
 
-    target = _target(args)
+    target = _target(args, model_args)
+    there = destination(args.push_to_hub, args.hub_private_repo) if args.push_to_hub else None
+    from common.models import load_from_args  # takes seconds, which a no of the hub need not wait for
+    from deploy.exports.export_card import export_subject
+
     if model_args.dtype == "auto":
         model_args = replace(model_args, dtype=_stored_dtype(model_args))
     model = load_from_args(model_args)
+    name = there.repo if there else target.resolve().name
+    subject = export_subject(model, model_args, args.adapter_only, args.result_paths, name)
+    write = _writer(model, model_args, args, target)
+    if args.dry_run:
+        return target
+
+    def write_all(folder: Path) -> None:
+        write(folder)
+        write_card(folder, subject)
+
+    _write_whole(target, write_all)
+    if there is not None:
+        say(upload(target, there))
+    return target
+
+
+def _writer(
+    model: CaptionModel, model_args: ModelArguments, args: ExportArguments, target: Path
+) -> Callable[[Path], None]:
+    """What fills the folder, card aside; says how much that is. Adapters are merged unless they are all of it."""
+    from deploy.exports.layouts import write_model
+    from deploy.exports.peft_adapter import merge_adapters
+
     adapter = _adapter(model, model_args, args.adapter_only)
     if adapter is not None and args.adapter_only:
         announce(f"{len(adapter.tensors)} tensors of an adapter to write to {display(target)}")
-        return target if args.dry_run else _write_whole(target, adapter.write)
+        return adapter.write
     merged = merge_adapters(model)
     values = sum(parameter.numel() for parameter in model.parameters())
     size = sum(parameter.nbytes for parameter in model.parameters()) / 2**30
@@ -82,7 +117,7 @@ def export(model_args: ModelArguments, args: ExportArguments) -> Path:
         if adapter is not None:
             adapter.write(folder / ADAPTER)
 
-    return target if args.dry_run else _write_whole(target, write)
+    return write
 
 
 def _write_whole(target: Path, write: Callable[[Path], None]) -> Path:
@@ -142,12 +177,24 @@ def _base(model: CaptionModel) -> str | None:
     return None if source is None else str(source.resolve())
 
 
-def _target(args: ExportArguments) -> Path:
+def _target(args: ExportArguments, model_args: ModelArguments) -> Path:
+    """Where the export goes. Raises ArgumentError for no place, one that is taken, or one that is read from."""
     if not args.export_path:
         raise ArgumentError("--export_path is needed: the folder to write")
     target = Path(args.export_path)
-    if target.exists() and not args.restart:
+    for name in ("path", "ckpt_load_path"):
+        given = model_args.given(name)
+        if given and Path(given).resolve().is_relative_to(target.resolve()):
+            raise ArgumentError(f"--export_path {display(target)} holds what is exported (--{name}); give another")
+    if not os.path.lexists(target):
+        return target
+    if not args.restart:
         raise ArgumentError(f"{display(target)} (from --export_path) exists; give another or --restart to replace it")
+    if target.is_symlink() or not is_ours(text_of(target / CARD_FILE)):
+        raise ArgumentError(
+            f"{display(target)} (from --export_path) is no export of ours (no {CARD_FILE} that says so), and is kept; "
+            "give another folder"
+        )
     return target
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+import yaml
 
 COMMIT = "c0ffee" + "0" * 34
 OLD_COMMIT = "01d" + "a" * 37
@@ -24,6 +28,9 @@ class SmallHub:
         gated: repositories that answer 403.
         broken_after: bytes of each file after which the connection breaks; None: never.
         asked: paths of all requests.
+        root: folder of the repositories that are made by asking; None: none can be.
+        tokens: token -> its role, of the one user "me", who may write below "me/" alone.
+        large: what is uploaded apart from the commit that names it, by its hash.
     """
 
     repositories: dict[str, Path]
@@ -32,6 +39,9 @@ class SmallHub:
     broken_after: int | None = None
     asked: list[str] = field(default_factory=list)
     url: str = ""
+    root: Path | None = None
+    tokens: dict[str, str] = field(default_factory=lambda: {"good": "write", "reader": "read"})
+    large: dict[str, bytes] = field(default_factory=dict)
 
     def fetched(self) -> list[str]:
         """Names of the files whose contents were asked for."""
@@ -52,6 +62,80 @@ def served(hub: SmallHub) -> Iterator[SmallHub]:
 
         def do_HEAD(self) -> None:
             self.respond(body=False)
+
+        def do_POST(self) -> None:
+            content = self.taken()
+            path = unquote(urlsplit(self.path).path)
+            if path == "/api/validate-yaml":
+                self.answer(*header_verdict(json.loads(content)["content"]))
+            elif self.may_write(path, content):
+                self.take(path, content)
+
+        def do_PUT(self) -> None:
+            hub.large[self.path.rsplit("/", 1)[1]] = self.taken()
+            self.send(b"", {})
+
+        def taken(self) -> bytes:
+            """The request's content."""
+            hub.asked.append(f"{self.command} {self.path}")
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+        def role(self) -> str | None:
+            """Of the token that was sent."""
+            return hub.tokens.get(self.headers.get("Authorization", "").removeprefix("Bearer "))
+
+        def may_write(self, path: str, content: bytes) -> bool:
+            name = json.loads(content).get("organization") if path == "/api/repos/create" else path.strip("/")
+            theirs = name not in (None, "me") and "me" not in str(name).split("/")
+            if self.role() is None:
+                self.refuse(401, "InvalidToken")
+            elif self.role() != "write" or theirs:
+                self.refuse(403, "Forbidden")
+            else:
+                return True
+            return False
+
+        def take(self, path: str, content: bytes) -> None:
+            if path == "/api/repos/create":
+                repo = f"me/{json.loads(content)['name']}"
+                if repo in hub.repositories:
+                    self.refuse(409, "RepoExists")
+                    return
+                assert hub.root is not None
+                hub.repositories[repo] = hub.root / repo
+                hub.repositories[repo].mkdir(parents=True)
+                (hub.repositories[repo] / ".gitattributes").write_text("*.safetensors filter=lfs")
+                self.answer(200, {"url": f"{hub.url}/{repo}", "name": repo, "id": repo})
+            elif "/preupload/" in path:
+                files = [
+                    {"path": f["path"], "uploadMode": mode_of(f["path"]), "shouldIgnore": False}
+                    for f in json.loads(content)["files"]
+                ]
+                self.answer(200, {"files": files})
+            elif path.endswith("/info/lfs/objects/batch"):
+                objects = [
+                    {**o, "actions": {"upload": {"href": f"{hub.url}/large/{o['oid']}"}}}
+                    for o in json.loads(content)["objects"]
+                ]
+                self.answer(200, {"transfer": "basic", "objects": objects})
+            else:
+                self.commit(hub.repositories["/".join(path.split("/")[3:5])], content)
+
+        def commit(self, folder: Path, content: bytes) -> None:
+            for line in map(json.loads, content.splitlines()):
+                value = line["value"]
+                target = folder / value.get("path", "")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if line["key"] == "file":
+                    target.write_bytes(b64decode(value["content"]))
+                elif line["key"] == "lfsFile":
+                    target.write_bytes(hub.large[value["oid"]])
+                elif line["key"] == "deletedFile":
+                    target.unlink()
+            self.answer(200, {"commitUrl": f"{hub.url}/x/y/commit/{COMMIT}", "commitOid": COMMIT})
+
+        def answer(self, status: int, value: object) -> None:
+            self.send(json.dumps(value).encode(), {"Content-Type": "application/json"}, status)
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
@@ -78,12 +162,20 @@ def served(hub: SmallHub) -> Iterator[SmallHub]:
             parts = path.strip("/").split("/")
             about = parts[:2] == ["api", "models"]
             repo = "/".join(parts[2:4] if about else parts[:2])
-            if repo not in hub.repositories:
+            if path == "/api/whoami-v2":
+                self.say_who()
+            elif repo not in hub.repositories:
                 self.refuse(404, "RepoNotFound")
             elif about:
                 self.describe(hub.repositories[repo], parts[4:], repo)
             else:
                 self.give(hub.repositories[repo], repo, parts[3], "/".join(parts[4:]), body)
+
+        def say_who(self) -> None:
+            if self.role() is None:
+                self.refuse(401, "InvalidToken")
+            else:
+                self.answer(200, {"name": "me", "orgs": [], "auth": {"accessToken": {"role": self.role()}}})
 
         def describe(self, folder: Path, rest: list[str], repo: str) -> None:
             revision = rest[1] if len(rest) > 1 else "main"
@@ -119,6 +211,21 @@ def served(hub: SmallHub) -> Iterator[SmallHub]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def mode_of(name: str) -> str:
+    """How the hub takes a file: weights apart."""
+    return "lfs" if name.endswith(".safetensors") else "regular"
+
+
+def header_verdict(card: str) -> tuple[int, object]:
+    """The hub's check of a card's header, as far as it is documented."""
+    header = yaml.safe_load(card.split("---")[1])
+    errors = [f'"{name}" is required' for name in ("library_name", "pipeline_tag") if name not in header]
+    bases = header.get("base_model", [])
+    for base in [bases] if isinstance(bases, str) else bases:
+        errors += [] if re.fullmatch(r"[\w.-]+/[\w.-]+", base) else [f'"base_model" {base} is no model id']
+    return (400 if errors else 200), {"errors": [{"message": text} for text in errors], "warnings": []}
 
 
 def blob(path: Path) -> str:

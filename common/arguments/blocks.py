@@ -39,6 +39,7 @@ STEPS: dict[str, str] = {
     "amber": "evaluate.eval_amber",
     "compare": "evaluate.compare",
     "export": "deploy.export",
+    "card": "deploy.card",
     "pipeline": "deploy.pipeline",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -115,7 +116,7 @@ def write_card(folder: Path, subject: Subject) -> bool:
     Raises OSError.
     """
     path = folder / CARD_FILE
-    if path.exists() and not is_untouched(path):
+    if os.path.lexists(path) and not is_untouched(text_of(path)):
         announce(f"{display(path)} is not as it was written here and is kept; remove it for a new one")
         return False
     write_text(path, model_card(subject))
@@ -125,16 +126,20 @@ def write_card(folder: Path, subject: Subject) -> bool:
 def remove_card(folder: Path) -> None:
     """Remove the card of an earlier run, unless it is not as it was written."""
     path = folder / CARD_FILE
-    if path.is_file() and is_untouched(path):
+    if path.is_file() and is_untouched(text_of(path)):
         path.unlink()
 
 
-def is_untouched(path: Path) -> bool:
-    """Whether a file is a card of ours as it was written."""
+def text_of(path: Path) -> str:
+    """Of a file that may be anybody's: empty if it is no text."""
     try:
-        text = read_text(path)
-    except DataError:  # no text
-        return False
+        return read_text(path)
+    except DataError:
+        return ""
+
+
+def is_untouched(text: str) -> bool:
+    """Whether this is a card of ours as it was written."""
     mark = MARK.search(text)
     return mark is not None and _hash(text[: mark.start()]) == mark.group(1)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from json import dumps
 from shlex import quote
 
+from common.errors import plain
 from common.prompts import CAPTION_EVAL
 
 TRANSFORMERS, PEFT, OURS = "transformers", "peft", "efuf"
@@ -36,19 +37,20 @@ class Loading:
         Args:
             place: a repository's name, or a folder's, which the reader has below the working directory.
         """
-        here = f'place = {dumps(place)}  # this folder, or the repository that holds it'
+        here = f"place = {dumps(place)}  # this folder, or the repository that holds it"
         if self.library == TRANSFORMERS:
             return [_code([*_IMPORTS, "", here, *_LOAD, *self._ask()])]
         if self.library == PEFT:
             return [_code(self._adapter(here))]
+        return ["With the code of this project:", _code([here, *self._ours()]), _code(self._command(place), "sh")]
+
+    def _command(self, place: str) -> list[str]:
         kind = "ckpt_load_path" if self.base else "path"
-        base = f"--{self.family}_path {quote(self.base)} " if self.base and self.base != BUNDLED else ""
-        flag = f"--{self.family}_{kind} {quote(place)}"
+        base = f"--{self.family}_path {quote(plain(self.base))} " if self.base and self.base != BUNDLED else ""
         return [
-            "With the code of this project:",
-            _code([here, *self._ours()]),
-            f"or `python evaluate/eval_caption.py --model {self.family} {base}{flag} --image_dir_path IMAGES "
-            "--caption_eval_path captions.jsonl`; `deploy/export.py` makes a folder for other tools.",
+            f"python evaluate/eval_caption.py --model {self.family} {base}\\",
+            f"    --{self.family}_{kind} {quote(plain(place))} --image_dir_path IMAGES --caption_eval_path captions.jsonl",
+            "# deploy/export.py, with the same flags of the model, makes a folder for other tools",
         ]
 
     def _ours(self) -> list[str]:
@@ -96,5 +98,5 @@ _LOAD = (
 )
 
 
-def _code(lines: Sequence[str]) -> str:
-    return "\n".join(("```python", *lines, "```"))
+def _code(lines: Sequence[str], language: str = "python") -> str:
+    return "\n".join((f"```{language}", *lines, "```"))

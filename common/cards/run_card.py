@@ -25,7 +25,9 @@ def model_arguments(manifest: Mapping[str, Any]) -> ModelArguments:
     return ModelArguments(**{name: value for name, value in given.items() if name in known})
 
 
-def write_run_card(folder: Path, manifest: Mapping[str, Any], results: Sequence[Path | str] = ()) -> bool:
+def write_run_card(
+    folder: Path, manifest: Mapping[str, Any], results: Sequence[Path | str] = (), dry_run: bool = False
+) -> bool:
     """Write README.md beside trained tensors, with the scores of the result files.
 
     Args:
@@ -48,7 +50,7 @@ def write_run_card(folder: Path, manifest: Mapping[str, Any], results: Sequence[
         training=manifest,
         comparisons=comparisons(results, hashes),
     )
-    return write_card(folder, subject)
+    return False if dry_run else write_card(folder, subject)
 
 
 def _laid_over(args: ModelArguments, base: Base | None) -> str:

@@ -25,7 +25,7 @@ from deploy.exports.llava_folder import write_llava
 from deploy.exports.tensor_shards import write_shards
 
 # Everything of a folder that is not weights: configs, tokenizer, generation settings.
-SMALL_FILES = (".json", ".model", ".txt", ".jinja", ".md")
+SMALL_FILES = (".json", ".model", ".txt", ".jinja")
 
 
 def write_model(model: CaptionModel, folder: Path) -> None:

@@ -13,12 +13,15 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 from common.errors import ArgumentError, CheckpointError, DataError, UserError
 from common.files.storage import read_json
+from common.manifest import model_hash
 from common.models import load_model
 from common.paths import MINI_LLAVA, ROOT
+from deploy.card import main as write_card_of
 from finetune.objectives.presets import MINI_STEPS
 from finetune.train import main
 from tests.training_world import World, log, make_world, weights
@@ -48,6 +51,29 @@ def test_result_holds_the_connector_alone_and_loads(undisturbed: Path, world: Wo
     for name, tensor in tensors.items():
         assert torch.equal(trained.get_parameter(name), tensor)
         assert not torch.equal(base.get_parameter(name), tensor)
+
+
+def test_a_card_lies_beside_the_result_and_takes_its_scores(
+    undisturbed: Path, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = ModelCard.load(undisturbed / "README.md")
+    assert card.data.library_name == "efuf" and card.data.eval_results is None
+    for said in ("| steps | 30 of 2 images, learning rate 0.001", 'path="llava", ckpt=place', "| objective | efuf |"):
+        assert said in card.text
+    scores = {
+        "task": "chair",
+        "definition": "d",
+        "version": "v",
+        "n": 3,
+        "scores": {"chair_s": 0.25},
+        "manifest": {"model_hash": model_hash(world.model), "checkpoint_hash": model_hash(undisturbed)},
+    }
+    (tmp_path / "now.json").write_text(json.dumps(scores))
+    flags = ["--ckpt_load_path", str(undisturbed), "--result_paths", str(tmp_path / "now.json")]
+    write_card_of(flags)
+    assert capsys.readouterr().out.strip().endswith("README.md")
+    (entry,) = ModelCard.load(undisturbed / "README.md").data.eval_results or []
+    assert (entry.metric_type, entry.metric_value) == ("chair_s", 0.25)
 
 
 def test_losses_go_where_they_are_sent(undisturbed: Path) -> None:

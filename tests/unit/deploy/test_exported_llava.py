@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from common.args import ModelArguments
+from common.errors import ArgumentError
 from common.files.storage import read_json
 from common.models import load_model
 from common.prompts import CAPTION_EVAL, TRAIN
@@ -148,3 +149,27 @@ def test_every_version_finds_processor_and_template(exported: Path) -> None:
     assert read_json(exported / "config.json")["dtype"] == "float32"
     assert read_json(exported / "generation_config.json")["do_sample"] is False
     assert "torch_dtype" not in json.loads((exported / "config.json").read_text())
+
+
+def test_the_card_says_how_to_load_it_and_that_runs(
+    exported: Path, pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The code of the card, as it stands there, in the folder that holds the export."""
+    monkeypatch.chdir(exported.parent)
+    pictures[0].save("photo.jpg", quality=100, subsampling=0)
+    code = (exported / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    exec(compile(code, "README.md", "exec"), {})
+    ours = load_model("llava")
+    expected = ours.generate([Image.open("photo.jpg")], [ours.format_prompt(CAPTION_EVAL)], max_new_tokens=200)
+    assert capsys.readouterr().out.strip() == expected[0]
+
+
+def test_only_an_export_is_replaced(exported: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(ArgumentError, match="is no export of ours"):
+        export(ModelArguments(device="cpu"), ExportArguments(str(tmp_path / "mine"), restart=True))
+    with pytest.raises(ArgumentError, match="holds what is exported"):
+        args = ModelArguments(device="cpu", llava_path=str(exported))
+        export(args, ExportArguments(str(exported.parent), restart=True))
+    assert (tmp_path / "mine" / "thesis.txt").is_file() and (exported / "config.json").is_file()

@@ -48,8 +48,9 @@ class Loading:
         kind = "ckpt_load_path" if self.base else "path"
         base = f"--{self.family}_path {quote(plain(self.base))} " if self.base and self.base != BUNDLED else ""
         return [
-            f"python evaluate/eval_caption.py --model {self.family} {base}\\",
-            f"    --{self.family}_{kind} {quote(plain(place))} --image_dir_path IMAGES --caption_eval_path captions.jsonl",
+            f"python evaluate/eval_caption.py --model {self.family} \\",
+            f"    {base}--{self.family}_{kind} {quote(plain(place))} \\",
+            "    --image_dir_path IMAGES --caption_eval_path captions.jsonl",
             "# deploy/export.py, with the same flags of the model, makes a folder for other tools",
         ]
 

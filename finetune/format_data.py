@@ -6,7 +6,7 @@
 
 `pos_neg.json` holds every sub-sentence that names an object, once: context `sentence[:position]`, target
 `sentence[position:]`, and a score; training cuts it at the thresholds. `sentences.json` holds every caption that names
-an object, with the mean and the least score. How a span with several objects is scored: `finetune/samples/sets.py`.
+an object, with the mean and the least score. How a span with several objects is scored: `common/samples/sets.py`.
 `repaired.json`, in the layout of `sentences.json`, holds captions from which everything below the hallucinated
 threshold is cut out (`finetune/samples/repair.py`). Of a published set, which has no scored objects, it is made with
 
@@ -40,8 +40,7 @@ import numpy as np
 from common.args import ThresholdArguments, flag, parse
 from common.cli import run
 from common.errors import ArgumentError, DataError
-from common.files.record_files import read_objects, read_sentence_samples, read_span_samples, write_samples
-from common.files.records import CaptionObjects
+from common.files.record_files import read_sentence_samples, read_span_samples, write_samples
 from common.files.storage import require_file
 from common.manifest import file_hash, manifest, manifest_path, write_manifest
 from common.mini_world import MiniWorld, default_path
@@ -49,11 +48,10 @@ from common.outputs.targets import check_targets
 from common.outputs.whole import WholeTarget, taken
 from common.paths import display
 from common.progress import announce, say
+from common.samples.scored import TARGETS, read_scored
+from common.samples.sets import Samples, build_samples
 from common.thresholds import FLAGS, Thresholds, noted_for, resolve
 from finetune.samples.repair import RepairedSet, build_repaired, captions_of_sets
-from finetune.samples.sets import Samples, build_samples
-
-TARGETS = ("subsentence", "objects")
 
 
 class Sets(NamedTuple):
@@ -93,22 +91,6 @@ def _target(given: str | None, mini: bool, default: Path, name: str) -> Path:
     if given is None and not mini:
         raise DataError(f"{name} is needed with scores of your own: where shall the result go?")
     return default if given is None else Path(given)
-
-
-def read_scored(path: Path) -> list[CaptionObjects]:
-    """Captions with objects, all of them scored.
-
-    Raises DataError: malformed line, an object without a score, a caption twice.
-    """
-    records = read_objects(path)
-    for record in records:
-        for mention in record.objects:
-            if mention.score is None:
-                raise DataError(
-                    f"{display(path)}: object '{mention.text}' of image {record.image} has no score; "
-                    "run insight/clip.py on this file first"
-                )
-    return records
 
 
 def check_sets(samples: Samples, cut: Thresholds, path: Path, scores: Sequence[float]) -> None:

@@ -15,7 +15,18 @@ from pathlib import Path
 import grimp
 
 PACKAGES = ("common", "finetune", "evaluate", "insight", "deploy", "dataset")
-STANDING_ALONE = ("arguments", "captioning", "cards", "files", "models", "objects", "outputs", "page", "relevance")
+STANDING_ALONE = (
+    "arguments",
+    "captioning",
+    "cards",
+    "files",
+    "models",
+    "objects",
+    "outputs",
+    "page",
+    "relevance",
+    "samples",
+)
 IN_COMMON = tuple(f"common.{name}" for name in STANDING_ALONE)
 ROOMS: dict[str, tuple[str, ...]] = {  # room -> rooms in it that stand for themselves
     **dict.fromkeys((*PACKAGES, *IN_COMMON, "common.models.generation"), ()),

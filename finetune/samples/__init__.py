@@ -1,1 +1,1 @@
-"""Mined captions with scored objects -> the sub-sentences to raise and to lower, and the sentences to keep."""
+"""Mined captions with what the scorer did not find cut out of them: more to learn (the spans: common/samples)."""

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from common.files.records import CaptionObjects, ObjectMention, SentenceSample, SpanSample
+from common.samples.sets import score_of
+from common.samples.spans import Span, split_sentences
 from common.thresholds import Thresholds
-from finetune.samples.sets import score_of
-from finetune.samples.spans import Span, split_sentences
 
 SINGULAR = ("a", "an", "one", "another", "each", "every")
 PLURAL = ("two", "three", "four", "five", "six", "several", "some", "many", "few", "multiple", "various", "numerous")

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 
 from common.files.storage import read_json
 from common.paths import MINI_CLIP, MINI_LLAVA, ROOT
-from finetune.samples.spans import split_spans
+from common.samples.spans import split_spans
 from tests.data_folder import real_data
 from tests.integration.plain_chair import plain_objects
 

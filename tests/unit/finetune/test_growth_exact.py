@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from common.files.records import SentenceSample, SpanSample
 from common.models.text.ids import PromptIds
+from common.samples.spans import OPEN_ABBREVIATIONS, TITLES, WORD_BEFORE, split_spans
+from common.samples.spans import Span as TextRange
 from common.thresholds import Thresholds
 from finetune.corpus.grouping import filter_samples, group
 from finetune.corpus.prefixes import prefix_parents
 from finetune.corpus.records import NEG, POS, SENT, CaptionItem, Span, SpannedCaption, TextSpan
-from finetune.samples.spans import OPEN_ABBREVIATIONS, TITLES, WORD_BEFORE, split_spans
-from finetune.samples.spans import Span as TextRange
 from finetune.steps.packs import PackPlan, image_groups, merged
 
 PROMPTS = (PromptIds((1, 5, 6), (7,)), PromptIds((1, 8), ()))

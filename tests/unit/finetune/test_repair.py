@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from common.errors import ArgumentError, DataError
 from common.files.record_files import read_sentence_samples
 from common.files.records import CaptionObjects, ObjectMention, SentenceSample, SpanSample
+from common.samples.spans import split_sentences
 from common.thresholds import Thresholds
 from finetune import format_data
 from finetune.corpus.samples import read_samples
 from finetune.samples.repair import build_repaired, captions_of_sets, repair
-from finetune.samples.spans import split_sentences
 
 CUT = Thresholds()
 LOW, GOOD = 10.0, 35.0

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.files.records import CaptionObjects, ObjectMention, SentenceSample, SpanSample
+from common.samples.sets import build_samples, span_score
 from common.thresholds import Thresholds
-from finetune.samples.sets import build_samples, span_score
 
 CUT = Thresholds(hallucinated=23, grounded=32, sentence=27.5)
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.files.records import ObjectMention
-from finetune.samples.spans import Span, span_index, split_spans
+from common.samples.spans import Span, span_index, split_spans
 
 TEXTS = st.text(alphabet="ab C1,.;!?: \n\"'()é-", max_size=60)
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from common.files.records import CaptionObjects, ObjectMention, SentenceSample, SpanSample
+from common.samples.spans import Span, span_index, split_spans
 from common.thresholds import Thresholds
-from finetune.samples.spans import Span, span_index, split_spans
 
 
 @dataclass
@@ -77,7 +77,8 @@ def build_samples(records: Iterable[CaptionObjects], cut: Thresholds, whole_span
 
 
 def _span_samples(record: CaptionObjects, cut: Thresholds, whole_spans: bool, counts: Counts) -> Iterator[SpanSample]:
-    groups = _by_span(record, counts) if whole_spans else _by_mention(record)
+    groups = groups_of(record, whole_spans)
+    counts.objects_over_boundaries += len(record.objects) - sum(len(mentions) for _, mentions in groups)
     for span, mentions in groups:
         counts.spans += 1
         score = span_score([score_of(mention) for mention in mentions], cut)
@@ -87,21 +88,23 @@ def _span_samples(record: CaptionObjects, cut: Thresholds, whole_spans: bool, co
         yield SpanSample(record.image, record.caption[: span.end], span.start, score)
 
 
-def _by_span(record: CaptionObjects, counts: Counts) -> list[tuple[Span, list[ObjectMention]]]:
+def groups_of(record: CaptionObjects, whole_spans: bool) -> list[tuple[Span, list[ObjectMention]]]:
+    """Each span that could be a target with its objects, in the order of the text.
+
+    Args:
+        whole_spans: of sub-sentences, which a mention that reaches over a boundary is in none of; otherwise each
+            mention is its own.
+    """
+    if not whole_spans:
+        ordered = sorted(record.objects, key=lambda mention: (mention.start, mention.end))
+        return [(Span(mention.start, mention.end), [mention]) for mention in ordered]
     spans = split_spans(record.caption)
     groups: dict[int, list[ObjectMention]] = {}
     for mention in record.objects:
         index = span_index(spans, mention)
-        if index is None:
-            counts.objects_over_boundaries += 1
-        else:
+        if index is not None:
             groups.setdefault(index, []).append(mention)
     return [(spans[index], groups[index]) for index in sorted(groups)]
-
-
-def _by_mention(record: CaptionObjects) -> list[tuple[Span, list[ObjectMention]]]:
-    ordered = sorted(record.objects, key=lambda mention: (mention.start, mention.end))
-    return [(Span(mention.start, mention.end), [mention]) for mention in ordered]
 
 
 def score_of(mention: ObjectMention) -> float:

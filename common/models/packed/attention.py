@@ -67,7 +67,7 @@ def block_mask(until: Tensor, queries: Tensor) -> BlockMask:
 
     lengths = (len(queries), len(until))
     return BlockMask.from_kv_blocks(
-        *_ordered(some & ~full), *_ordered(full), BLOCK_SIZE=BLOCK, mask_mod=sees, seq_lengths=lengths
+        *ordered(some & ~full), *ordered(full), BLOCK_SIZE=BLOCK, mask_mod=sees, seq_lengths=lengths
     )
 
 
@@ -84,7 +84,7 @@ def _complete(values: Tensor) -> Tensor:
     return torch.arange(1, blocks + 1, device=values.device) * BLOCK <= len(values)
 
 
-def _ordered(chosen: Tensor) -> tuple[Tensor, Tensor]:
+def ordered(chosen: Tensor) -> tuple[Tensor, Tensor]:
     """Chosen blocks of each row as FlexAttention takes them: their number, and their places before the others."""
     order = chosen.int().argsort(dim=1, descending=True, stable=True)
     return chosen.sum(1, dtype=torch.int32)[None, None], order.to(torch.int32)[None, None]

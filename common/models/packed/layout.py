@@ -29,11 +29,13 @@ class PackedImage:
     Attributes:
         feature: row of the features [m, k, d] that this group looks at.
         branches: target ids, each at least one token.
+        tokens: of the image; None: as many as every image has.
     """
 
     feature: int
     prompt: PromptIds
     branches: tuple[tuple[int, ...], ...]
+    tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def lay_out(images: Sequence[PackedImage], image_tokens: int, length: int | None
     """Lay image groups into one sequence.
 
     Args:
-        image_tokens: m, of each image.
+        image_tokens: m, of each image that does not say its own number.
         length: positions to pad to; None: as many as there are tokens, and no query is repeated.
 
     Raises ValueError for an empty pack, an empty target, or more tokens than `length`.
@@ -146,9 +148,10 @@ class _Writer:
 
     def image(self, image: PackedImage, row: int, position: int) -> None:
         """Image and text after it, then the captions; `row`: of the first; `position`: id of the first token."""
-        level = [NO_WORD] * self.image_tokens + list(image.prompt.after)
+        tokens = self.image_tokens if image.tokens is None else image.tokens
+        level = [NO_WORD] * tokens + list(image.prompt.after)
         start = self.write(level, position)
-        self.image_at += range(start, start + self.image_tokens)
+        self.image_at += range(start, start + tokens)
         self.feature.append(image.feature)
         first = len(self.queries)
         if image.branches:

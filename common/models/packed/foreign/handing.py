@@ -1,0 +1,129 @@
+"""What a whole model hands to its decoder: embeddings with images inside, positions, and whatever else it needs.
+
+The model's own forward runs up to the call of its decoder, so nothing about a family is written down here.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+Handed = dict[str, Any]  # keyword -> value, as the decoder is called
+UNUSED = frozenset({"past_key_values", "use_cache", "cache_position", "return_dict", "output_attentions"})
+
+
+class Unpackable(Exception):
+    """What keeps a model's decoder from running packs, in words."""
+
+
+class _HandedOver(BaseException):
+    """Carries what a decoder was called with; no error, so that nothing on the way takes it for one."""
+
+    def __init__(self, inputs: Handed) -> None:
+        super().__init__()
+        self.inputs = inputs
+
+
+def handed_over(lm: Any, trunk: nn.Module, inputs: Mapping[str, Any]) -> Handed:
+    """What the model calls its decoder `trunk` with, given its processor's inputs; differentiable."""
+
+    def stop(module: nn.Module, args: tuple[Any, ...], inputs: Handed) -> None:
+        raise _HandedOver(inspect.signature(module.forward).bind_partial(*args).arguments | inputs)
+
+    with trunk.register_forward_pre_hook(stop, with_kwargs=True):
+        try:
+            lm(**inputs, use_cache=False)
+        except _HandedOver as given:
+            return {key: value for key, value in given.inputs.items() if key not in UNUSED and value is not None}
+    raise Unpackable(f"its forward does not call its decoder, a {type(trunk).__name__}")
+
+
+def with_tail(inputs: Mapping[str, Tensor], tail: Tensor) -> dict[str, Tensor]:
+    """The processor's inputs of one row with [1, k] ids behind; per-token companions are continued as plain text."""
+    length = inputs["input_ids"].shape[1]
+    longer = dict(inputs)
+    for key, value in inputs.items():
+        if value.ndim == 2 and value.shape == (1, length):
+            fill = tail if key == "input_ids" else torch.full_like(tail, _companion(key, value)).to(value.dtype)
+            longer[key] = torch.cat([value, fill], dim=1)
+    return longer
+
+
+def _companion(key: str, value: Tensor) -> int:
+    """What goes with a token of a caption.
+
+    Token types are 1 at images, then text is 0; where all of a prompt is 0, image included (PaliGemma: it sees all of
+    itself), what follows it is 1.
+    """
+    return int(key == "attention_mask" or (key == "token_type_ids" and not bool(value.any())))
+
+
+@dataclass(frozen=True)
+class Joining:
+    """How rows stand in one sequence.
+
+    Attributes:
+        skipped: tokens at the beginning of each row that an earlier row of the sequence has already.
+        places: int64 [t], the place of each token of the sequence in the row that a caption would have alone; 0 in the
+            padding at the end.
+    """
+
+    skipped: tuple[int, ...]
+    places: Tensor
+
+
+def joined(rows: Sequence[Handed], how: Joining) -> Handed:
+    """What the decoder is called with for all rows in one sequence; masks aside.
+
+    Raises Unpackable for a value that cannot be joined.
+    """
+    keys = list(dict.fromkeys(key for row in rows for key in row if key not in ("attention_mask", "position_ids")))
+    lengths = [row["inputs_embeds"].shape[1] for row in rows]
+    whole = {key: _joined_value(key, [row.get(key) for row in rows], lengths, how) for key in keys}
+    return whole | {"position_ids": _positions([row.get("position_ids") for row in rows], lengths, how)}
+
+
+def _positions(values: Sequence[Any], lengths: Sequence[int], how: Joining) -> Tensor:
+    """[..., 1, t] position ids: a token behind the image has those of the same place of its row."""
+    if all(value is None for value in values):
+        return how.places[None]
+    parts, start = [], 0
+    for value, length, skip in zip(values, lengths, how.skipped, strict=True):
+        end = start + length - skip
+        if not isinstance(value, Tensor) or value.shape[-1] != length:
+            raise Unpackable("its position ids are not one set a token")
+        parts.append(value.index_select(-1, how.places[start:end]))
+        start = end
+    return pad(torch.cat(parts, dim=-1), (0, len(how.places) - start))
+
+
+def _joined_value(key: str, values: Sequence[Any], lengths: Sequence[int], how: Joining) -> Any:
+    """One value of all rows: of each token or each image token one after the other, a setting as it is."""
+    first = values[0]
+    if all(type(value) is type(first) for value in values):
+        if isinstance(first, Tensor):
+            return _joined_tensors(key, values, lengths, how)
+        if isinstance(first, (list, tuple)) and len({len(value) for value in values}) == 1:
+            each = (_joined_value(key, some, lengths, how) for some in zip(*values, strict=True))
+            return type(first)(each)
+        if isinstance(first, dict) and all(value.keys() == first.keys() for value in values):
+            return {k: _joined_value(key, [value[k] for value in values], lengths, how) for k in first}
+        if isinstance(first, (bool, int, float, str)) and all(value == first for value in values):
+            return first
+    raise Unpackable(f"its decoder is called with {key}, a {type(first).__name__} that differs between images")
+
+
+def _joined_tensors(key: str, values: Sequence[Tensor], lengths: Sequence[int], how: Joining) -> Tensor:
+    """By their shapes: [1, tokens of the row, ...], or [image tokens, d], none of them in a shared beginning."""
+    if all(value.shape[:2] == (1, n) for value, n in zip(values, lengths, strict=True)):
+        whole = torch.cat([value[:, skip:] for value, skip in zip(values, how.skipped, strict=True)], dim=1)
+        return pad(whole, (0, 0) * (whole.ndim - 2) + (0, len(how.places) - whole.shape[1]))
+    if all(value.ndim == 2 for value in values) and len({value.shape[1] for value in values}) == 1:
+        return torch.cat(list(values), dim=0)
+    raise Unpackable(f"its decoder is called with {key} of shape {list(values[0].shape)}, which is not one a token")

@@ -1,0 +1,89 @@
+"""How a foreign decoder's layers are run: with a given mask, compiled, or computed again in the backward pass."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from common.models.packed.attention import allow_shapes, flex_attention
+
+FLEX = "flex_in_packs"  # what transformers calls the attention below
+DENSE = ("sdpa", "eager")  # its own that take a mask of any form
+
+
+@contextmanager
+def attending(trunk: nn.Module, name: str) -> Iterator[None]:
+    """Let all attention of a decoder be done by another of transformers' functions for a while."""
+    configs = {id(c): c for c in (getattr(module, "config", None) for module in trunk.modules()) if c is not None}
+    before = [(config, getattr(config, "_attn_implementation_internal", None)) for config in configs.values()]
+    if name == FLEX:
+        _register()
+    for config, _ in before:
+        config._attn_implementation_internal = name
+    try:
+        yield
+    finally:
+        for config, kept in before:
+            config._attn_implementation_internal = kept
+
+
+@functools.cache
+def _register() -> None:
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(FLEX, _flex)
+
+
+def _flex(
+    module: nn.Module,  # noqa: ARG001
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Any,
+    scaling: float | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """The layer's attention by a block mask: query [1, h, t, c], key and value [1, key heads, t, c] -> [1, t, h, c]."""
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    query, key, value = (x.transpose(1, 2) for x in (query, key, value))
+    return flex_attention(query, key, value, scale, attention_mask), None
+
+
+def forwards(
+    layers: Sequence[nn.Module], masks: Sequence[Any], compiled: bool, recompute: int
+) -> list[Callable[..., Any]]:
+    """What stands for each layer's forward: the same with its mask.
+
+    Args:
+        masks: of each layer.
+        compiled: by torch.compile, one version for all layers of a kind.
+        recompute: see :class:`common.models.packed.decoder.PackedSettings`.
+    """
+    made: list[Callable[..., Any]] = []
+    for place, (layer, mask) in enumerate(zip(layers, masks, strict=True)):
+        kind: Any = type(layer)
+        own = _compiled(kind) if compiled else kind.forward
+        again = recompute == 1 or (recompute > 1 and place % recompute != 0)
+        made.append(partial(_run, partial(own, layer), mask, again))
+    return made
+
+
+def _run(own: Callable[..., Any], mask: Any, again: bool, *args: Any, **kwargs: Any) -> Any:
+    kwargs["attention_mask"] = mask
+    if not again or not torch.is_grad_enabled():
+        return own(*args, **kwargs)
+    return checkpoint(own, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+
+
+@functools.cache
+def _compiled(kind: Any) -> Callable[..., Any]:
+    """One for the whole process, so that what has been compiled is found again."""
+    allow_shapes()
+    return torch.compile(kind.forward, dynamic=False)

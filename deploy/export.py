@@ -21,9 +21,8 @@ if __name__ == "__main__" and not __package__:
 if __name__ == "__main__":
     import common.interrupts  # noqa: F401
 
-import os
-import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +32,7 @@ from common.cards.base import CARD_FILE
 from common.cards.card import is_ours, text_of, write_card
 from common.cli import run
 from common.errors import ArgumentError, CheckpointError
+from common.outputs.folders import FolderTarget
 from common.paths import display
 from common.progress import announce, say
 
@@ -67,9 +67,15 @@ def export(model_args: ModelArguments, args: ExportArguments) -> Path:
     Raises ArgumentError for a missing or occupied target, CheckpointError for files that do not fit, DataError for
     results of another checkpoint, UploadError for a hub that does not take it.
     """
+    target = _target(args)
+    target.check((model_args, args))
+    with nullcontext() if args.dry_run else target.taken():
+        return _export(model_args, args, target)
+
+
+def _export(model_args: ModelArguments, args: ExportArguments, target: FolderTarget) -> Path:
     from deploy.exports.upload import destination, upload
 
-    target = _target(args, model_args)
     there = destination(args.push_to_hub, args.hub_private_repo) if args.push_to_hub else None
     from common.models import load_from_args  # takes seconds, which a no of the hub need not wait for
     from deploy.exports.export_card import export_subject
@@ -77,20 +83,17 @@ def export(model_args: ModelArguments, args: ExportArguments) -> Path:
     if model_args.dtype == "auto":
         model_args = replace(model_args, dtype=_stored_dtype(model_args))
     model = load_from_args(model_args)
-    name = there.repo if there else target.resolve().name
+    name = there.repo if there else target.path.resolve().name
     subject = export_subject(model, model_args, args.adapter_only, args.result_paths, name)
-    write = _writer(model, model_args, args, target)
+    write = _writer(model, model_args, args, target.path)
     if args.dry_run:
-        return target
-
-    def write_all(folder: Path) -> None:
+        return target.path
+    with target.filled() as folder:
         write(folder)
         write_card(folder, subject)
-
-    _write_whole(target, write_all)
     if there is not None:
-        say(upload(target, there))
-    return target
+        say(upload(target.path, there))
+    return target.path
 
 
 def _writer(
@@ -118,20 +121,6 @@ def _writer(
             adapter.write(folder / ADAPTER)
 
     return write
-
-
-def _write_whole(target: Path, write: Callable[[Path], None]) -> Path:
-    """Let `write` fill a folder of another name, then give it its own."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    temporary.mkdir(parents=True)
-    try:
-        write(temporary)
-        if target.exists():
-            shutil.rmtree(target)
-        temporary.replace(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return target
 
 
 def _adapter(model: CaptionModel, args: ModelArguments, required: bool) -> Adapter | None:
@@ -177,25 +166,14 @@ def _base(model: CaptionModel) -> str | None:
     return None if source is None else str(source.resolve())
 
 
-def _target(args: ExportArguments, model_args: ModelArguments) -> Path:
-    """Where the export goes. Raises ArgumentError for no place, one that is taken, or one that is read from."""
+def _target(args: ExportArguments) -> FolderTarget:
+    """Where the export goes. Raises ArgumentError for no place."""
     if not args.export_path:
         raise ArgumentError("--export_path is needed: the folder to write")
-    target = Path(args.export_path)
-    for name in ("path", "ckpt_load_path"):
-        given = model_args.given(name)
-        if given and Path(given).resolve().is_relative_to(target.resolve()):
-            raise ArgumentError(f"--export_path {display(target)} holds what is exported (--{name}); give another")
-    if not os.path.lexists(target):
-        return target
-    if not args.restart:
-        raise ArgumentError(f"{display(target)} (from --export_path) exists; give another or --restart to replace it")
-    if target.is_symlink() or not is_ours(text_of(target / CARD_FILE)):
-        raise ArgumentError(
-            f"{display(target)} (from --export_path) is no export of ours (no {CARD_FILE} that says so), and is kept; "
-            "give another folder"
-        )
-    return target
+    mark = f"no {CARD_FILE} that says so"
+    return FolderTarget(
+        Path(args.export_path), "export_path", args.restart, lambda folder: is_ours(text_of(folder / CARD_FILE)), mark
+    )
 
 
 def _stored_dtype(args: ModelArguments) -> str:

@@ -6,6 +6,7 @@ import codecs
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
@@ -22,6 +23,7 @@ from common.paths import display
 T = TypeVar("T")
 W = TypeVar("W")
 TEMPORARY = ".tmp"  # ending of names that are on their way
+REPLACED = ".old"  # before it, where a folder is on its way out
 
 
 @contextmanager
@@ -49,13 +51,13 @@ def whole_file(path: Path | str) -> Iterator[Path]:
 
 
 def remove_leftovers(path: Path | str) -> None:
-    """Remove temporary files that killed writers of `path` left; only for whoever holds the lock of `path`."""
+    """Remove temporary files and folders that killed writers of `path` left; only for whoever holds its lock."""
     path = Path(os.path.realpath(path))
-    ours = re.compile(rf"\.{re.escape(path.name)}\.\d+{re.escape(TEMPORARY)}")
+    ours = re.compile(rf"\.{re.escape(path.name)}\.\d+({re.escape(REPLACED)})?{re.escape(TEMPORARY)}")
     if path.parent.is_dir():
-        for file in path.parent.iterdir():
-            if ours.fullmatch(file.name):
-                file.unlink(missing_ok=True)
+        for left in path.parent.iterdir():
+            if ours.fullmatch(left.name):
+                shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink(missing_ok=True)
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from common.errors import ArgumentError, DataError
@@ -25,7 +26,7 @@ def check_targets(targets: Mapping[str, Path | str | None], groups: Iterable[Any
     Nothing is written. Raises ArgumentError, DataError.
     """
     given = {name: Path(path) for name, path in targets.items() if path is not None}
-    read = [pair for pair in _paths(groups, inputs) if pair[0] not in targets]
+    read = [pair for pair in paths_in(groups, inputs) if pair[0] not in targets]
     for number, (flag, target) in enumerate(given.items()):
         _require_place(target, flag)
         for name, path in read:
@@ -51,7 +52,7 @@ def _belonging(target: Path) -> tuple[Path, ...]:
     return target, settings_path(target), manifest_path(target)
 
 
-def _paths(groups: Iterable[Any], inputs: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
+def paths_in(groups: Iterable[Any], inputs: Mapping[str, Any] = MappingProxyType({})) -> Iterator[tuple[str, Path]]:
     """(flag, path) of everything in the groups that is called a path, and of the further inputs."""
     values = list(inputs.items())
     for group in groups:

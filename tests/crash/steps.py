@@ -11,6 +11,7 @@ from pathlib import Path
 from common.files.storage import write_json
 from common.paths import MINI_CLIP
 from dataset.mini.draw import draw_split
+from tests.bench import bench_growth
 from tests.training_world import make_world
 
 IMAGES = 3
@@ -50,6 +51,14 @@ TRAIN = (
     "--image_dir_path", "{in}/train/images", "--llava_ckpt_save_path", "{out}/run", "--report_to", "none",
     "--train_lr", "1e-3", "--max_steps", "3", "--save_steps", "1", "--train_bs", "2", "--eval_steps", "9",
 )  # fmt: skip
+BENCHMARKS = {
+    "mme": ("--answers_path", "{in}/mme/mme"),
+    "gqa": ("--question_path", "{in}/gqa/questions.jsonl", "--answers_path", "{in}/gqa/answers.jsonl"),
+    "scienceqa": (
+        "--question_path", "{in}/scienceqa/problems.json", "--answers_path", "{in}/scienceqa/answers.jsonl",
+    ),
+    "qbench": ("--question_path", "{in}/qbench/questions.jsonl", "--answers_path", "{in}/qbench/answers.jsonl"),
+}  # fmt: skip
 LOADS_MODEL = ("common.models.families.llava", "transformers.models.llama.modeling_llama")
 
 STEPS: dict[str, Step] = {
@@ -140,6 +149,22 @@ STEPS: dict[str, Step] = {
         ("--first", "{in}/one.json", "--second", "{in}/two.json", "--result_path", "{out}/difference.json"),
         ("difference.json",),
     ),
+    "export": Step(
+        "deploy.export",
+        (
+            "--llava_path", "{in}/train/llava", "--llava_vit_path", "{in}/train/llava/tower", "--device", "cpu",
+            "--export_path", "{out}/exported",
+        ),
+        ("exported/model.safetensors", "exported/config.json"),
+        ("--dtype", "float16"),
+        loads=LOADS_MODEL,
+    ),
+    **{
+        name: Step(
+            bench_growth.STEPS[name].module, (*flags, "--result_path", "{out}/result.json"), ("result.json",)
+        )
+        for name, flags in BENCHMARKS.items()
+    },
 }  # fmt: skip
 
 
@@ -174,3 +199,6 @@ def make_inputs(root: Path) -> None:
     _lines(root / "scores.jsonl", lambda n: objects(n, SCORES if n else (40.0, 41.0)))
     write_json(root / "gold.json", {str(n + 1): ["dog"] for n in range(IMAGES)})
     make_world(root / "train", captions=4)
+    for name in BENCHMARKS:
+        (root / name).mkdir()
+        bench_growth.STEPS[name].write(root / name, 2 * IMAGES)

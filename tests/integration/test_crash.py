@@ -12,9 +12,9 @@ from common.paths import ROOT
 from tests.crash.steps import STEPS
 
 GROUPS = (
-    ("draw", "format", "judge", "compare", "objects"),
+    ("draw", "format", "judge", "compare", "objects", "mme", "gqa", "scienceqa", "qbench"),
     ("caption", "caption_eval", "pope", "score"),
-    ("train", "train_npo"),
+    ("train", "train_npo", "export"),
 )
 
 

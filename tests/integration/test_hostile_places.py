@@ -19,7 +19,7 @@ import pytest
 
 from common.files.storage import read_json
 from common.outputs.locks import exclusive
-from tests.crash.steps import IMAGES, STEPS, Step, make_inputs
+from tests.crash.steps import BENCHMARKS, IMAGES, STEPS, Step, make_inputs
 
 # Step -> flag and name of each of its outputs that a flag names.
 OUTPUTS = {
@@ -37,8 +37,11 @@ OUTPUTS = {
     "judge": (("--result_path", "result.json"),),
     "pope": (("--answers_save_path", "a.jsonl"), ("--result_path", "result.json")),
     "compare": (("--result_path", "difference.json"),),
+    "export": (("--export_path", "exported"),),
+    **dict.fromkeys(BENCHMARKS, (("--result_path", "result.json"),)),
 }
 FILES = [(step, name) for step, outputs in OUTPUTS.items() for flag, name in outputs if flag != "--output_dir"]
+FOLDERS = ("train", "export")
 INPUT = {
     "caption": "world/train/images/mini_train_000000000001.png",
     "caption_eval": "world/eval/images/mini_eval_000000500001.png",
@@ -49,6 +52,11 @@ INPUT = {
     "judge": "captions.jsonl",
     "pope": "world/eval/annotations/instances_eval.json",
     "compare": "one.json",
+    "export": "train/llava",
+    "mme": "mme/mme",
+    "gqa": "gqa/answers.jsonl",
+    "scienceqa": "scienceqa/problems.json",
+    "qbench": "qbench/questions.jsonl",
 }
 
 
@@ -116,7 +124,7 @@ def test_a_foreign_file_as_target_stays_as_it_is(name: str, output: str, inputs:
     assert output in line and state(tmp_path) == before
 
 
-@pytest.mark.parametrize(("name", "output"), [pair for pair in FILES if pair[0] != "train"])
+@pytest.mark.parametrize(("name", "output"), [pair for pair in FILES if pair[0] not in FOLDERS])
 def test_a_folder_as_target(name: str, output: str, inputs: Path, tmp_path: Path) -> None:
     (tmp_path / output / "inner").mkdir(parents=True)
     before = state(tmp_path)

@@ -167,9 +167,9 @@ def test_the_card_says_how_to_load_it_and_that_runs(
 def test_only_an_export_is_replaced(exported: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(ArgumentError, match="is no export of ours"):
+    with pytest.raises(ArgumentError, match="is none of ours"):
         export(ModelArguments(device="cpu"), ExportArguments(str(tmp_path / "mine"), restart=True))
-    with pytest.raises(ArgumentError, match="holds what is exported"):
+    with pytest.raises(ArgumentError, match="holds an input of this command"):
         args = ModelArguments(device="cpu", llava_path=str(exported))
         export(args, ExportArguments(str(exported.parent), restart=True))
     assert (tmp_path / "mine" / "thesis.txt").is_file() and (exported / "config.json").is_file()

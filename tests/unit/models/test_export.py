@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,23 @@ def test_an_existing_folder_is_not_touched(tiny: Callable[[str], Tiny], tmp_path
         export(arguments(tiny("owl"), None), ExportArguments(str(tmp_path / "out")))
     with pytest.raises(ArgumentError, match="--export_path is needed"):
         export(arguments(tiny("owl"), None), ExportArguments())
+
+
+def test_only_an_earlier_export_is_replaced(tiny: Callable[[str], Tiny], tmp_path: Path) -> None:
+    args, out = arguments(tiny("owl"), None), tmp_path / "out"
+    again = ExportArguments(str(out), restart=True)
+    out.mkdir()
+    (out / "photo.jpg").write_bytes(b"mine")
+    with pytest.raises(ArgumentError, match="is left as it is"):
+        export(args, again)
+    assert (out / "photo.jpg").read_bytes() == b"mine"
+    (out / "photo.jpg").unlink()
+    export(args, again)
+    (out / "stale").touch()
+    export(args, again)
+    assert not (out / "stale").exists() and [p.name for p in tmp_path.iterdir()] == ["out"]
+    with pytest.raises(ArgumentError, match="holds an input of this command"):
+        export(replace(args, owl_path=str(out)), again)
 
 
 def test_the_dtype_is_kept_and_dry_run_writes_nothing(tiny: Callable[[str], Tiny], tmp_path: Path) -> None:

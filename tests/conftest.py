@@ -1,0 +1,8 @@
+"""For all tests: a slow machine makes no property false."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")

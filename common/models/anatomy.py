@@ -62,7 +62,7 @@ def dissect(lm: Any, inputs: Mapping[str, Any]) -> Anatomy:
     head = lm.get_output_embeddings()
     return Anatomy(
         tuple(names[id(tower)] for tower in towers),
-        tuple(_paths(lm, seen.between)) if apart else (),
+        tuple(outermost(lm, seen.between)) if apart else (),
         names[id(decoder)] if apart else "",
         "" if head is None else names[id(head)],
         placeholder_id(lm.config),
@@ -92,13 +92,10 @@ def picture_towers(lm: Any) -> tuple[nn.Module, ...]:
 
 
 def _takes_pictures(module: nn.Module) -> bool:
-    """Whether a class says so, or the config of a model's part measures pictures."""
-    said: Any = getattr(module, "input_modalities", None)
-    if said is None:
-        return False
-    kinds = {said} if isinstance(said, str) else set(said)
-    sizes = any(getattr(module.config, size, None) for size in PICTURE_SIZES)
-    return "image" in kinds and ("text" not in kinds or sizes)
+    """Whether it is a model of its own whose config measures pictures; resamplers take what a tower has seen."""
+    return hasattr(module, "input_modalities") and any(
+        getattr(module.config, size, None) is not None for size in PICTURE_SIZES
+    )
 
 
 def placeholder_id(config: Any) -> int | None:
@@ -231,8 +228,13 @@ def _reached(values: Iterable[Any]) -> Iterator[Tensor]:
         todo.extend(before for before, _ in node.next_functions)
 
 
-def _paths(module: nn.Module, wanted: set[int], path: str = "") -> Iterator[str]:
-    """The outermost modules whose parameters are all wanted, and wanted parameters elsewhere."""
+def outermost(module: nn.Module, wanted: set[int], path: str = "") -> Iterator[str]:
+    """Paths of the outermost modules whose parameters are all wanted, and of wanted parameters elsewhere.
+
+    Args:
+        wanted: `id` of parameters.
+        path: of the module itself.
+    """
     own = {id(parameter) for parameter in module.parameters()}
     if not own & wanted:
         return
@@ -243,7 +245,7 @@ def _paths(module: nn.Module, wanted: set[int], path: str = "") -> Iterator[str]
         if id(parameter) in wanted:
             yield f"{path}.{name}".lstrip(".")
     for name, child in module.named_children():
-        yield from _paths(child, wanted, f"{path}.{name}".lstrip("."))
+        yield from outermost(child, wanted, f"{path}.{name}".lstrip("."))
 
 
 def _positions(given: Any) -> int:

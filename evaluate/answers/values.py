@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from common.errors import DataError, plain
+from common.models.text.thoughts import after_thought
 
 _PICTURE = ("<PIL.", "data:image")  # the picture itself, as Python or a browser spells it
 LONGEST_NAME = 400  # a longer "image" is the picture itself, as text
@@ -30,7 +31,7 @@ def shown(value: Any) -> str:
 
 
 def answer_text(value: Any, where: str, column: str, yes_no: bool) -> str | None:
-    """The model's words; None where there are none (null, not a number, blank).
+    """The model's words, behind a thought that it put first; None where there are none (null, not a number, blank).
 
     Args:
         yes_no: the benchmark asks yes or no: true and false are answers, numbers are not. Elsewhere the other way
@@ -47,6 +48,7 @@ def answer_text(value: Any, where: str, column: str, yes_no: bool) -> str | None
     if text is None:
         wanted = "text, true or false" if yes_no else "text or a number"
         raise DataError(f"{where}: {column} is {shown(value)}, expected {wanted} (null where there is no answer)")
+    text = after_thought(text)
     return text if text.strip() else None
 
 

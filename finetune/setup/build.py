@@ -11,7 +11,7 @@ import torch
 
 from common.errors import ArgumentError, suggestion
 from common.models.body import LoraSettings
-from common.models.weights.selection import add_lora
+from common.models.weights.selection import add_lora, parts_line
 from common.processes import this_process
 from common.progress import announce
 from finetune.corpus.records import CaptionItem
@@ -164,6 +164,7 @@ def choose_trained(job: Job, model: CaptionModel) -> dict[str, Any]:
         base = model.lora or LoraSettings()
         add_lora(model, replace(base, **args.lora_settings()))
     trained = model.set_trainable(args.trainable, torch.bfloat16 if args.paper_numerics else torch.float32)
+    announce(f"trained: {parts_line(model, trained)}")
     if args.paper_numerics:
         announce(
             f"pure bfloat16: a step of {job.lr:g} rounds to nothing for {_stuck(trained, job.lr):.1%} of the weights"

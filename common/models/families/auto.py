@@ -6,10 +6,12 @@ what the trainer passes along as pixels and features are the images themselves, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -23,6 +25,7 @@ from common.models.anatomy import Anatomy, dissect
 from common.models.base import CaptionModel
 from common.models.checkpoints.key_maps import KeyMap, rename
 from common.models.checkpoints.tensor_checks import require_finite, require_floats
+from common.models.families.auto_files import load_processor, load_weights
 from common.models.families.processor_check import check_loaded_processor
 from common.models.generation.asking import Asked, Said
 from common.models.generation.decoding import Decoding
@@ -33,10 +36,12 @@ from common.models.packed.head_losses import token_losses
 from common.models.parts.preprocess import Preprocessing
 from common.models.text.ids import PromptIds
 from common.models.text.sequence import check_lengths
+from common.models.text.thoughts import MARKS, after_thought, closed
 from common.models.text.tokenizers import FastTokenizer
 from common.paths import display
 from common.progress import announce
 
+SWITCHES = ("enable_thinking", "thinking")  # as templates call them
 TREES = 128  # rows that are embedded, and then grown
 MOST_PIXELS = 4096 * 4096  # kept of an image while its batch is gathered
 
@@ -90,6 +95,9 @@ class Auto(CaptionModel):
 
     processor: Any
     anatomy: Anatomy
+    plainly: Mapping[str, bool] = MappingProxyType({})  # the template's switches for answers without a thought
+    nested: bool = True  # whether the processor is given a list of images for each text
+    ends_of_thoughts: frozenset[int] = frozenset()
     image_tokens: int | None = None  # of the first image that was seen
 
     @classmethod
@@ -99,26 +107,14 @@ class Auto(CaptionModel):
         Args:
             settings: trust_remote_code, whether code that comes with the checkpoint may run.
 
-        Raises CheckpointError for a folder that transformers does not load so.
+        Raises CheckpointError and MissingDependencyError as :func:`load_processor` and :func:`load_weights`.
         """
-        from transformers import AutoModelForImageTextToText, AutoProcessor
-
-        trust_remote_code = bool(settings.get("trust_remote_code", False))
-        if path is None or not path.is_dir():
-            raise CheckpointError(f"no checkpoint folder {display(path or '')}; give it with --auto_path")
-        try:
-            processor = AutoProcessor.from_pretrained(str(path), trust_remote_code=trust_remote_code)
-            lm, found = AutoModelForImageTextToText.from_pretrained(
-                str(path), dtype=dtype, trust_remote_code=trust_remote_code, output_loading_info=True
-            )
-        except Exception as error:  # transformers raises whatever its readers, its checks or torch raise
-            raise CheckpointError(
-                f"transformers does not load {display(path)} as image-text-to-text: {first_line(error)}"
-            ) from None
-        check_weights(lm, [*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])], display(path))
-        if not getattr(processor, "chat_template", None):
-            raise CheckpointError(f"the processor in {display(path)} has no chat template; add chat_template.jinja")
-        check_loaded_processor(processor, lm.config, display(path))
+        trust = bool(settings.get("trust_remote_code", False))
+        folder = path or Path()
+        processor = load_processor(folder, trust)
+        lm, missing = load_weights(folder, dtype, trust)
+        check_weights(lm, missing, display(folder))
+        check_loaded_processor(processor, lm.config, display(folder))
         return cls.around(lm.to(device), processor, path)
 
     @classmethod
@@ -129,6 +125,8 @@ class Auto(CaptionModel):
         model = cls(nn.Identity(), nn.Identity(), lm, tokenizer, Preprocessing(1, 1), layout, path)
         model.processor = processor
         model.stop_ids |= frozenset(_stops(lm.generation_config.eos_token_id, display(path or "")))
+        model.plainly = plain_switches(processor.chat_template)
+        model.ends_of_thoughts = frozenset(tokenizer.id_of(end) for _, end in MARKS) - {tokenizer.unk_id}
         model.anatomy = found = model.try_out(display(path or ""))
         model.connector_parts = tuple(map(model.prefix, found.connector))
         model.decoder_parts = (model.prefix(found.decoder), model.prefix(found.head))
@@ -144,16 +142,20 @@ class Auto(CaptionModel):
 
         Raises CheckpointError with what they say.
         """
-        try:
-            prompt = self.encode_prompt(self.format_prompt("a"))
-            return dissect(self.lm, self._inputs([Image.new("RGB", (64, 64))], [prompt]))
-        except torch.OutOfMemoryError:
-            raise
-        except Exception as error:  # theirs, of any kind
-            raise CheckpointError(
-                f"processor and model of {where} do not fit together: {first_line(error)}; compare "
-                "processor_config.json and config.json with the release"
-            ) from None
+        prompt, image = self.encode_prompt(self.format_prompt("a")), Image.new("RGB", (64, 64))
+        refused: Exception | None = None
+        for self.nested in (True, False):
+            try:
+                return dissect(self.lm, self._inputs([image], [prompt]))
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:  # theirs, of any kind
+                refused = refused or error
+        assert refused is not None
+        raise CheckpointError(
+            f"processor and model of {where} do not fit together: {first_line(refused)}; compare "
+            "processor_config.json and config.json with the release"
+        )
 
     def train(self, mode: bool = True) -> Auto:
         """Never in training mode, as families differ in what would then be dropped, but for low-rank adapters."""
@@ -177,11 +179,20 @@ class Auto(CaptionModel):
         )
 
     def format_prompt(self, prompt: str, context: str = "") -> str:
-        """The processor's chat template around image and prompt, up to where the answer begins."""
+        """The processor's chat template around image and prompt, up to where an answer without a thought begins."""
         content = [{"type": "image"}, {"type": "text", "text": prompt}]
         turns = [{"role": "user", "content": content}]
-        text: str = self.processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        text: str = self.processor.apply_chat_template(
+            turns, add_generation_prompt=True, tokenize=False, **self.plainly
+        )
+        text = closed(text)
         return f"{text} {context}" if context else text
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Generated ids as clean text, without the thought before it."""
+        ends = [place for place, i in enumerate(ids) if i in self.ends_of_thoughts]
+        said = super().decode(ids[ends[-1] + 1 :] if ends else ids)
+        return said if ends else after_thought(said) or said
 
     def preprocess(self, images: Sequence[Any]) -> Any:
         """The images themselves. Raises DataError for one with a zero side."""
@@ -295,12 +306,12 @@ class Auto(CaptionModel):
 
     def _inputs(self, images: Sequence[Any], prompts: Sequence[PromptIds]) -> dict[str, Tensor]:
         texts = [prompt.text for prompt in prompts if isinstance(prompt, TextPrompt)]
-        nested = [[image] for image in images]
+        given = [[image] for image in images] if self.nested else list(images)
         options: dict[str, Any] = {"padding": True, "padding_side": "left"} if len(texts) > 1 else {}
         start = self.processor.tokenizer.bos_token
         if start and all(text.startswith(start) for text in texts):
             options["add_special_tokens"] = False  # the template has written it already
-        made = self.processor(text=texts, images=nested, return_tensors="pt", **options)
+        made = self.processor(text=texts, images=given, return_tensors="pt", **options)
         return {key: self._moved(value) for key, value in made.items()}
 
     def _moved(self, value: Tensor) -> Tensor:
@@ -340,6 +351,12 @@ class _HandedOver(Exception):
 
 def _hand_over(module: nn.Module, args: Any, inputs: dict[str, Any]) -> None:  # noqa: ARG001
     raise _HandedOver(inputs)
+
+
+def plain_switches(template: Any) -> dict[str, bool]:
+    """The variables with which a chat template is told that no thought is wanted."""
+    said = " ".join(template.values()) if isinstance(template, Mapping) else str(template)
+    return {name: False for name in SWITCHES if re.search(rf"\b{name}\b", said)}
 
 
 def _listed(what: str, paths: Sequence[str]) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from common.errors import ArgumentError, suggestion
+from common.models.anatomy import outermost
 from common.models.body import LoraSettings, ModelBody
 
 PARTS = ("connector", "lm_head", "lora", "decoder", "all")
+MOST_NAMED = 8  # modules in a line
 
 
 def select(model: ModelBody, selection: str) -> dict[str, nn.Parameter]:
@@ -34,6 +36,16 @@ def select(model: ModelBody, selection: str) -> dict[str, nn.Parameter]:
     if not all(parameter.is_floating_point() for parameter in chosen.values()):
         raise ArgumentError(f"--trainable {selection}: 4-bit weights cannot be trained; take connector, lora or both")
     return chosen
+
+
+def parts_line(model: ModelBody, trained: Mapping[str, nn.Parameter]) -> str:
+    """The modules that chosen parameters make up, by name."""
+    whole = {id(parameter) for name, parameter in trained.items() if ".lora_" not in name}
+    parts = [path.removeprefix("lm.") for path in outermost(model, whole)]
+    adapted = {name.partition(".lora_")[0] for name in trained if ".lora_" in name}
+    more = [f"{len(parts) - MOST_NAMED} more"] if len(parts) > MOST_NAMED else []
+    adapters = [f"adapters of {len(adapted)} layers"] if adapted else []
+    return ", ".join([*parts[:MOST_NAMED], *more, *adapters])
 
 
 def _belongs(model: ModelBody, name: str, parameter: nn.Parameter, part: str) -> bool:

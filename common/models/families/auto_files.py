@@ -1,0 +1,138 @@
+"""Loading what transformers loads itself, or saying in one line why a folder is nothing for `--model auto`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common.errors import CheckpointError, MissingDependencyError, first_line
+from common.files.storage import read_record
+from common.paths import display
+
+# What `pip install 'efuf[processors]'` brings.
+EXTRA = ("num2words",)
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json", "spiece.model")
+WANTED = "give --auto_path an image-text-to-text checkpoint"
+
+
+def load_processor(path: Path, trust_remote_code: bool) -> Any:
+    """The folder's processor of pictures and text.
+
+    Raises CheckpointError for a folder without config, of another kind of model, without image processor or without
+    chat template; MissingDependencyError where the processor needs a package that is not here.
+    """
+    if not path.is_dir():
+        raise CheckpointError(f"no checkpoint folder {display(path)}; give it with --auto_path")
+    config = _config(path, trust_remote_code)
+    if not trust_remote_code:
+        check_kind(config, display(path))
+    processor = _processor(path, trust_remote_code)
+    check_processor(processor, display(path))
+    return processor
+
+
+def load_weights(path: Path, dtype: torch.dtype, trust_remote_code: bool) -> tuple[Any, list[str]]:
+    """The model, and the names of tensors that were drawn at random, as files have none of them or another shape."""
+    from transformers import AutoModelForImageTextToText
+
+    try:
+        lm, found = AutoModelForImageTextToText.from_pretrained(
+            str(path), dtype=dtype, trust_remote_code=trust_remote_code, output_loading_info=True
+        )
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # transformers raises whatever its readers, its checks or torch raise
+        raise _refused(path, error) from None
+    return lm, [*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])]
+
+
+def _config(path: Path, trust_remote_code: bool) -> Any:
+    """Raises CheckpointError for a config that transformers does not know, and for one that brings code of its own."""
+    from transformers import CONFIG_MAPPING, AutoConfig, __version__
+
+    where = path / "config.json"
+    if not where.is_file():
+        raise CheckpointError(f"no config.json in {display(path)}; {WANTED}")
+    said = read_record(where, dict[str, Any])
+    kind = said.get("model_type")
+    if kind not in CONFIG_MAPPING and said.get("auto_map") and not trust_remote_code:
+        raise CheckpointError(
+            f"{display(path)} is of the type {kind}, which needs code that comes with the checkpoint; read that code, "
+            "and if you trust it add --trust_remote_code"
+        )
+    if kind not in CONFIG_MAPPING and not said.get("auto_map"):
+        raise CheckpointError(
+            f"transformers does not load {display(path)} as image-text-to-text: {__version__} knows no model type "
+            f"{kind}; it may be too old for the checkpoint, or config.json is incomplete"
+        )
+    try:
+        return AutoConfig.from_pretrained(str(path), trust_remote_code=trust_remote_code)
+    except Exception as error:  # as in load_weights
+        raise _refused(path, error) from None
+
+
+def check_kind(config: Any, where: str) -> None:
+    """Raise CheckpointError for a model that does not continue a text about a picture."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+
+    kind, name = type(config), config.model_type
+    if kind not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        what = "a text model, which sees no images" if kind in MODEL_FOR_CAUSAL_LM_MAPPING else "no image-text-to-text"
+        raise CheckpointError(f"{where} is of the type {name}, {what}; {WANTED}")
+    if config.is_encoder_decoder:
+        raise CheckpointError(
+            f"{where} is of the type {name}, an encoder-decoder: what it writes does not continue its prompt; {WANTED} "
+            "with a decoder alone"
+        )
+
+
+def _processor(path: Path, trust_remote_code: bool) -> Any:
+    from transformers import AutoProcessor
+
+    try:
+        return AutoProcessor.from_pretrained(str(path), trust_remote_code=trust_remote_code)
+    except ImportError as error:
+        raise missing_package(path, error) from None
+    except Exception as error:  # as in load_weights
+        if "image processor" in str(error) and not (path / "preprocessor_config.json").is_file():
+            raise _no_image_processor(display(path)) from None
+        raise _refused(path, error) from None
+
+
+def missing_package(path: Path, error: ImportError) -> MissingDependencyError:
+    """What to install for a processor that does not load."""
+    named = re.search(r"pip install (?:-\S+ )*[\"'`]?([\w.-]+)", str(error)) or re.search(r"`(\w+)`", str(error))
+    package = named[1] if named else ""
+    how = "pip install 'efuf[processors]'" if package in EXTRA else f"pip install {package}"
+    return MissingDependencyError(
+        f"the processor of {display(path)} needs {package or 'a package that is not here'}: {first_line(error)}"
+        + (f"; {how}" if package else "")
+    )
+
+
+def check_processor(processor: Any, where: str) -> None:
+    """Raise CheckpointError for a processor that takes no images, or that has no chat template."""
+    if getattr(processor, "image_processor", None) is None:
+        if getattr(processor, "video_processor", None) is not None:
+            raise CheckpointError(
+                f"{where} takes videos only: {type(processor).__name__} has no image processor; {WANTED}"
+            )
+        raise _no_image_processor(where)
+    if not getattr(processor, "chat_template", None):
+        raise CheckpointError(f"the processor in {where} has no chat template; add chat_template.jinja")
+
+
+def _no_image_processor(where: str) -> CheckpointError:
+    return CheckpointError(
+        f"no image processor in {where}; copy preprocessor_config.json or processor_config.json from the release, or, "
+        f"if it is a text model, {WANTED}"
+    )
+
+
+def _refused(path: Path, error: Exception) -> CheckpointError:
+    if not any((path / name).is_file() for name in TOKENIZERS):
+        return CheckpointError(f"no tokenizer in {display(path)}; copy tokenizer.json from the release")
+    return CheckpointError(f"transformers does not load {display(path)} as image-text-to-text: {first_line(error)}")

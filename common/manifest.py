@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from common.files.storage import write_json
+from common.files.storage import read_json, write_json
 from common.hub import resolved
 from common.paths import ROOT
 
@@ -120,6 +120,13 @@ def write_manifest(result: Path | str, value: Mapping[str, Any]) -> Path:
     path = manifest_path(result)
     write_json(path, value)
     return path
+
+
+def noted_beside(result: Path | str) -> dict[str, Any]:
+    """The manifest beside a file; empty where there is none. Raises DataError for one that is not JSON."""
+    path = manifest_path(result)
+    found = read_json(path) if path.is_file() else {}
+    return found if isinstance(found, dict) else {}
 
 
 def manifest_path(result: Path | str) -> Path:

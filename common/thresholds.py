@@ -14,8 +14,7 @@ from typing import Any
 
 from common.args import ThresholdArguments
 from common.errors import ArgumentError, DataError
-from common.files.storage import read_json
-from common.manifest import manifest_path
+from common.manifest import manifest_path, noted_beside
 from common.paths import display
 from common.progress import announce
 
@@ -106,11 +105,9 @@ def noted_for(data: Path) -> tuple[dict[str, float], str | None]:
 
     Raises DataError for a manifest that is not JSON.
     """
-    path = manifest_path(data)
-    found: Any = read_json(path) if path.is_file() else {}
-    noted = found.get("thresholds") if isinstance(found, dict) else None
+    found = noted_beside(data)
+    noted, scorer = found.get("thresholds"), found.get("clip_model")
     numbers = noted if isinstance(noted, dict) else {}
-    scorer = found.get("clip_model") if isinstance(found, dict) else None
     return (
         {name: float(numbers[name]) for name in FLAGS if _is_number(numbers.get(name))},
         scorer if isinstance(scorer, str) else None,

@@ -42,12 +42,14 @@ from common.cli import run
 from common.errors import ArgumentError, DataError
 from common.files.record_files import read_sentence_samples, read_span_samples, write_samples
 from common.files.storage import require_file
-from common.manifest import file_hash, manifest, manifest_path, write_manifest
+from common.manifest import file_hash, manifest, manifest_path, noted_beside, write_manifest
 from common.mini_world import MiniWorld, default_path
+from common.objects.noted import KEY as EXTRACTOR
 from common.outputs.targets import check_targets
 from common.outputs.whole import WholeTarget, taken
 from common.paths import display
 from common.progress import announce, say
+from common.relevance.noted import KEY as SCORER
 from common.samples.scored import TARGETS, read_scored
 from common.samples.sets import Samples, build_samples
 from common.thresholds import FLAGS, Thresholds, noted_for, resolve
@@ -197,6 +199,7 @@ def main() -> None:
             thresholds=asdict(cut),
             clip_model=noted_for(scores)[1],
             scores_sha256=file_hash([scores]),
+            **{key: value for key, value in noted_beside(scores).items() if key in (SCORER, EXTRACTOR)},
         )
         with taken(outputs):
             write(samples, repaired, sets, notes)

@@ -80,10 +80,12 @@ def train(flags: Flags, job: Job, inputs: Inputs) -> None:
     from common.models import load_from_args
     from finetune.setup.build import build_trainer, cost_line, plan_run
     from finetune.setup.data import prepare
+    from finetune.setup.probing import make_prober, plan_probes
 
     model = load_from_args(flags.model)
     data = prepare(job, inputs, model)
     announce("\n".join(data.lines()))
+    prober = make_prober(job, inputs, data, model)
     if not flags.run.dry_run and is_first():
         # Only now, when the data are known to be good, may an earlier run be given up.
         settings = settings_of(flags, job, inputs)
@@ -94,10 +96,13 @@ def train(flags: Flags, job: Job, inputs: Inputs) -> None:
         job.folder.keep_split(job.seed, data.corpus.train_images, data.corpus.valid_images)
     plan = plan_run(job, model, data, flags.run.dry_run)
     announce(cost_line(plan))
+    probes = plan_probes(job, plan, prober)
     if flags.run.dry_run:
         return
     prepare_tracking(job.tracking.trackers(), job.tracking.wandb_user, job.folder.path)
     trainer = build_trainer(job, data, plan)
+    if probes is not None:
+        trainer.probe_with(*probes)
     trainer.run()
     if trainer.args.should_save:
         notes = manifest(

@@ -34,12 +34,16 @@ from common.files.storage import require_file
 from common.files.vocabulary import ObjectVocabulary, read_vocabulary
 from common.identity import companions_hash, content_hash, identity, images_identity, inputs_identity
 from common.manifest import manifest, model_hash
+from common.objects.noted import KEY as EXTRACTOR
+from common.objects.noted import extractor_of_objects
 from common.outputs.lines import LineOutput, LineTarget
 from common.outputs.targets import check_targets
 from common.outputs.whole import WholeTarget, taken
 from common.paths import display
 from common.processes import is_first
 from common.progress import announce, say
+from common.relevance.noted import KEY as SCORER
+from common.relevance.noted import NotedScorer
 from common.relevance.scoring import MOST_WORDS, RelevanceJob, without_unscorable
 from common.thresholds import question
 from insight.scores.auto_thresholds import all_scores, caption_scores, check_thresholds, resolve_thresholds
@@ -231,6 +235,10 @@ def result_manifest(
     """The manifest beside the scores; `thresholds` in it is what `finetune/format_data.py` takes for `auto`."""
     from common.relevance.clip_scorer import local_folder
 
+    args: ClipArguments = groups[0]
+    extractor = extractor_of_objects(chosen.objects)
+    noted: dict[str, Any] = {SCORER: asdict(NotedScorer.of(chosen.model, chosen.pretrained, args.settings()))}
+    noted |= {EXTRACTOR: extractor.to_json()} if extractor else {}
     return manifest(
         groups,
         model=local_folder(chosen.model),
@@ -240,6 +248,7 @@ def result_manifest(
         clip_pretrained=chosen.pretrained,
         input_counts=dict(counts),
         partial_truth=dict(half),
+        **noted,
         **found.to_json(),
     )
 

@@ -26,7 +26,6 @@ if __name__ == "__main__":
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from common.args import RunArguments, flag, parse
 from common.cli import run
@@ -34,11 +33,11 @@ from common.errors import ArgumentError, DataError
 from common.files.record_files import caption_key, objects_from_json, objects_to_json, read_captions, read_objects
 from common.files.records import Caption, CaptionObjects
 from common.files.storage import ResumableLines, read_json_lines, require_file
-from common.identity import companions_hash, content_hash
 from common.manifest import manifest
 from common.mini_world import MiniWorld, default_path
 from common.objects.extractors import EXTRACTORS, ObjectExtractor, build_extractor
 from common.objects.llm_extractor import extractor_files
+from common.objects.noted import KEY, LONGEST_ANSWER, NotedExtractor
 from common.objects.parallel import Found, extracted
 from common.outputs.lines import LineTarget
 from common.outputs.targets import check_targets
@@ -59,7 +58,7 @@ class ObjectArguments:
     object_data_path: str | None = flag(None, "where the objects go (JSON Lines)")
     extractor: str = flag("spacy", "spacy: noun phrases, no GPU; llm: a causal language model", EXTRACTORS)
     extractor_model: str | None = flag(None, "folder or hub name of the language model, for --extractor llm")
-    extractor_max_new_tokens: int = flag(200, "longest answer of the language model, in tokens")
+    extractor_max_new_tokens: int = flag(LONGEST_ANSWER, "longest answer of the language model, in tokens")
     device: str = flag("auto", "of the language model: cpu, cuda, cuda:1 ...; auto takes a GPU where there is one")
 
     def paths(self, dry_run: bool = False) -> tuple[Path, Path]:
@@ -78,18 +77,9 @@ class ObjectArguments:
         """As many as pay: every core for spaCy; a language model is asked by one."""
         return usable_cores() if self.extractor == "spacy" else 1
 
-    def settings(self) -> dict[str, Any]:
-        """What a continued run must have in common with the one that began it."""
-        if self.extractor == "spacy":
-            return {"extractor": self.extractor}
-        model = extractor_files(self.extractor_model) if self.extractor_model else None
-        return {
-            "extractor": self.extractor,
-            "extractor_model": self.extractor_model,
-            "extractor_model_hash": content_hash(model),
-            "extractor_model_files": companions_hash(model),
-            "extractor_max_new_tokens": self.extractor_max_new_tokens,
-        }
+    def noted(self) -> NotedExtractor:
+        """The extractor; what a continued run must have in common with the one that began it."""
+        return NotedExtractor.of(self.extractor, self.extractor_model, self.extractor_max_new_tokens)
 
 
 def selected(captions: Sequence[Caption], args: RunArguments, path: Path) -> list[Caption]:
@@ -188,7 +178,7 @@ def main() -> None:
     if run_args.dry_run:
         return
     extractor = build_extractor(args.extractor, args.extractor_model, args.device, args.extractor_max_new_tokens)
-    with output.open(args.settings(), run_args.restart) as lines:
+    with output.open(args.noted().to_json(), run_args.restart) as lines:
         if lines.done:
             check_begun(target, captions)
         extract_to_file(chosen, extractor, lines, processes=processes)
@@ -197,7 +187,8 @@ def main() -> None:
         found = counts(target)
         model = extractor_files(args.extractor_model) if args.extractor_model else None
         ids = {caption.image_id for caption in chosen}
-        lines.finish(manifest([args, run_args], model=model, image_ids=ids, counts=found))
+        noted = {KEY: args.noted().to_json()}
+        lines.finish(manifest([args, run_args], model=model, image_ids=ids, counts=found, **noted))
     numbers = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in found.items())
     say(f"{numbers} in {display(target)}")
 

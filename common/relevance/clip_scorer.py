@@ -152,6 +152,11 @@ def local_folder(model: str) -> Path | None:
     return Path(model) if Path(model).is_dir() else None
 
 
+def default_weights(model: str) -> str | None:
+    """The weights of a named model where none are given: those that the published scores are of."""
+    return "openai" if model in ("ViT-B-32", "ViT-B-32-quickgelu") else None
+
+
 def load_scorer(model: str, pretrained: str | None, device: str = "cpu", dtype: str = "float32") -> ClipScorer:
     """Load an open_clip model with its tokenizer.
 

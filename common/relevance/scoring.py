@@ -202,6 +202,12 @@ class RelevanceJob:
             out.write(objects_to_json(record) for record in scored.records() if record.key in chosen)
         self.images.check_losses(total)
 
+    def score(self, records: Sequence[CaptionObjects]) -> list[CaptionObjects]:
+        """The records with scores, in their order; nothing is written. Raises DataError as :meth:`run`."""
+        scored = [r for group in self._scored(list(self._groups(records)), records) for r in group.records()]
+        self.images.check_losses(len({r.image for r in records}))
+        return scored
+
     def _scored(
         self, groups: Sequence[Sequence[CaptionObjects]], records: Sequence[CaptionObjects]
     ) -> Iterator[ScoredGroup]:
@@ -209,9 +215,8 @@ class RelevanceJob:
         texts = TextTable(self.scorer, [self.settings.text(m.text) for r in records for m in r.objects])
         names = [list(dict.fromkeys(r.image for r in g)) for g in groups]
         waiting = None
-        for group, pixels in zip(
-            groups, decoded_groups(self.images, names, getattr(self.scorer, "device", "cpu")), strict=True
-        ):
+        decoded = decoded_groups(self.images, names, getattr(self.scorer, "device", "cpu"), self.workers)
+        for group, pixels in zip(groups, decoded, strict=True):
             following = self._score(group, pixels, texts)
             if waiting is not None:
                 yield waiting

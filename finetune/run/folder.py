@@ -22,9 +22,11 @@ WEIGHTS = "trained.safetensors"
 # In the order in which they go: what says that there is a result, the result, the rest.
 OURS = (
     f"{WEIGHTS}.manifest.json", "last.json", WEIGHTS, "trained.json", "reference_losses.json", "split.json",
-    "checkpoint-*[0-9]", "logs", "wandb", "mlruns",
+    "probe.jsonl", "probe.svg", "probe.png", "best-*[0-9]", "checkpoint-*[0-9]", "logs", "wandb", "mlruns",
 )  # fmt: skip
-LEFTOVERS = (".checkpoint-*", ".*.json.*.tmp", f".{WEIGHTS}.*.tmp", f".{CARD_FILE}.*.tmp")  # of killed writers
+LEFTOVERS = (  # of killed writers
+    ".checkpoint-*", ".best-*", ".*.json.*.tmp", ".probe.*.tmp", f".{WEIGHTS}.*.tmp", f".{CARD_FILE}.*.tmp",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Pointer:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Files of one run below `path`: split.json, checkpoint-NNNNNN/, last.json and, at its end, trained.safetensors.
+    """Files of one run below `path`: split.json, checkpoint-NNNNNN/, last.json and, at its end, trained.safetensors;
+    where it is probed probe.jsonl, and best-NNNNNN/ with the weights of the best probe.
 
     Its settings and its lock lie beside the folder. Complete is a run whose weights have their manifest.
     """
@@ -58,6 +61,15 @@ class RunFolder:
     def logs(self) -> Path:
         """TensorBoard's files."""
         return self.path / "logs"
+
+    @property
+    def probes(self) -> Path:
+        """Figures of the probes."""
+        return self.path / "probe.jsonl"
+
+    def best(self, step: int) -> Path:
+        """The weights of the best probe, after so many optimizer steps."""
+        return self.path / f"best-{step:06d}"
 
     def checkpoint(self, step: int) -> Path:
         """The checkpoint after so many optimizer steps."""
@@ -97,17 +109,24 @@ class RunFolder:
         """
         final = self.checkpoint(step)
         if not final.is_dir():
-            unfinished = self.path / f".checkpoint-{step:06d}.{os.getpid()}"
-            try:
-                unfinished.mkdir(parents=True)
-                write(unfinished)
-                unfinished.replace(final)
-            except BaseException:
-                shutil.rmtree(unfinished, ignore_errors=True)  # on a full disk it would keep it full
-                raise
+            _write_whole(final, write)
         self.point_to(step, finished=False)
         self._remove_old()
         return final
+
+    def add_best(self, step: int, write: Callable[[Path], None]) -> Path:
+        """Let `write` fill the folder of the best weights; one of this step that a kill left without its probe goes."""
+        final = self.best(step)
+        if final.is_dir():
+            shutil.rmtree(final)
+        _write_whole(final, write)
+        return final
+
+    def keep_best(self, step: int) -> None:
+        """Remove the weights of probes that are no longer the best."""
+        for path in self.path.glob("best-*[0-9]"):
+            if path != self.best(step):
+                shutil.rmtree(path, ignore_errors=True)
 
     def _steps(self) -> dict[int, Path]:
         return {int(p.name.removeprefix("checkpoint-")): p for p in self.path.glob("checkpoint-*[0-9]")}
@@ -165,6 +184,18 @@ class RunFolder:
             )
         if not self.split.exists():
             write_json(self.split, value)
+
+
+def _write_whole(final: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a folder, then give it its name at once."""
+    unfinished = final.with_name(f".{final.name}.{os.getpid()}")
+    try:
+        unfinished.mkdir(parents=True)
+        write(unfinished)
+        unfinished.replace(final)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)  # on a full disk it would keep it full
+        raise
 
 
 def _remove(folder: Path, patterns: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import ProgressCallback, Trainer, TrainingArguments
+from transformers import ProgressCallback, Trainer, TrainerState, TrainingArguments
 
 from common.errors import UserError
 from common.progress import announce, batches
@@ -26,6 +26,7 @@ from finetune.run.finite_guard import FiniteGuard, Step
 from finetune.run.folder import RunFolder
 from finetune.run.logs import LogLines, WaitClock
 from finetune.run.packed_step import PackedStep, StepResult, result_of
+from finetune.run.probing import ProbePlan, Probes, Probing
 from finetune.run.state import load_generators, load_state, save_state
 from finetune.steps.batch import Pack, StepBatch
 from finetune.steps.collate import AsMapping, Collator
@@ -78,6 +79,20 @@ class SpanTrainer(Trainer):
         self.guard = FiniteGuard(self.args.device, 0 if self.args.device.type == "cpu" else 1)  # a CPU queues nothing
         self.remove_callback(ProgressCallback)
         self.add_callback(LogLines)
+        self.probing: Probing | None = None
+
+    def probe_with(self, plan: ProbePlan, prober: Probes) -> None:
+        """Make probes during the run."""
+        model = self.module.caption_model
+        self.probing = Probing(
+            plan,
+            prober,
+            self.folder,
+            log=self.log,
+            save=lambda folder: model.save_trained(folder, self.names),
+            settle=lambda: self._stop_if(self.guard.failed()),
+        )
+        self.add_callback(self.probing)
 
     # Batches
 
@@ -234,17 +249,24 @@ class SpanTrainer(Trainer):
         last = self.folder.pointer()
         if last is not None:
             announce(f"continuing at step {last.step} of {self.args.max_steps}")
-        self.train(resume_from_checkpoint=str(self.folder.checkpoint(last.step)) if last else None)
+        if last is not None and self.probing is not None and self.probing.ended_at(last.step):
+            self.state = TrainerState.load_from_json(str(self.folder.checkpoint(last.step) / "trainer_state.json"))
+        else:
+            self.train(resume_from_checkpoint=str(self.folder.checkpoint(last.step)) if last else None)
         self._stop_if(self.guard.failed())
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
+            best = self.probing.finish(self.state.global_step, self.args.max_steps) if self.probing else None
+            if best is not None:
+                self.module.caption_model.load_trained(best)
             self._save(str(self.folder.path))
             self.folder.point_to(self.state.global_step, finished=True)
 
     def notes(self) -> dict[str, Any]:
         """Of a run that has ended, for the manifest."""
         return {
-            "steps": self.args.max_steps,
+            "steps": self.state.global_step,
+            **({"probe": self.probing.notes(self.state.global_step, self.args.max_steps)} if self.probing else {}),
             "waiting_for_data": self.clock.share(),
             "steps_done_again_for_memory": self.packed.retries,
             "log": self.state.log_history,

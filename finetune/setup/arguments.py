@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from common.args import ModelArguments, RunArguments, ThresholdArguments, flag
 from common.errors import ArgumentError
 from finetune.objectives.schedules import SHAPES
+from finetune.probe.arguments import ProbeArguments
 
 TRACKERS = ("wandb", "tensorboard", "mlflow", "none")
 AVERAGES = ("samples", "tokens")
@@ -163,6 +164,7 @@ class Flags(NamedTuple):
     optimizer: OptimizerArguments
     tracking: TrackingArguments
     engine: EngineArguments
+    probe: ProbeArguments
     run: RunArguments
 
     def check(self) -> None:
@@ -171,6 +173,7 @@ class Flags(NamedTuple):
         What gathers spread weights is hung on the layers' own forward functions, which packs do not go through.
         """
         self.tracking.trackers()
+        self.probe.check()
         if (self.run.start_pos, self.run.end_pos) != (0, -1):
             raise ArgumentError(
                 "--start_pos and --end_pos cut lists of images; training takes --max_steps or --train_epoch"
@@ -201,5 +204,6 @@ GROUPS = (
     OptimizerArguments,
     TrackingArguments,
     EngineArguments,
+    ProbeArguments,
     RunArguments,
 )

@@ -21,7 +21,7 @@ from finetune.setup.data import TrainingData
 from finetune.setup.engine import fill_cache, switch_on, tower_cache
 from finetune.setup.job import Job
 from finetune.steps.collate import Collator
-from finetune.steps.packs import PackPlan
+from finetune.steps.packs import PackPlan, Unit
 from finetune.steps.reference import measured_once, with_references
 from finetune.steps.sampling import Steps, StepSource, averaged_over_tokens, paper_set, shared_set, with_sample_weights
 from finetune.steps.span_losses import SpanLosses
@@ -122,6 +122,15 @@ class Plan:
     collator: Collator
     trained: list[str]
 
+    def looked_at(self) -> list[list[list[Unit]]]:
+        """Packs of the first batches."""
+        return [self.collator.plan.cut(self.steps[number]) for number in range(min(SAMPLED_STEPS, len(self.steps)))]
+
+    def tokens_a_batch(self) -> float:
+        """Mean of the first batches."""
+        looked_at = self.looked_at()
+        return sum(self.collator.plan.tokens(pack) for packs in looked_at for pack in packs) / len(looked_at)
+
 
 def plan_run(job: Job, model: CaptionModel, data: TrainingData, dry_run: bool = False) -> Plan:
     """Choose what is trained, measure the reference where the objective needs one, and lay out the steps.
@@ -181,8 +190,8 @@ def _stuck(trained: dict[str, Any], lr: float) -> float:
 def cost_line(run: Plan) -> str:
     """Steps, tokens and floating-point operations of the run, said before it starts."""
     steps, plan, model = run.steps, run.collator.plan, run.module.caption_model
-    looked_at = [plan.cut(steps[number]) for number in range(min(SAMPLED_STEPS, len(steps)))]
-    tokens = sum(plan.tokens(pack) for packs in looked_at for pack in packs) / len(looked_at)
+    looked_at = run.looked_at()
+    tokens = run.tokens_a_batch()
     packs = sum(map(len, looked_at)) / len(looked_at)
     decoder = sum(p.numel() for p in model.lm.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -50,6 +50,8 @@ def fixed_length(job: Job) -> str | None:
     """What depends on the length of the run; None if nothing does."""
     if job.optimizer.lr_scheduler_type not in STEADY:
         return f"the learning rate (--lr_scheduler_type {job.optimizer.lr_scheduler_type})"
+    if job.probe.is_on:
+        return "the probe (--keep, --probe_steps), which is also made after the last step,"
     moving = [kind for kind in KINDS if job.weights.schedule(kind).start != job.weights.schedule(kind).end]
     return f"the weight of the loss's part {moving[0]} (--{moving[0]}_w_start, --{moving[0]}_w_end)" if moving else None
 

@@ -32,6 +32,8 @@ def settings_of(flags: Flags, job: Job, inputs: Inputs) -> dict[str, Any]:
         "strict": engine.strict,
         "gradient_checkpointing": engine.gradient_checkpointing,
         "compile": engine.compile,
+        **job.probe.settings(),
+        **(job.instruments.settings() if job.instruments else {}),
         "image_cache": "folder" if engine.cache_image_features else _keeps_in_memory(engine),
     }
     dtype = resolve_dtype(flags.model.dtype, resolve_device(flags.model.device))

@@ -18,6 +18,8 @@ from finetune.objectives.presets import (
     WeightOverrides,
     loss_weights,
 )
+from finetune.probe.arguments import ProbeArguments
+from finetune.probe.instruments import Instruments, find_instruments
 from finetune.run.folder import RunFolder
 from finetune.setup.arguments import EngineArguments, Flags, LossArguments, OptimizerArguments, TrackingArguments
 
@@ -36,6 +38,8 @@ class Job:
     folder: RunFolder
     seed: int
     valid_split: float
+    probe: ProbeArguments
+    instruments: Instruments | None  # of the probe, where there is one
 
     @property
     def lr(self) -> float:
@@ -87,9 +91,13 @@ def resolve_weights(loss: LossArguments) -> LossWeights:
 def resolve_job(flags: Flags, weights: LossWeights, folder: RunFolder, pos_neg: Path) -> Job:
     """The run that the flags describe; thresholds that no flag gives are those of `pos_neg`'s manifest.
 
-    Raises ArgumentError for thresholds that do not fit.
+    Raises ArgumentError for thresholds that do not fit; as `find_instruments` where there is a probe.
     """
     mini = is_mini_model(flags.model)
+    mini_samples = mini and flags.data.pos_neg_data_path is None
+    instruments = None
+    if flags.probe.is_on:
+        instruments = find_instruments(flags.probe, flags.thresholds, pos_neg, mini_samples)
     if flags.optimizer.paper_numerics:
         flags.model.dtype = "bfloat16"
     return Job(
@@ -98,9 +106,11 @@ def resolve_job(flags: Flags, weights: LossWeights, folder: RunFolder, pos_neg: 
         tracking=flags.tracking,
         engine=flags.engine,
         weights=weights,
-        thresholds=resolve(flags.thresholds, pos_neg, mini and flags.data.pos_neg_data_path is None),
+        thresholds=resolve(flags.thresholds, pos_neg, mini_samples),
         defaults=MINI_STEPS if mini else PUBLISHED_STEPS,
         folder=folder,
         seed=flags.run.seed,
         valid_split=flags.data.valid_data_split,
+        probe=flags.probe,
+        instruments=instruments,
     )

@@ -12,6 +12,7 @@ from common.files.vocabulary import SYNONYMS
 from common.mini_world import MiniWorld, default_path
 from common.paths import MINI_CLIP
 from common.progress import announce
+from common.relevance.clip_scorer import default_weights
 from common.relevance.scoring import ScoreSettings
 from common.relevance.windows import BEST, PATCH, SPAN
 
@@ -98,7 +99,6 @@ def plan(args: ClipArguments, dry_run: bool = False) -> ClipPlan:
         raise ArgumentError(f"--score_data_path {scores} is the objects file itself; choose another name")
     labels = args.annotation_path or (world.train_annotations if mini and args.gold_objects_path is None else None)
     model = args.clip_model or (str(MINI_CLIP) if mini else "ViT-B-32")
-    default_weights = "openai" if model in ("ViT-B-32", "ViT-B-32-quickgelu") else None
     return ClipPlan(
         mini=mini,
         objects=objects,
@@ -107,5 +107,5 @@ def plan(args: ClipArguments, dry_run: bool = False) -> ClipPlan:
         figure=Path(args.figure_path or scores.with_name("density.png")),
         annotations=Path(labels) if labels else None,
         model=model,
-        pretrained=args.clip_pretrained or default_weights,
+        pretrained=args.clip_pretrained or default_weights(model),
     )

@@ -1,0 +1,90 @@
+"""Which scorer made scores: noted beside them, and carried on to everything that is made of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from common.files.json_text import as_record
+from common.identity import companions_hash, content_hash
+from common.manifest import manifest_path, model_hash, noted_beside
+from common.paths import MINI_CLIP, display
+from common.relevance.clip_scorer import local_folder
+from common.relevance.scoring import ScoreSettings
+
+KEY = "scorer"  # in a manifest
+
+
+@dataclass(frozen=True)
+class NotedScorer:
+    """A scorer by its files and settings.
+
+    Attributes:
+        clip_model, clip_pretrained: as they were given.
+        weights: hash of the weights, or the tag that names them; files: hash of what lies beside them.
+        prompt, mode, patch, span, best: of :class:`ScoreSettings`.
+        noise, noise_seed: of the noise that was laid over the scores (`noise.py`); 0 for none.
+    """
+
+    clip_model: str
+    clip_pretrained: str | None = None
+    weights: str | None = None
+    files: str | None = None
+    prompt: str = ScoreSettings.prompt
+    mode: str = ScoreSettings.mode
+    patch: int = ScoreSettings.patch
+    span: int = ScoreSettings.span
+    best: int = ScoreSettings.best
+    noise: float = 0.0
+    noise_seed: int = 0
+
+    @classmethod
+    def of(cls, model: str, pretrained: str | None, settings: ScoreSettings | None = None) -> NotedScorer:
+        """The note of a scorer that is given by name or folder."""
+        folder = local_folder(model)
+        weights = content_hash(pretrained) if folder is None else model_hash(folder)
+        return cls(model, pretrained, weights, companions_hash(folder), **asdict(settings or ScoreSettings()))
+
+    @property
+    def settings(self) -> ScoreSettings:
+        """How scores are computed."""
+        return ScoreSettings(self.prompt, self.mode, self.patch, self.span, self.best)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its folder is there, or it is no folder but a name."""
+        return local_folder(self.clip_model) is not None or not _looks_like_path(self.clip_model)
+
+    def found(self) -> NotedScorer:
+        """The same, in the bundled folder where the noted one is gone and held the bundled model."""
+        bundled = NotedScorer.of(str(MINI_CLIP), None)
+        same = (self.weights, self.files) == (bundled.weights, bundled.files)
+        return replace(self, clip_model=str(MINI_CLIP)) if same and not self.is_here else self
+
+    def other_than(self, noted: NotedScorer) -> str | None:
+        """In what the two differ, as 'weights 1ab.., not 2cd..'; None if they score alike.
+
+        Files are compared by content, whatever they are called.
+        """
+        passed = {"clip_pretrained", *(["clip_model"] if self.files and noted.files else [])}
+        for field in fields(self):
+            ours, theirs = getattr(self, field.name), getattr(noted, field.name)
+            if field.name not in passed and ours != theirs:
+                return f"{field.name} {_short(ours)}, not {_short(theirs)}"
+        return None
+
+
+def _looks_like_path(model: str) -> bool:
+    return Path(model).is_absolute() or (":" not in model and Path(model).name != model)
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return f"{text[:12]}.." if len(text) == 64 and text.isalnum() else text
+
+
+def scorer_of_scores(data: Path | str) -> NotedScorer | None:
+    """The scorer that the manifest beside a file of scores or samples notes. Raises DataError for a note of others."""
+    value = noted_beside(data).get(KEY)
+    return None if value is None else as_record(value, NotedScorer, f"{display(manifest_path(data))}: {KEY}")

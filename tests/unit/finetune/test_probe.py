@@ -1,0 +1,152 @@
+"""The probe's figures, its choice, its price and its chart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.errors import DataError
+from common.files.records import CaptionObjects, ObjectMention
+from common.thresholds import Thresholds
+from finetune.probe.choice import Bounds, verdict
+from finetune.probe.cost import MOST, ProbeCost
+from finetune.probe.figure import draw
+from finetune.probe.history import read_probes, write_probes
+from finetune.probe.measure import Measure, measure
+from finetune.probe.prober import chosen_images
+
+CUT = Thresholds(10.0, 20.0, 15.0)
+BOUNDS = Bounds(object_loss=0.1, word_loss=0.25, repetition=0.1)
+
+
+def caption(text: str, *named: tuple[str, float]) -> CaptionObjects:
+    return CaptionObjects("a.png", 1, text, tuple(ObjectMention(name, 0, 1, score) for name, score in named))
+
+
+def probe(step: int, **more: Any) -> Measure:
+    """One whose figures are those of any start, but for `more`."""
+    values: dict[str, Any] = {"captions": 10, "low": 1, "share": 0.2, "mentions": 5.0, "objects": 4.0}
+    return Measure(step=step, **values | {"grounded": 2.0, "words": 40.0, "repetition": 0.1} | more)
+
+
+def test_figures_by_hand() -> None:
+    """Five mentions in two captions; 10 itself is not below the threshold, 20 itself not above the other."""
+    found = measure(
+        7,
+        [
+            caption("A dog, a Dog and a cat.", ("dog", 30.0), ("Dog", 30.0), ("cat", 9.99)),
+            caption("A  bus on a mat", ("bus", 10.0), ("mat", 20.0)),
+        ],
+        CUT,
+    )
+    assert found == Measure(7, 2, 1, 1 / 5, 2.5, 2.0, 0.5, 6.0, 0.5)
+    assert found.logged()["probe_share"] == 1 / 5
+
+
+def test_captions_without_objects_have_no_share() -> None:
+    found = measure(0, [caption("Nothing.")], CUT)
+    assert found.share is None and found.objects == 0 and "probe_share" not in found.logged()
+    with pytest.raises(DataError, match="--valid_data_split"):
+        measure(0, [], CUT)
+
+
+@pytest.mark.parametrize(
+    ("more", "flag"),
+    [
+        ({"grounded": 1.79}, "--probe_max_object_loss 0.1"),
+        ({"words": 29.9}, "--probe_max_word_loss 0.25"),
+        ({"repetition": 0.21}, "--probe_max_repetition 0.1"),
+    ],
+)
+def test_what_breaks_a_bound_is_not_the_best_and_is_named(more: dict[str, float], flag: str) -> None:
+    found = verdict([probe(0), probe(5, share=0.1), probe(10, share=0.01, **more)], BOUNDS, 1)
+    assert found.best.step == 5 and found.stop is not None and flag in found.stop
+
+
+def test_without_grounded_objects_all_objects_count() -> None:
+    start, later = probe(0, grounded=0.0), probe(5, grounded=0.0, objects=3.0, share=0.1)
+    assert BOUNDS.broken(later, start) is not None and BOUNDS.broken(start, start) is None
+
+
+def test_nothing_is_lower_than_none() -> None:
+    assert "none can be fewer" in (verdict([probe(0), probe(5, share=0.0)], BOUNDS, 9).stop or "")
+
+
+PROBES = st.lists(
+    st.tuples(
+        st.sampled_from([None, 0.0, 0.05, 0.1, 0.2, 0.3]),
+        st.sampled_from([0.0, 1.7, 1.9, 2.0]),
+        st.sampled_from([10.0, 31.0, 44.0]),
+        st.sampled_from([0.0, 0.15, 0.5]),
+    ),
+    max_size=8,
+)
+
+
+@given(PROBES, st.integers(1, 4))
+def test_the_best_is_the_lowest_that_keeps_the_bounds(
+    rest: list[tuple[float | None, float, float, float]], patience: int
+) -> None:
+    """Of equal ones the first; and the run ends when nothing was better for so many probes, or nothing can be."""
+    probes = [probe(0)]
+    probes += [probe(n, share=s, grounded=g, words=w, repetition=r) for n, (s, g, w, r) in enumerate(rest, start=1)]
+    fit = [p for p in probes if p.share is not None and BOUNDS.broken(p, probes[0]) is None]
+    found = verdict(probes, BOUNDS, patience)
+    assert found.best == min(fit, key=lambda p: (p.share, p.step))
+    since = len(probes) - 1 - probes.index(found.best)
+    assert (found.stop is not None) == (found.best.share == 0 or since >= patience)
+
+
+@given(st.integers(1, 500), st.floats(1e3, 1e9), st.sampled_from(["cpu", "cuda"]), st.integers(1, 8))
+def test_probes_where_nothing_is_asked_for(steps: int, tokens: float, device: str, processes: int) -> None:
+    """At most twelve parts; more than five only where that costs at most a twentieth."""
+    cost = ProbeCost(device, 40, 4, tokens, processes)
+    between = cost.steps_between(steps)
+    probes = 1 + -(-steps // between)
+    assert 1 <= between <= steps and probes <= MOST + 1
+    if probes > 6:
+        assert cost.share(probes) <= 0.05
+    assert "raise --probe_steps" in cost.line(steps, between) or cost.share(probes) <= 0.05
+
+
+def test_a_7b_model_on_the_published_set_is_probed_for_less_than_a_twentieth() -> None:
+    """An epoch of the 30,000 spans: 630 s at 20,000 tokens a second on one H100."""
+    cost, steps = ProbeCost("cuda", 40, 4, 630 * 20_000), 1000
+    assert cost.share(1 + -(-steps // cost.steps_between(steps))) < 0.05
+
+
+def test_images_are_of_the_validation_split_and_of_the_seed() -> None:
+    valid = [f"{n}.png" for n in range(30)]
+    assert chosen_images(valid, 40, 0) == sorted(valid)
+    few = chosen_images(valid, 7, 0)
+    assert len(set(few)) == 7 and {*few} <= {*valid} and few == chosen_images(valid[::-1], 7, 0)
+    assert few != chosen_images(valid, 7, 1)
+    with pytest.raises(DataError, match="--valid_data_split"):
+        chosen_images([], 7, 0)
+
+
+def test_probes_on_disk_come_back(tmp_path: Path) -> None:
+    probes = {5: probe(5, share=None), 0: probe(0)}
+    write_probes(tmp_path / "probe.jsonl", probes.values())
+    assert read_probes(tmp_path / "probe.jsonl") == probes and read_probes(tmp_path / "none.jsonl") == {}
+    (tmp_path / "probe.jsonl").write_text('{"step": 0}\n')
+    with pytest.raises(DataError, match=r"probe\.jsonl:1"):
+        read_probes(tmp_path / "probe.jsonl")
+
+
+def test_the_chart_is_the_same_for_the_same_probes(tmp_path: Path) -> None:
+    """And has every probe's step, the kept one and the bounds; a share that is not there leaves a gap."""
+    probes = [probe(0), probe(5, share=None), probe(10, share=0.05)]
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        draw(tmp_path / name, probes, 10, BOUNDS)
+    for suffix in ("svg", "png"):
+        assert (tmp_path / "one" / f"probe.{suffix}").read_bytes() == (
+            tmp_path / "two" / f"probe.{suffix}"
+        ).read_bytes()
+    text = (tmp_path / "one" / "probe.svg").read_text()
+    assert "mentions below the threshold" in text and "naming something twice" in text

@@ -6,7 +6,7 @@ batch, and a continued run, whose memory is empty, must end with the same bytes 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from common.files.images import ImageFolder
+from common.models.lanes import in_order, lanes_of
 from common.progress import announce, bar, batches
 from finetune.features.feature_folder import FeatureFolder
 
@@ -44,6 +45,17 @@ class TowerCache:
     def __call__(self, names: Sequence[str]) -> Tensor:
         """[m, k, hidden size of the tower] for m images."""
         return torch.stack([self._one(name) for name in names])
+
+    def prepare(self, names: Iterable[str]) -> None:
+        """Encode what will be asked for and has room in memory; on the CPU side by side."""
+        missing = [name for name in dict.fromkeys(names) if name not in self.kept]
+        if self.folder is not None or not missing:
+            return
+        encoded = in_order(lambda name: self._encode([name])[0], missing, lanes_of(self.model.vision))
+        for name, seen in zip(missing, encoded, strict=False):
+            self._keep(name, seen)
+            if name not in self.kept:
+                return
 
     def _one(self, name: str) -> Tensor:
         if name in self.kept:

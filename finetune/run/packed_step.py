@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
+from common.models.lanes import in_order
 from common.progress import announce
 from finetune.corpus.records import KINDS, CaptionItem
 from finetune.objectives.loss import PartLosses
@@ -75,6 +76,7 @@ class PackedStep:
         trained: the module whose gradients are made.
         collator: cuts packs anew.
         backward: of a loss.
+        lanes: packs computed side by side (`common/models/lanes.py`); their gradients are added in their order.
         done: batches of the step so far (several, where gradients are accumulated).
         retries: steps that were done again.
     """
@@ -82,6 +84,7 @@ class PackedStep:
     trained: nn.Module
     collator: Halving
     backward: Callable[[Tensor], None]
+    lanes: int = 1
     done: list[StepBatch] = field(default_factory=list)
     retries: int = 0
 
@@ -116,12 +119,29 @@ class PackedStep:
             ) from None
 
     def _run(self, batch: StepBatch, loss_of: PackLoss) -> StepResult:
+        if self.lanes > 1:
+            return self._run_in_lanes(batch, loss_of)
         return reduce(add, [self._run_pack(pack, loss_of) for pack in batch.packs])
 
     def _run_pack(self, pack: Pack, loss_of: PackLoss) -> StepResult:
         loss, parts = loss_of(pack)
         self.backward(loss)
         return result_of(loss, parts)
+
+    def _run_in_lanes(self, batch: StepBatch, loss_of: PackLoss) -> StepResult:
+        parameters = [parameter for parameter in self.trained.parameters() if parameter.requires_grad]
+
+        def run_pack(pack: Pack) -> tuple[StepResult, tuple[Tensor | None, ...]]:
+            loss, parts = loss_of(pack)
+            return result_of(loss, parts), torch.autograd.grad(loss, parameters, allow_unused=True)
+
+        results = []
+        for result, gradients in in_order(run_pack, batch.packs, self.lanes):
+            results.append(result)
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                if gradient is not None:
+                    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+        return reduce(add, results)
 
     def average(self, processes: int) -> None:
         """Average the gradients over the processes, and begin a new step."""

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import DistributedType
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import ProgressCallback, Trainer, TrainerState, TrainingArguments
 
 from common.errors import UserError
+from common.models.lanes import in_order, lanes_of
 from common.progress import announce, batches
 from finetune.corpus.records import KINDS, CaptionItem
 from finetune.objectives.loss import PartLosses
@@ -75,7 +77,7 @@ class SpanTrainer(Trainer):
         super().__init__(
             model=module, args=settings, data_collator=collator, train_dataset=steps, eval_dataset=self.valid
         )
-        self.packed = PackedStep(module, collator, self.accelerator.backward)
+        self.packed = PackedStep(module, collator, self.accelerator.backward, self._lanes())
         self.guard = FiniteGuard(self.args.device, 0 if self.args.device.type == "cpu" else 1)  # a CPU queues nothing
         self.remove_callback(ProgressCallback)
         self.add_callback(LogLines)
@@ -93,6 +95,13 @@ class SpanTrainer(Trainer):
             settle=lambda: self._stop_if(self.guard.failed()),
         )
         self.add_callback(self.probing)
+
+    def _lanes(self) -> int:
+        """Packs side by side: on the CPU, where nothing but the loss's own gradient is to be made of it."""
+        plain = self.accelerator.distributed_type is DistributedType.NO and self.accelerator.scaler is None
+        if self.args.device.type != "cpu" or not plain or self.accelerator.gradient_accumulation_steps != 1:
+            return 1
+        return lanes_of(self.module)
 
     # Batches
 
@@ -205,16 +214,18 @@ class SpanTrainer(Trainer):
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    @torch.no_grad()
     def _validation_losses(self) -> dict[str, float]:
         self.model.eval()
-        results = []
+        results: list[StepResult] = []
         ours = batches(self.valid, VALIDATED)[self.args.process_index :: self.args.world_size]
         for items in ours:
-            for pack in self.collator(items).packs:
-                parts: PartLosses = self.module(pack)
-                results.append(result_of(parts.total(dict.fromkeys(KINDS, 1.0)), parts))
+            results += in_order(self._validated, self.collator(items).packs, lanes_of(self.module))
         return self._means(results)
+
+    @torch.no_grad()
+    def _validated(self, pack: Pack) -> StepResult:
+        parts: PartLosses = self.module(pack)
+        return result_of(parts.total(dict.fromkeys(KINDS, 1.0)), parts)
 
     # Checkpoints
 

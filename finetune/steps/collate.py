@@ -37,6 +37,8 @@ class Collator:
 
     def __call__(self, items: Sequence[CaptionItem]) -> StepBatch:
         """Open each distinct image of a pack once. Raises DataError for an image that can no longer be read."""
+        if self.cache:
+            self.cache.prepare(item.image for item in items)
         return StepBatch(tuple(self._pack(units) for units in self.plan.cut(items)))
 
     def halved(self, items: Sequence[CaptionItem]) -> StepBatch:

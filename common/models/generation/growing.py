@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -16,8 +17,11 @@ from common.models.generation.tree.kernels import runs_fast
 from common.models.generation.tree.llama import Decoder, decoder_of
 from common.models.generation.tree.memory import copies_fit, fit_slots, make_fitting, slot_bytes
 from common.models.generation.tree.shapes import TableShape
-from common.models.generation.tree.trees import Tree, TreeSizes
+from common.models.generation.tree.trees import Answer, Tree, TreeSizes
+from common.models.lanes import lanes_of, side_by_side
 from common.models.text.ids import PromptIds
+
+ROWS = 16  # of a lane at least: with fewer, products of a small model wait for its weights
 
 
 @torch.no_grad()
@@ -50,12 +54,8 @@ def grow(
     forest = Forest.of(questions, with_image)
     shape = table_shape(decoder, forest.sizes(len(seen)), decoding, len(forest.groups), most, seen.dtype)
     root = decoder.embed(torch.tensor(forest.root, dtype=torch.long, device=decoder.device))
-    made = make_fitting(
-        shape,
-        slot_bytes(decoder, shape, root.dtype),
-        lambda fitting: TreeDecoder(decoder, fitting, decoding, stop_ids, root),
-    )
-    for answer in made.run(forest.trees(chain(first, source), decoder.embed, decoder.device)):
+    trees = forest.trees(chain(first, source), decoder.embed, decoder.device)
+    for answer in grown(decoder, shape, decoding, stop_ids, root, trees):
         group = forest.groups[answer.tree]
         yield Said(group.asked, group.places[answer.branch], answer.ids)
 
@@ -88,16 +88,36 @@ def grow_rows(
     decoder = decoder_of(trunk, head, join=copies_fit(trunk), fast=runs_fast(trunk))
     sizes = TreeSizes(max(map(len, rows)) - 1, 1, 1)
     shape = table_shape(decoder, sizes, decoding, len(rows), most, rows[0].dtype)
-    made = make_fitting(
-        shape,
-        slot_bytes(decoder, shape, rows[0].dtype),
-        lambda fitting: TreeDecoder(decoder, fitting, decoding, stop_ids, rows[0][:0]),
-    )
     trees = (Tree(n, row[:-1], ((),), (name,), row[-1]) for n, (row, name) in enumerate(zip(rows, names, strict=True)))
     found: list[list[int]] = [[] for _ in rows]
-    for answer in made.run(trees):
+    for answer in grown(decoder, shape, decoding, stop_ids, rows[0][:0], trees):
         found[answer.tree] = answer.ids
     return found
+
+
+def grown(
+    decoder: Decoder,
+    shape: TableShape,
+    decoding: Decoding,
+    stop_ids: Collection[int],
+    root: Tensor,
+    trees: Iterable[Tree],
+) -> Iterator[Answer]:
+    """Answers of all branches, in the order in which they end; of a small model on the CPU in several lanes.
+
+    Raises ResourceError if not even one tree fits into the memory.
+    """
+    lanes = lanes_of(decoder.trunk, shape.slots * shape.branches // ROWS)
+    part = replace(shape, slots=-(-shape.slots // lanes))
+    made = [
+        make_fitting(
+            part,
+            slot_bytes(decoder, part, root.dtype),
+            lambda fitting: TreeDecoder(decoder, fitting, decoding, stop_ids, root),
+        )
+        for _ in range(lanes)
+    ]
+    return chain.from_iterable(side_by_side([one.run_steps for one in made], trees))
 
 
 def _first_seen(source: Iterator[Tensor | None]) -> tuple[list[Tensor | None], Tensor | None]:

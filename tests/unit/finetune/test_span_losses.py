@@ -19,6 +19,7 @@ from finetune.corpus.records import KINDS, NEG, POS, SENT, CaptionItem, Span, ma
 from finetune.corpus.samples import read_samples
 from finetune.features.tower_cache import TowerCache
 from finetune.objectives.loss import objective
+from finetune.run.packed_step import PackedStep
 from finetune.steps.batch import span_index
 from finetune.steps.collate import Collator
 from finetune.steps.packs import PackPlan
@@ -116,6 +117,24 @@ def test_packs_equal_one_row_a_sample(
     plain, expected = _loss_and_gradient(module, rows, [[single] for single in one_by_one(hard)])
     assert loss == pytest.approx(plain, rel=1e-5)
     torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item())
+
+
+def test_packs_side_by_side_give_the_same_bytes(
+    module: SpanLosses, collator: Collator, items: list[CaptionItem]
+) -> None:
+    """Gradients of two lanes are those of one, added to what is there from an earlier batch, and so are the losses."""
+    batch = replace(collator, plan=PackPlan(4, shares=True, budget=120))(items)
+    assert len(batch.packs) > 2
+
+    def stepped(lanes: int) -> list[Tensor]:
+        module.zero_grad()
+        step = PackedStep(module, collator, lambda loss: loss.backward(), lanes)
+        results = [step.add(batch, lambda pack: ((p := module(pack)).total(WEIGHTS), p)) for _ in range(2)]
+        gradients = [p.grad.clone() for p in module.parameters() if p.grad is not None]
+        return [*gradients, *(value for result in results for value in (result.loss, result.sums))]
+
+    one, two = stepped(1), stepped(2)
+    assert len(one) > 4 and all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 
 
 def test_rows_of_a_model_that_does_not_pack_are_cut_by_the_same_budget(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from common.errors import ArgumentError, ResourceError
+from common.models.generation import growing
 from common.models.generation.asking import Asked, Forest, ahead
 from common.models.generation.decoding import Decoding
 from common.models.generation.growing import grow_texts
@@ -107,8 +108,10 @@ def test_every_search_is_that_of_transformers(
 SAMPLED = Decoding(1, 9, do_sample=True, temperature=1.3, top_p=0.9, seed=5)
 
 
-def test_a_sample_depends_on_seed_image_and_number_alone(asked: tuple[Any, ...]) -> None:
-    """Not on slots, order, neighbours, or the way that it is computed."""
+def test_a_sample_depends_on_seed_image_and_number_alone(
+    asked: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not on slots, lanes, order, neighbours, or the way that it is computed."""
     model, features, prompts = asked
     names = [f"{row}/0" for row in range(len(prompts))]
 
@@ -120,6 +123,13 @@ def test_a_sample_depends_on_seed_image_and_number_alone(asked: tuple[Any, ...])
     whole = drawn(range(len(prompts)), 50)
     assert drawn([6, 2, 4, 0], 2) == {row: whole[row] for row in (6, 2, 4, 0)}
     assert drawn(range(len(prompts)), 3) == whole
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)  # three lanes, a slot each
+    try:
+        monkeypatch.setattr(growing, "ROWS", 1)
+        assert drawn(range(len(prompts)), 3) == whole
+    finally:
+        torch.set_num_threads(before)
     by_batch = model.continue_batch(features, prompts, SAMPLED, names)
     assert dict(enumerate(by_batch)) == whole
     assert len({tuple(ids) for ids in whole.values()}) > 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -83,6 +83,10 @@ class TreeDecoder:
 
     def run(self, trees: Iterable[Tree]) -> Iterator[Answer]:
         """Answers of all branches, in the order in which they end. Trees are taken when there is room for them."""
+        return chain.from_iterable(self.run_steps(trees))
+
+    def run_steps(self, trees: Iterable[Tree]) -> Iterator[list[Answer]]:
+        """The same, step by step: the answers that ended with it, often none."""
         source = iter(trees)
         more = True
         while True:
@@ -94,7 +98,7 @@ class TreeDecoder:
                 self._begin_waiting()
                 self._step()
                 ended = self._harvest()
-            yield from ended
+            yield ended
 
     # Trees come and go
 

@@ -27,6 +27,7 @@ STEPS: dict[str, str] = {
     "caption": "insight.caption",
     "objects": "insight.object",
     "score": "insight.clip",
+    "browse": "insight.browse",
     "format": "finetune.format_data",
     "train": "finetune.train",
     "caption_eval": "evaluate.eval_caption",

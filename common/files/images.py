@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from common.errors import DataError
-from common.files.pixels import open_rgb
+from common.files.pixels import open_rgb, rgb_size
 from common.files.storage import require_dir
 from common.paths import display
 
@@ -90,6 +90,12 @@ class ImageFolder:
     def read(self, name: str) -> Image.Image:
         """The image as RGB, and nothing remembered. Raises DataError if it cannot be decoded."""
         return self.reduced(open_rgb(self.file(name), self.turn))
+
+    def size(self, name: str) -> tuple[int, int]:
+        """Width and height of what :meth:`read` gives, from the file's header. Raises DataError as it does."""
+        size = rgb_size(self.file(name), self.turn)
+        small = size if self.reduced is _as_it_is else self.reduced(Image.new("1", size)).size
+        return (small[0], small[1])
 
     def open(self, name: str) -> Image.Image | None:
         """The image as RGB; None, and remembered in `lost`, if it cannot be decoded or has no pixels.

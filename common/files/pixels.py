@@ -32,6 +32,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+SIDEWAYS = 5  # orientations from here on exchange width and height
 
 
 def open_rgb(path: Path, turn: bool = True) -> Image.Image:
@@ -51,6 +52,16 @@ def open_rgb(path: Path, turn: bool = True) -> Image.Image:
     if 0 in rgb.size:
         raise DataError(f"{display(path)} has a side of zero pixels")
     return rgb
+
+
+def rgb_size(path: Path, turn: bool = True) -> tuple[int, int]:
+    """Width and height of what :func:`open_rgb` gives, from the header alone. Raises DataError if it has none."""
+    try:
+        with Image.open(path, formats=FORMATS) as file:
+            upright = file.format == "TIFF" or not turn or _orientation(file) < SIDEWAYS
+            return (file.width, file.height) if upright else (file.height, file.width)
+    except Exception as error:  # as above
+        raise DataError(f"cannot read {display(path)}: {first_line(error)}") from None
 
 
 def _decoded(path: Path, turn: bool) -> Image.Image:

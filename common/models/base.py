@@ -27,7 +27,7 @@ from common.models.generation.plain import by_transformers, in_batches
 from common.models.generation.tree.llama import why_not
 from common.models.packed.decoder import PackedDecoder, PackedSettings
 from common.models.packed.head_losses import token_losses
-from common.models.packed.layout import PackLayout
+from common.models.packed.layout import PackedImage, PackLayout, lay_out
 from common.models.parts.preprocess import Preprocessing
 from common.models.text.ids import PromptIds
 from common.models.text.sequence import attention_mask, check_lengths, embed_rows, pad_rows, target_table
@@ -42,6 +42,7 @@ __all__ = ["CaptionModel", "Decoding", "LoadReport", "PackedSettings"]
 SEEN_TOGETHER = 16  # images in one pass of the encoder
 AHEAD = 64  # images that are opened before they are needed
 MOST_THREADS = 16  # that open them
+SEEN = "seen"  # what is kept of the tower: [k, hidden size of the tower]
 
 
 class CaptionModel(TextSide, ModelBody):
@@ -51,8 +52,9 @@ class CaptionModel(TextSide, ModelBody):
     """
 
     max_positions: ClassVar[int | None] = None  # of prompt, image and target together; a longer target is cut
-    sees_apart: ClassVar[bool] = True  # whether `see` and `connect` can be called one after the other
-    packs: ClassVar[bool] = True  # whether `packed_losses` works: the decoder is a Llama
+    even_images: ClassVar[bool] = True  # whether every image takes the same number of tokens
+    sees_apart: bool = True  # whether tower and connector can be run one after the other
+    packs: bool = True  # whether `packed_losses` works
 
     def __init__(
         self,
@@ -98,6 +100,18 @@ class CaptionModel(TextSide, ModelBody):
             seen = self.see(pixels)
         return self.connect(seen)
 
+    def keep(self, pixels: Any) -> list[dict[str, Tensor]]:
+        """What of the frozen tower is kept for each image, on the CPU. `pixels`: from :meth:`preprocess`."""
+        return [{SEEN: one} for one in self.see(pixels.to(self.device, self.compute_dtype)).cpu()]
+
+    def kept(self, records: Sequence[dict[str, Tensor]]) -> Any:
+        """What :meth:`connect` takes, from what was kept of images."""
+        return torch.stack([record[SEEN] for record in records])
+
+    def tokens_of(self, size: tuple[int, int], prompt: PromptIds) -> int:
+        """Tokens that an image of (width, height) takes in a prompt, where they differ (`even_images`)."""
+        raise NotImplementedError
+
     def connect(self, seen: Tensor) -> Tensor:
         """Run the connector and return in the dtype of the decoder's activations.
 
@@ -124,6 +138,22 @@ class CaptionModel(TextSide, ModelBody):
         logits = self.lm.get_output_embeddings()(hidden[row, starts[row] + step])
         flat = token_losses(logits, ids[real])
         return flat.new_zeros(ids.shape).masked_scatter(real, flat)
+
+    def lay_out(
+        self,
+        pixels: Any,  # noqa: ARG002
+        groups: Sequence[PackedImage],
+        image_tokens: int,
+        length: int,
+        static: bool,  # noqa: ARG002
+    ) -> Any:
+        """Lay images with their captions into a pack of `length` positions.
+
+        Args:
+            pixels: of the images that the groups name, or what is kept of their tower.
+            static: whether all packs must have one shape.
+        """
+        return lay_out(groups, image_tokens, length)
 
     def packed_losses(self, features: Tensor, layout: PackLayout) -> Tensor:
         """As :meth:`target_losses`, for all branches of a pack in one sequence: [rows, longest target] float32.

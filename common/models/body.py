@@ -62,6 +62,7 @@ class ModelBody(nn.Module):
     name: ClassVar[str]
     connector_parts: tuple[str, ...] = ("connector.",)
     decoder_parts: tuple[str, ...] = ("lm.",)
+    decoder_layers: str = "lm.model.layers."
 
     def __init__(
         self,
@@ -97,6 +98,10 @@ class ModelBody(nn.Module):
     def parts_hint(self) -> str:
         """What a message adds about the parts there are, where a family does not always have all of them."""
         return ""
+
+    def tower_parameters(self) -> list[nn.Parameter]:
+        """Of the encoder, up to the connector."""
+        return list(self.vision.parameters())
 
     def trained_layout(self) -> KeyMap:
         """Tensor names that a published trained checkpoint of this family may use."""

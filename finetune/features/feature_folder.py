@@ -20,7 +20,7 @@ from common.paths import display
 if TYPE_CHECKING:
     from common.models.base import CaptionModel
 
-SEEN = "seen"
+Record = dict[str, Tensor]  # what a model keeps of its tower for an image
 
 
 @dataclass(frozen=True)
@@ -49,27 +49,26 @@ class FeatureFolder:
         """Whether a file that fits is there. Its tensor is not read."""
         return self._open(name, whole=False) is not None
 
-    def read(self, name: str) -> Tensor | None:
-        """[k, hidden size of the tower]; None if there is no file, or one that is broken or of something else."""
+    def read(self, name: str) -> Record | None:
+        """What was kept; None if there is no file, or one that is broken or of something else."""
         return self._open(name, whole=True)
 
-    def _open(self, name: str, whole: bool) -> Tensor | None:
+    def _open(self, name: str, whole: bool) -> Record | None:
         from safetensors import SafetensorError, safe_open
 
         try:
             with safe_open(str(self.file(name)), framework="pt") as file:
                 if file.metadata() != self._origin(name):
                     return None
-                tensor: Tensor = file.get_tensor(SEEN) if whole else torch.empty(0)
+                return {key: file.get_tensor(key) for key in file.keys()} if whole else {}  # noqa: SIM118 - no mapping
         except (OSError, SafetensorError):
             return None
-        return tensor
 
-    def write(self, name: str, seen: Tensor) -> None:
+    def write(self, name: str, seen: Record) -> None:
         """Keep an output; the file appears whole. Raises OSError where the folder cannot be written."""
         from common.models.weights.trained import write_safetensors
 
-        write_safetensors(self.file(name), [(SEEN, seen)], self._origin(name))
+        write_safetensors(self.file(name), seen.items(), self._origin(name))
 
     def _origin(self, name: str) -> dict[str, str]:
         """What the file must say: the tower, the image, and the state of the image's file."""
@@ -87,7 +86,6 @@ def tower_key(model: CaptionModel, turn: bool = True) -> str:
     digest = hashlib.sha256()
     for part in (model.name, base_hash(model), model.preprocessing, model.compute_dtype, PIXELS_VERSION, turn):
         digest.update(f"{part}\n".encode())
-    for name, tensor in sorted(model.vision.state_dict().items()):
-        digest.update(name.encode())
+    for tensor in model.tower_parameters():
         digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from common.files.images import ImageFolder
 from common.models.lanes import in_order, lanes_of
 from common.progress import announce, bar, batches
-from finetune.features.feature_folder import FeatureFolder
+from finetune.features.feature_folder import FeatureFolder, Record
 
 if TYPE_CHECKING:
     from common.models.base import CaptionModel
@@ -39,12 +38,12 @@ class TowerCache:
     images: ImageFolder
     limit: int
     folder: FeatureFolder | None = None
-    kept: dict[str, Tensor] = field(default_factory=dict)
+    kept: dict[str, Record] = field(default_factory=dict)
     size: int = 0
 
-    def __call__(self, names: Sequence[str]) -> Tensor:
-        """[m, k, hidden size of the tower] for m images."""
-        return torch.stack([self._one(name) for name in names])
+    def __call__(self, names: Sequence[str]) -> Any:
+        """What the model's connector takes, of these images."""
+        return self.model.kept([self._one(name) for name in names])
 
     def prepare(self, names: Iterable[str]) -> None:
         """Encode what will be asked for and has room in memory; on the CPU side by side."""
@@ -57,7 +56,7 @@ class TowerCache:
             if name not in self.kept:
                 return
 
-    def _one(self, name: str) -> Tensor:
+    def _one(self, name: str) -> Record:
         if name in self.kept:
             return self.kept[name]
         seen = self.folder.read(name) if self.folder else None
@@ -67,7 +66,7 @@ class TowerCache:
         self._keep(name, seen)
         return seen
 
-    def _write(self, name: str, seen: Tensor) -> None:
+    def _write(self, name: str, seen: Record) -> None:
         """Onto the disk; a folder that cannot be written to is said, and done without from then on."""
         if self.folder is None:
             return
@@ -77,16 +76,15 @@ class TowerCache:
             announce(f"image features cannot be kept in {self.folder} ({error.strerror}): going on without them")
             self.folder = None
 
-    def _keep(self, name: str, seen: Tensor) -> None:
-        used = seen.numel() * seen.element_size()
+    def _keep(self, name: str, seen: Record) -> None:
+        used = sum(tensor.numel() * tensor.element_size() for tensor in seen.values())
         if self.size + used <= self.limit:
             self.kept[name] = seen
             self.size += used
 
     @torch.no_grad()
-    def _encode(self, names: Sequence[str]) -> Tensor:
-        pixels = self.model.preprocess(self.images.open_all(names))
-        return self.model.see(pixels.to(self.model.device, self.model.compute_dtype)).cpu()
+    def _encode(self, names: Sequence[str]) -> list[Record]:
+        return self.model.keep(self.model.preprocess(self.images.open_all(names)))
 
     def fill(self, names: Sequence[str]) -> None:
         """Encode what the folder does not hold yet; a killed call goes on where it was."""

@@ -12,7 +12,7 @@ from common.files.images import ImageFolder
 from finetune.corpus.corpus import Corpus, build_corpus, readable
 from finetune.corpus.gold import GoldSample, encode_gold
 from finetune.corpus.records import CaptionItem, one_by_one
-from finetune.setup.engine import count_image_tokens, pack_plan
+from finetune.setup.engine import count_image_tokens, pack_plan, uneven_tokens
 from finetune.setup.inputs import Inputs
 from finetune.setup.job import Job
 from finetune.steps.packs import PackPlan, image_groups, merged
@@ -78,7 +78,8 @@ def prepare(job: Job, inputs: Inputs, model: CaptionModel) -> TrainingData:
     gold = encode_gold(readable_gold(inputs.gold, images), model)
     image_tokens = count_image_tokens(model, images, corpus.train[0].image)
     a_step = job.images if job.optimizer.sampling == "shared" else sum(job.samples.values())
-    plan = pack_plan(job.engine, model, [*corpus.train, *gold], image_tokens, a_step)
+    by_image = uneven_tokens(model, images, [*corpus.train, *corpus.valid, *gold])
+    plan = pack_plan(job.engine, model, [*corpus.train, *gold], image_tokens, a_step, by_image)
     too_long = longer_than_a_pack([*corpus.train, *corpus.valid, *gold], plan) if job.engine.tokens_per_batch else []
     if too_long and job.engine.strict:
         raise DataError(f"{too_long_line(too_long, plan)}; raise --tokens_per_batch, or leave out --strict")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +38,9 @@ def count_image_tokens(model: CaptionModel, images: ImageFolder, name: str) -> i
     found: int = model.image_features(model.preprocess(images.open_all([name]))).shape[1]
     config = (model.source or Path()) / "config.json"
     # Where images are cut into tiles (`auto`), their number of tokens is not one.
-    said = read_record(config, dict[str, Any]).get("image_seq_length") if model.packs and config.is_file() else None
+    said = (
+        read_record(config, dict[str, Any]).get("image_seq_length") if model.even_images and config.is_file() else None
+    )
     if said not in (None, found):
         raise CheckpointError(
             f"{display(config)} says image_seq_length {said}, but its encoder gives {found} tokens an image; correct "
@@ -47,18 +49,32 @@ def count_image_tokens(model: CaptionModel, images: ImageFolder, name: str) -> i
     return found
 
 
+def uneven_tokens(model: CaptionModel, images: ImageFolder, items: Iterable[CaptionItem]) -> dict[str, int]:
+    """Tokens of each image by name, from its size; empty for a model to which all images are alike."""
+    if model.even_images:
+        return {}
+    first = {item.image: item for item in items}
+    return {name: model.tokens_of(images.size(name), item.prompt) for name, item in first.items()}
+
+
 def pack_plan(
-    args: EngineArguments, model: CaptionModel, items: Sequence[CaptionItem], image_tokens: int, images: int
+    args: EngineArguments,
+    model: CaptionModel,
+    items: Sequence[CaptionItem],
+    image_tokens: int,
+    images: int,
+    by_image: Mapping[str, int] | None = None,
 ) -> PackPlan:
     """Size and shape of packs: as asked for, else what suits the device.
 
     Args:
         items: of the run.
         images: a step.
+        by_image: tokens of images that take other than `image_tokens`, by name.
 
     Raises ArgumentError for a budget below one.
     """
-    plan = PackPlan(image_tokens, model.packs)
+    plan = PackPlan(image_tokens, model.packs, by_image=by_image or {})
     static = model.device.type == "cuda" and plan.shares
     if args.tokens_per_batch is not None:
         if args.tokens_per_batch < 1:
@@ -78,7 +94,7 @@ def tower_cache(args: EngineArguments, model: CaptionModel, images: ImageFolder)
 
     Raises ArgumentError for a folder where they cannot be kept: the tower is trained, or the model has none apart.
     """
-    possible = model.sees_apart and not any(p.requires_grad for p in model.vision.parameters())
+    possible = model.sees_apart and not any(p.requires_grad for p in model.tower_parameters())
     if args.cache_image_features:
         if not possible:
             raise ArgumentError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,7 +16,6 @@ from finetune.steps.packs import PackPlan, Unit
 
 if TYPE_CHECKING:
     from common.models.base import CaptionModel
-    from common.models.packed.layout import PackLayout
 
 
 @dataclass(frozen=True)
@@ -48,23 +47,25 @@ class Collator:
     def _pack(self, units: Sequence[Unit]) -> Pack:
         items = tuple(item for unit in units for item in unit.items)
         names = list(dict.fromkeys(item.image for item in items))
+        pixels = self.cache(names) if self.cache else self.model.preprocess(self.images.open_all(names))
         return Pack(
-            pixels=self.cache(names) if self.cache else self.model.preprocess(self.images.open_all(names)),
-            layout=self._layout(units, names) if self.plan.shares else _rows(items, names),
+            pixels=pixels,
+            layout=self._layout(pixels, units, names) if self.plan.shares else _rows(items, names),
             spans=span_index(items),
             items=items,
             tokens=self.plan.tokens(units),
             seen=self.cache is not None,
         )
 
-    def _layout(self, units: Sequence[Unit], names: list[str]) -> PackLayout:
-        from common.models.packed.layout import PackedImage, lay_out
+    def _layout(self, pixels: Any, units: Sequence[Unit], names: list[str]) -> Any:
+        from common.models.packed.layout import PackedImage
 
         groups = [
             PackedImage(names.index(unit.items[0].image), unit.items[0].prompt, tuple(i.ids for i in unit.items))
             for unit in units
         ]
-        return lay_out(groups, self.plan.image_tokens, self.plan.length(units))
+        plan = self.plan
+        return self.model.lay_out(pixels, groups, plan.image_tokens, plan.length(units), plan.static)
 
 
 def _rows(items: Sequence[CaptionItem], names: list[str]) -> Rows:

@@ -7,8 +7,8 @@ branch behind them (`common/models/packed/layout.py`). A pack is what goes throu
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from finetune.corpus.prefixes import FirstHomes
@@ -81,24 +81,30 @@ class PackPlan:
     """How items become packs.
 
     Args:
-        image_tokens: of one image.
+        image_tokens: of one image, where nothing else is known.
         shares: whether the captions of an image share its prefix; if not, each is a row of its own.
         budget: tokens of a pack; None: no bound. A single caption above it is a pack of its own.
         static: whether every pack is padded to the budget, so that all have one shape.
+        by_image: tokens of images that take another number, by name.
     """
 
     image_tokens: int
     shares: bool
     budget: int | None = None
     static: bool = False
+    by_image: Mapping[str, int] = field(default_factory=dict, repr=False)
+
+    def tokens_in(self, item: CaptionItem) -> int:
+        """Of an item's image."""
+        return self.by_image.get(item.image, self.image_tokens)
 
     def unit(self, group: Group) -> Unit:
         """The group with its size. `group`: items of one image and one prompt."""
         prompt = group[0].prompt
         fed = sum(len(item.ids) - 1 for item in group)
         if self.shares:
-            return Unit(group, self.image_tokens + len(prompt.after) + fed, prompt.before)
-        return Unit(group, len(group) * prompt.length(self.image_tokens) + fed, ())
+            return Unit(group, self.tokens_in(group[0]) + len(prompt.after) + fed, prompt.before)
+        return Unit(group, len(group) * prompt.length(self.tokens_in(group[0])) + fed, ())
 
     def tokens(self, units: Iterable[Unit]) -> int:
         """Tokens of a pack of these: what the budget bounds."""
@@ -124,7 +130,7 @@ class PackPlan:
         parts: list[list[CaptionItem]] = []
         tokens = 0
         for item in group:
-            more = len(item.ids) - 1 + (0 if self.shares else item.prompt.length(self.image_tokens))
+            more = len(item.ids) - 1 + (0 if self.shares else item.prompt.length(self.tokens_in(item)))
             if parts and tokens + more <= self.budget:
                 parts[-1].append(item)
                 tokens += more

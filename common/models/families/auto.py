@@ -21,17 +21,19 @@ from torch import Tensor, nn
 from common.errors import CheckpointError, DataError, first_line
 from common.files.json_text import shown
 from common.files.pixels import to_rgb
-from common.models.anatomy import Anatomy, dissect
+from common.models.anatomy import Anatomy, dissect, placeholder_id
 from common.models.base import CaptionModel
 from common.models.checkpoints.key_maps import KeyMap, rename
 from common.models.checkpoints.tensor_checks import require_finite, require_floats
 from common.models.families.auto_files import load_processor, load_weights
+from common.models.families.auto_packs import PackingAuto
 from common.models.families.processor_check import check_loaded_processor
 from common.models.generation.asking import Asked, Said
 from common.models.generation.decoding import Decoding
 from common.models.generation.growing import grow_rows
 from common.models.generation.plain import by_transformers, in_batches
 from common.models.generation.tree.llama import why_not
+from common.models.packed.foreign.handing import handed_over, with_tail
 from common.models.packed.head_losses import token_losses
 from common.models.parts.preprocess import Preprocessing
 from common.models.text.ids import PromptIds
@@ -85,16 +87,11 @@ class RawImages:
         return self
 
 
-class Auto(CaptionModel):
+class Auto(PackingAuto):
     """A model of transformers' image-text-to-text kind; `lm` is the whole of it."""
 
     name = "auto"
     template = ""
-    sees_apart = False
-    packs = False  # the decoder need not be a Llama, nor its positions one number a token
-
-    processor: Any
-    anatomy: Anatomy
     plainly: Mapping[str, bool] = MappingProxyType({})  # the template's switches for answers without a thought
     nested: bool = True  # whether the processor is given a list of images for each text
     ends_of_thoughts: frozenset[int] = frozenset()
@@ -130,6 +127,7 @@ class Auto(CaptionModel):
         model.anatomy = found = model.try_out(display(path or ""))
         model.connector_parts = tuple(map(model.prefix, found.connector))
         model.decoder_parts = (model.prefix(found.decoder), model.prefix(found.head))
+        model.decoder_layers = model.prefix(found.decoder) + "layers."
         return model
 
     def prefix(self, path: str) -> str:
@@ -208,17 +206,20 @@ class Auto(CaptionModel):
         return image
 
     def image_features(self, pixels: Any) -> Any:
-        """The images themselves; the encoder runs inside the plain forward."""
+        """The images themselves; the encoder runs inside the model's own forward."""
         if self.image_tokens is None and len(pixels):
             prompt = self.encode_prompt(self.format_prompt(""))
-            whole = self._inputs([pixels.images[0]], [prompt])["input_ids"].shape[1]
-            self.image_tokens = whole - len(prompt.before) + 1
+            self.image_tokens = self.tokens_of(pixels.images[0].size, prompt)
         hidden = self.lm.get_input_embeddings().weight.shape[1]
         return replace(pixels, tokens=self.image_tokens or 0, hidden=hidden)
 
     def encode_prompt(self, text: str, for_generation: bool = False) -> PromptIds:  # noqa: ARG002
-        """The text, kept until its image is known; the ids are those without image."""
-        return TextPrompt(tuple(self.tokenizer.encode(text)), (), text)
+        """The text, kept until its image is known; the ids are those around its placeholder, or all behind it."""
+        ids = self.tokenizer.encode(text)
+        placeholder = placeholder_id(self.lm.config)
+        at = ids.index(placeholder) if placeholder in ids else None
+        before, after = ((), tuple(ids)) if at is None else (tuple(ids[:at]), tuple(ids[at + 1 :]))
+        return TextPrompt(before, after, text)
 
     def target_losses(self, features: Any, prompts: Sequence[PromptIds], targets: Sequence[Sequence[int]]) -> Tensor:
         """As for every model, one plain forward a row: [n, longest target], 0 past each end."""
@@ -285,12 +286,9 @@ class Auto(CaptionModel):
 
     def _embedded(self, image: Any, prompt: PromptIds) -> Tensor | None:
         """What the language model is given: [t, d], the image's features inside; None for positions of another kind."""
-        with self.trunk().register_forward_pre_hook(_hand_over, with_kwargs=True):
-            try:
-                self.lm(**self._inputs([image], [prompt]), use_cache=False)
-            except _HandedOver as given:
-                embeds: Tensor = given.inputs["inputs_embeds"][0]
-                positions = given.inputs.get("position_ids")
+        given = handed_over(self.lm, self.trunk(), self._inputs([image], [prompt]))
+        embeds: Tensor = given["inputs_embeds"][0]
+        positions = given.get("position_ids")
         if positions is None or torch.equal(positions.flatten(), torch.arange(len(embeds), device=embeds.device)):
             return embeds
         return None
@@ -305,6 +303,10 @@ class Auto(CaptionModel):
         return by_transformers(self.lm, inputs, decoding, self.stop_ids, names, self.eos_id if pad is None else pad)
 
     def _inputs(self, images: Sequence[Any], prompts: Sequence[PromptIds]) -> dict[str, Tensor]:
+        return {key: value.to(self.device) for key, value in self.made_inputs(images, prompts).items()}
+
+    def made_inputs(self, images: Sequence[Any], prompts: Sequence[PromptIds]) -> dict[str, Tensor]:
+        """What the processor makes of an image and a prompt each, on the CPU."""
         texts = [prompt.text for prompt in prompts if isinstance(prompt, TextPrompt)]
         given = [[image] for image in images] if self.nested else list(images)
         options: dict[str, Any] = {"padding": True, "padding_side": "left"} if len(texts) > 1 else {}
@@ -312,10 +314,8 @@ class Auto(CaptionModel):
         if start and all(text.startswith(start) for text in texts):
             options["add_special_tokens"] = False  # the template has written it already
         made = self.processor(text=texts, images=given, return_tensors="pt", **options)
-        return {key: self._moved(value) for key, value in made.items()}
-
-    def _moved(self, value: Tensor) -> Tensor:
-        return value.to(self.device, self.compute_dtype) if value.is_floating_point() else value.to(self.device)
+        dtype = self.compute_dtype
+        return {key: value.to(dtype) if value.is_floating_point() else value for key, value in made.items()}
 
 
 def _stops(said: Any, where: str) -> list[int]:
@@ -341,18 +341,6 @@ def check_weights(lm: nn.Module, missing: Iterable[str], where: str) -> None:
             require_floats(parameter.data, name, where)
 
 
-class _HandedOver(Exception):
-    """Carries what a language model was called with."""
-
-    def __init__(self, inputs: dict[str, Any]) -> None:
-        super().__init__()
-        self.inputs = inputs
-
-
-def _hand_over(module: nn.Module, args: Any, inputs: dict[str, Any]) -> None:  # noqa: ARG001
-    raise _HandedOver(inputs)
-
-
 def plain_switches(template: Any) -> dict[str, bool]:
     """The variables with which a chat template is told that no thought is wanted."""
     said = " ".join(template.values()) if isinstance(template, Mapping) else str(template)
@@ -361,14 +349,3 @@ def plain_switches(template: Any) -> dict[str, bool]:
 
 def _listed(what: str, paths: Sequence[str]) -> str:
     return f"the {what} {', '.join(paths)}" if paths else f"no {what}"
-
-
-def with_tail(inputs: Mapping[str, Tensor], tail: Tensor) -> dict[str, Tensor]:
-    """The processor's inputs of one row with [1, k] ids behind; per-token companions are continued as plain text."""
-    length = inputs["input_ids"].shape[1]
-    longer = dict(inputs)
-    for key, value in inputs.items():
-        if value.ndim == 2 and value.shape == (1, length):
-            fill = tail if key == "input_ids" else torch.full_like(tail, int(key == "attention_mask")).to(value.dtype)
-            longer[key] = torch.cat([value, fill], dim=1)
-    return longer

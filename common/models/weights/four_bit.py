@@ -15,7 +15,6 @@ from common.errors import ArgumentError, MissingDependencyError, first_line
 from common.models.body import ModelBody
 
 WIDTH = 64  # weights that share a scale; bitsandbytes 0.50 reads other row lengths back wrongly on the CPU
-LAYERS = "lm.model.layers."  # the head and the embeddings are not quantised
 
 
 def require_bitsandbytes() -> Any:
@@ -30,7 +29,7 @@ def require_bitsandbytes() -> Any:
 
 
 def quantise(model: ModelBody, device: torch.device) -> None:
-    """Replace the linear layers of the decoder's blocks, and put the model on `device`.
+    """Replace the linear layers of the decoder's blocks (neither head nor embeddings), and put the model on `device`.
 
     Raises MissingDependencyError without bitsandbytes; ArgumentError for a decoder that is trained or has adapters
     already, in a dtype that 4-bit layers do not compute in, or if a layer cannot be quantised there.
@@ -40,7 +39,7 @@ def quantise(model: ModelBody, device: torch.device) -> None:
     plain = {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and type(module) is nn.Linear and name.startswith(LAYERS)
+        if isinstance(module, nn.Linear) and type(module) is nn.Linear and name.startswith(model.decoder_layers)
     }
     if not plain:
         raise ArgumentError(f"--load_in_4bit: {model.name} has no plain linear layers to quantise")

@@ -66,7 +66,7 @@ def test_broken_stale_and_foreign_files_are_made_anew(cache: TowerCache, tmp_pat
     for name in NAMES:
         (images / name).write_bytes((cache.images.path / name).read_bytes())
     moved = replace(folder, images=images)
-    moved.write(NAMES[0], made[0])
+    moved.write(NAMES[0], {"seen": made[0]})
     Image.new("RGB", (9, 9)).save(images / NAMES[0])
     assert moved.read(NAMES[0]) is None
 

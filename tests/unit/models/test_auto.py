@@ -14,6 +14,7 @@ from common.errors import CheckpointError, DataError
 from common.models import load_model
 from common.models.families.auto import RawImages, with_tail
 from common.models.generation.decoding import Decoding
+from common.models.packed.layout import PackedImage
 from tests.unit.models.tiny_auto import SPECIAL, write_auto
 
 AUTO = tuple(SPECIAL)
@@ -109,6 +110,32 @@ def test_the_trainers_way_through_pixels_and_features(auto: Callable[[str], Any]
     assert losses.shape == (3, max(map(len, targets))) and (losses[2, len(targets[2]) :] == 0).all()
     alone = model.target_losses(features[torch.tensor([0])], prompts[1:2], targets[1:2])[0]
     torch.testing.assert_close(losses[1, : len(targets[1])], alone)
+
+
+@pytest.mark.parametrize("family", AUTO)
+def test_packs_and_what_is_kept_of_the_tower(
+    family: str, auto: Callable[[str], Any], images: list[Image.Image]
+) -> None:
+    """Losses and gradients of the connector: of one row a caption, of a pack, and of a pack without the tower."""
+    model = auto(family)
+    assert model.packs and model.sees_apart
+    chosen = list(model.set_trainable("connector").values())
+    prompt = model.encode_prompt(model.format_prompt("Describe"))
+    captions = tuple(model.encode_caption(text).ids for text in ("A dog, and a cat.", "a", "A red bench"))
+    groups = [PackedImage(n, prompt, captions[: 3 - n]) for n in range(3)]
+    pixels = model.preprocess(images)
+    rows = [(images[group.feature], target) for group in groups for target in group.branches]
+    plain = model.target_losses([image for image, _ in rows], [prompt] * 6, [target for _, target in rows])
+    seen = model.kept(model.keep(pixels))
+    packs = [(given, model.lay_out(given, groups, 0, 0, static=False)) for given in (pixels, seen)]
+    lengths = [model.tokens_of(image.size, prompt) + len(prompt.before) + len(prompt.after) for image in images]
+    assert packs[0][1].longest == tuple(n + len(captions[0]) - 1 for n in lengths)
+    whole, kept = (model.packed_losses(given, layout) for given, layout in packs)
+    torch.testing.assert_close(whole, plain, rtol=1e-5, atol=1e-6)
+    assert torch.equal(whole, kept)
+    expected, *found = (torch.autograd.grad(losses.sum(), chosen) for losses in (plain, whole, kept))
+    for gradients in found:
+        torch.testing.assert_close(gradients, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_companions_of_the_tokens_are_continued() -> None:

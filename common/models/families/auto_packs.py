@@ -7,8 +7,10 @@ asked for; what cannot is said once, with its reason.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from threading import RLock
 from typing import Any, ClassVar
 
 import torch
@@ -192,11 +194,16 @@ class PackingAuto(CaptionModel):
         return self.tower.hand(seen.records[image], inputs)
 
     @cached_property
+    def alone(self) -> AbstractContextManager[Any]:
+        """Held by a thread that runs the model in another way than its own."""
+        return RLock()
+
+    @cached_property
     def foreign(self) -> ForeignDecoder:
         """What runs the packs."""
         if self.fit is None:
             raise RuntimeError(f"{type(self.lm).__name__} cannot be packed")
-        return ForeignDecoder(self.lm, self.trunk(), self.fit, self.packed)
+        return ForeignDecoder(self.lm, self.trunk(), self.fit, self.packed, alone=self.alone)
 
     def set_packed(self, settings: PackedSettings) -> None:
         """As for every model."""
@@ -213,7 +220,8 @@ class PackingAuto(CaptionModel):
         for image in pixels:
             inputs = self.made_inputs([image], [prompt])
             self.texts.note(image.size, getattr(prompt, "text", ""), inputs)
-            record = self.tower.look({key: value.to(self.device) for key, value in inputs.items()})
+            with self.alone:
+                record = self.tower.look({key: value.to(self.device) for key, value in inputs.items()})
             kept.append(record | {SIZE: torch.tensor(image.size)})
         return kept
 

@@ -8,8 +8,10 @@ by a trial, whose packed losses must be those of its plain rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
+from threading import RLock
 from typing import Any
 
 import torch
@@ -55,6 +57,7 @@ class ForeignDecoder:
         lm: the whole model; trunk: its decoder, without head.
         fit: from :func:`try_out`.
         settings: as for a Llama's packs.
+        alone: held while the model is run in another way than its own; packs may be run by several threads.
     """
 
     lm: Any
@@ -62,6 +65,7 @@ class ForeignDecoder:
     fit: Fit
     settings: PackedSettings = field(default_factory=PackedSettings)
     kept: dict[bytes, RowMasks] = field(default_factory=dict, repr=False)
+    alone: AbstractContextManager[Any] = field(default_factory=RLock, repr=False)
 
     @cached_property
     def layers(self) -> list[nn.Module]:
@@ -76,7 +80,8 @@ class ForeignDecoder:
     def losses(self, layout: ForeignLayout, hand: Hand | None = None) -> Tensor:
         """Losses of a pack on the model's device: float32 [captions, longest target], 0 past each end."""
         tree = layout.tree
-        hidden = self.hidden_states(layout, hand or self.hand)[tree.queries]
+        with self.alone:
+            hidden = self.hidden_states(layout, hand or self.hand)[tree.queries]
         flat = self.fit.head.losses(self.lm, hidden[tree.asked], tree.targets)
         return flat.new_zeros(tree.rows * tree.longest).index_copy(0, tree.slot, flat).view(tree.rows, tree.longest)
 
@@ -98,7 +103,7 @@ class ForeignDecoder:
         way = FLEX if not isinstance(masks[0], Tensor) else self._dense_way()
         with (
             attending(self.trunk, way),
-            layers_as(self.layers, forwards(self.layers, masks, self.compiles, self.settings.recompute)),
+            layers_as(self.layers, forwards(self.layers, masks, way, self.compiles, self.settings.recompute)),
         ):
             out: Tensor = self.trunk(**whole, use_cache=False).last_hidden_state[0]
         return out

@@ -22,16 +22,19 @@ DENSE = ("sdpa", "eager")  # its own that take a mask of any form
 def attending(trunk: nn.Module, name: str) -> Iterator[None]:
     """Let all attention of a decoder be done by another of transformers' functions for a while."""
     configs = {id(c): c for c in (getattr(module, "config", None) for module in trunk.modules()) if c is not None}
-    before = [(config, getattr(config, "_attn_implementation_internal", None)) for config in configs.values()]
+    before = {id(c): getattr(c, "_attn_implementation_internal", None) for c in configs.values()}
     if name == FLEX:
         _register()
-    for config, _ in before:
+    if set(before.values()) == {name}:
+        yield
+        return
+    for config in configs.values():
         config._attn_implementation_internal = name
     try:
         yield
     finally:
-        for config, kept in before:
-            config._attn_implementation_internal = kept
+        for config in configs.values():
+            config._attn_implementation_internal = before[id(config)]
 
 
 @functools.cache
@@ -57,12 +60,12 @@ def _flex(
 
 
 def forwards(
-    layers: Sequence[nn.Module], masks: Sequence[Any], compiled: bool, recompute: int
+    layers: Sequence[nn.Module], masks: Sequence[Any], way: str, compiled: bool, recompute: int
 ) -> list[Callable[..., Any]]:
     """What stands for each layer's forward: the same with its mask.
 
     Args:
-        masks: of each layer.
+        masks: of each layer; way: the attention that takes them.
         compiled: by torch.compile, one version for all layers of a kind.
         recompute: see :class:`common.models.packed.decoder.PackedSettings`.
     """
@@ -71,15 +74,20 @@ def forwards(
         kind: Any = type(layer)
         own = _compiled(kind) if compiled else kind.forward
         again = recompute == 1 or (recompute > 1 and place % recompute != 0)
-        made.append(partial(_run, partial(own, layer), mask, again))
+        made.append(partial(_run, partial(own, layer), mask, partial(attending, layer, way) if again else None))
     return made
 
 
-def _run(own: Callable[..., Any], mask: Any, again: bool, *args: Any, **kwargs: Any) -> Any:
+def _run(own: Callable[..., Any], mask: Any, again: Callable[[], Any] | None, *args: Any, **kwargs: Any) -> Any:
     kwargs["attention_mask"] = mask
-    if not again or not torch.is_grad_enabled():
+    if again is None or not torch.is_grad_enabled():
         return own(*args, **kwargs)
-    return checkpoint(own, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+
+    def alike(*args: Any, **kwargs: Any) -> Any:  # the backward pass runs it when the decoder's own attention is back
+        with again():
+            return own(*args, **kwargs)
+
+    return checkpoint(alike, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
 
 
 @functools.cache

@@ -19,9 +19,7 @@ if __name__ == "__main__" and not __package__:
 
 import argparse
 import importlib
-import os
 import shlex
-import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
@@ -40,6 +38,7 @@ from common.progress import announce, say
 from deploy.steps.config import PipelineConfig, read_config
 from deploy.steps.notes import Notes, Verdict
 from deploy.steps.plan import OF_THE_PIPELINE, Planner, Run
+from deploy.steps.scripts import Scripts
 
 
 @dataclass
@@ -90,11 +89,12 @@ class Pipeline:
         with exclusive(self.folder / NOTES):
             notes = Notes.read(self.folder / NOTES)
             write_text(self.resolved, self.text())
-            for run in runs:
-                self._do(run, notes, restart)
+            with Scripts() as scripts:
+                for number, run in enumerate(runs):
+                    self._do(run, notes, restart, scripts, [later.step for later in runs[number + 1 :]])
         return notes.seconds(runs)
 
-    def _do(self, run: Run, notes: Notes, restart: bool) -> None:
+    def _do(self, run: Run, notes: Notes, restart: bool, scripts: Scripts, later: Sequence[str]) -> None:
         verdict = Verdict.ANEW if restart else notes.verdict(run)
         if verdict is Verdict.CURRENT:
             kept = ", ".join(display(path) for path in notes.changed(run))
@@ -107,7 +107,7 @@ class Pipeline:
         start = time.perf_counter()
         if verdict is not Verdict.CONTINUE:
             notes.begin(run)
-        if subprocess.run([sys.executable, *command], env=environment(), check=False).returncode != 0:
+        if scripts.run(command, run.step, later) != 0:
             raise DataError(f"the step '{run.name}' failed; run it alone to see why: python {shlex.join(command)}")
         notes.end(run, time.perf_counter() - start)
 
@@ -128,12 +128,6 @@ def arguments(run: Run, config: Path) -> list[str]:
     """The command line of a run."""
     own = [word for name, value in run.own.items() for word in (f"--{name}", str(value))]
     return ["--config", str(config), *own]
-
-
-def environment() -> dict[str, str]:
-    """Of the scripts: this checkout's modules, wherever the pipeline is called from."""
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def config_path(argv: Sequence[str]) -> str | None:

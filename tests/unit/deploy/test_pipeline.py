@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,12 @@ import yaml
 from common.args import parse
 from common.arguments.blocks import STEPS
 from common.errors import ArgumentError, DataError
-from deploy import pipeline as script
 from deploy.pipeline import Pipeline, arguments, main
 from deploy.steps.config import read_config
 from deploy.steps.contents import Contents
 from deploy.steps.files import FILES, PLACES
 from deploy.steps.plan import Planner, Run
+from deploy.steps.scripts import Scripts
 
 MINE = """
 model: owl
@@ -164,24 +163,23 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Call
     calls: Calls = []
     fail: list[str] = []
 
-    def stand_in(command: list[str], **_more: Any) -> subprocess.CompletedProcess[str]:
-        words = command[1:]
+    def stand_in(_scripts: Scripts, words: list[str], *_more: Any) -> int:
         calls.append(words)
         module, config = words[1], Path(words[words.index("--config") + 1])
         step = next(step for step, name in STEPS.items() if name == module)
         flags = dict(zip(words[4::2], words[5::2], strict=False))
         values = yaml.safe_load(config.read_text())[step] | {k.removeprefix("--"): v for k, v in flags.items()}
         if step in fail:
-            return subprocess.CompletedProcess(command, 1)
+            return 1
         inputs = [values[flag] for flag in (*FILES[step].takes, "ckpt_load_path") if values.get(flag)]
         taken = [Contents().of(Path(value)) for value in inputs]
         for flag, key in FILES[step].makes.items():
             path = Path(values[flag]) / "trained.safetensors" if key == "trained" else Path(values[flag])
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps([step, taken, values.get("seed"), values.get("max_steps")]))
-        return subprocess.CompletedProcess(command, 0)
+        return 0
 
-    monkeypatch.setattr(script.subprocess, "run", stand_in)
+    monkeypatch.setattr(Scripts, "run", stand_in)
 
     def call(text: str = MINE, failing: str = "", *flags: str) -> Calls:
         (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")

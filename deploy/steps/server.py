@@ -1,0 +1,66 @@
+"""Runs scripts as forks of one process that has loaded their libraries: `python -m deploy.steps.server IN OUT`.
+
+Reads orders, a JSON line each, from one pipe and writes exit codes to the other, until the first is closed. An order
+names the libraries to load before the fork, the words behind `python`, and the libraries of later scripts, which are
+loaded while this one runs. Nothing but imports happens before a fork: no threads, nothing on a device.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import runpy
+import signal
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import partial
+from typing import Any, TextIO
+
+
+def load(libraries: Iterable[str]) -> None:
+    """Import what can be; a script that lacks one says so itself."""
+    for name in libraries:
+        with suppress(ImportError):
+            importlib.import_module(name)
+
+
+def _leave_with(pid: int, *_: Any) -> None:
+    """Told to end, end the script too."""
+    with suppress(ProcessLookupError, ChildProcessError):  # ended already
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    os._exit(1)
+
+
+def serve(orders: TextIO, codes: TextIO) -> list[str] | None:
+    """Fork for each order. Returns None when there are no more, and in a fork the words behind `python`."""
+    for line in orders:
+        order: dict[str, Any] = json.loads(line)
+        load(order["now"])
+        pid = os.fork()
+        if not pid:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            orders.close()
+            codes.close()
+            return list(order["words"])
+        signal.signal(signal.SIGTERM, partial(_leave_with, pid))
+        load(order["later"])
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), file=codes, flush=True)
+    return None
+
+
+def main() -> None:
+    """Serve, and in a fork be the script."""
+    signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is the script's and the pipeline's to answer
+    words = serve(os.fdopen(int(sys.argv[1])), os.fdopen(int(sys.argv[2]), "w"))
+    if words is None:
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.argv = words[1:]
+    runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

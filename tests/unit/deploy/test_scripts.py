@@ -1,0 +1,95 @@
+"""Scripts as forks of one process: their own arguments, names, streams, exit codes and deaths."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.steps.scripts import LIBRARIES, Scripts, libraries_of
+
+SCRIPT = """
+import json, os, signal, sys, time
+if __name__ == "__main__":
+    what = sys.argv[1]
+    if what == "say":
+        print(json.dumps([sys.argv[1:], __name__, os.getpid(), os.getppid(), "csv" in sys.modules]), flush=True)
+        sys.exit(int(sys.argv[2]))
+    if what == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "fail":
+        raise ValueError("of the script")
+    if what == "wait":
+        print(os.getpid(), flush=True)
+        time.sleep(60)
+"""
+
+
+@pytest.fixture
+def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripts]:
+    """Forking scripts; the module `said` is found, and `csv` stands for a library that takes long to load."""
+    (tmp_path / "said.py").write_text(SCRIPT)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setitem(LIBRARIES, "slow", ("csv", "not_installed_anywhere"))
+    with Scripts() as made:
+        made.forking = True
+        yield made
+
+
+def test_a_fork_is_a_script_of_its_own(scripts: Scripts, capfd: pytest.CaptureFixture[str]) -> None:
+    assert scripts.run(["-m", "said", "say", "0", "--a b"], "draw", ["slow"]) == 0
+    assert scripts.run(["-m", "said", "say", "7"], "slow") == 7
+    first, second = map(json.loads, capfd.readouterr().out.split("\n")[:2])
+    assert first[:2] == [["say", "0", "--a b"], "__main__"] and not first[4]  # what is for later is loaded later
+    assert second[0] == ["say", "7"] and second[4]
+    assert scripts.server is not None
+    assert first[3] == second[3] == scripts.server.pid and len({first[2], second[2], first[3], os.getpid()}) == 4
+
+
+def test_a_script_that_dies_is_told_by_its_code_and_the_next_one_runs(
+    scripts: Scripts, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert scripts.run(["-m", "said", "die"], "draw") == -signal.SIGKILL
+    assert scripts.run(["-m", "said", "fail"], "draw") == 1
+    assert scripts.run(["-m", "no_such_module"], "draw") == 1
+    assert scripts.run(["-m", "said", "say", "0"], "draw") == 0
+    assert "ValueError: of the script" in capfd.readouterr().err
+
+
+def test_a_server_that_dies_is_a_failed_script(scripts: Scripts) -> None:
+    assert scripts.run(["-m", "said", "say", "0"], "draw") == 0
+    assert scripts.server is not None
+    scripts.server.kill()
+    scripts.server.wait()
+    assert scripts.run(["-m", "said", "say", "0"], "draw") == 1
+
+
+def test_a_script_ends_with_the_pipeline_that_is_interrupted(
+    scripts: Scripts, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Also where the signal reaches the pipeline alone."""
+    threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), scripts:
+        scripts.run(["-m", "said", "wait"], "draw")
+    assert time.monotonic() - start < 20
+    pid = int(capfd.readouterr().out)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_loading_starts_no_threads() -> None:
+    """What is forked afterwards would be without them."""
+    libraries = libraries_of(list(LIBRARIES))
+    count = "import os; print(len(os.listdir('/proc/self/task')))"
+    code = f"from deploy.steps.server import load; load({libraries}); {count}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == "1"

@@ -62,7 +62,7 @@ def dissect(lm: Any, inputs: Mapping[str, Any]) -> Anatomy:
     head = lm.get_output_embeddings()
     return Anatomy(
         tuple(names[id(tower)] for tower in towers),
-        tuple(outermost(lm, seen.between)) if apart else (),
+        tuple(_units(lm, seen.between, [decoder, *towers, lm.get_input_embeddings()])) if apart else (),
         names[id(decoder)] if apart else "",
         "" if head is None else names[id(head)],
         placeholder_id(lm.config),
@@ -77,6 +77,12 @@ def text_model(lm: Any) -> nn.Module:
     while hasattr(found, "get_decoder") and (inner := found.get_decoder()) is not found:
         found = inner
     decoder: nn.Module = lm if found is None else found
+    head, words = lm.get_output_embeddings(), lm.get_input_embeddings()
+    while decoder is not lm and head is not None and _holds(decoder, head):
+        below = [child for child in decoder.children() if _holds(child, words) and child is not words]
+        if not below:
+            break
+        decoder = below[0]
     return decoder
 
 
@@ -114,7 +120,9 @@ def blocks_of(tower: nn.Module) -> list[nn.Module]:
         return found
     lists = [list(module) for module in tower.modules() if isinstance(module, nn.ModuleList | nn.Sequential)]
     alike = [items for items in lists if len({type(item) for item in items}) == 1]
-    return max(alike, key=len, default=[tower])
+    longest = max(alike, key=len, default=[tower])
+    plain = type(longest[0]).__module__.startswith("torch.")
+    return longest if plain else [module for module in tower.modules() if type(module) is type(longest[0])]
 
 
 def _declared(module: nn.Module) -> Iterator[type[nn.Module]]:
@@ -246,6 +254,28 @@ def outermost(module: nn.Module, wanted: set[int], path: str = "") -> Iterator[s
             yield f"{path}.{name}".lstrip(".")
     for name, child in module.named_children():
         yield from outermost(child, wanted, f"{path}.{name}".lstrip("."))
+
+
+def _units(lm: nn.Module, wanted: set[int], apart: Iterable[nn.Module]) -> Iterator[str]:
+    """The outermost modules with wanted parameters that hold no block of a tower and no other part; else parameters.
+
+    A unit belongs there as a whole, though one picture may not use all of it.
+    """
+    kept = {id(part) for whole in apart for part in (whole, *blocks_of(whole))}
+
+    def walk(module: nn.Module, path: str) -> Iterator[str]:
+        if not wanted & {id(parameter) for parameter in module.parameters()}:
+            return
+        if path and not any(id(part) in kept for part in module.modules()):
+            yield path
+            return
+        for name, parameter in module.named_parameters(recurse=False):
+            if id(parameter) in wanted:
+                yield f"{path}.{name}".lstrip(".")
+        for name, child in module.named_children():
+            yield from walk(child, f"{path}.{name}".lstrip("."))
+
+    return walk(lm, "")
 
 
 def _positions(given: Any) -> int:

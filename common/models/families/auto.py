@@ -6,6 +6,7 @@ what the trainer passes along as pixels and features are the images themselves, 
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from common.models.checkpoints.key_maps import KeyMap, rename
 from common.models.checkpoints.tensor_checks import require_finite, require_floats
 from common.models.families.auto_files import load_processor, load_weights
 from common.models.families.auto_packs import PackingAuto
-from common.models.families.processor_check import check_loaded_processor
+from common.models.families.processor_check import check_loaded_processor, check_placeholders
 from common.models.generation.asking import Asked, Said
 from common.models.generation.decoding import Decoding
 from common.models.generation.growing import grow_rows
@@ -148,8 +149,9 @@ class Auto(PackingAuto):
             except torch.OutOfMemoryError:
                 raise
             except Exception as error:  # theirs, of any kind
-                refused = refused or error
+                refused = error if refused is None or "ested" in str(refused) else refused
         assert refused is not None
+        check_placeholders(self.processor, self.lm.config, where)
         raise CheckpointError(
             f"processor and model of {where} do not fit together: {first_line(refused)}; compare "
             "processor_config.json and config.json with the release"
@@ -313,6 +315,8 @@ class Auto(PackingAuto):
         start = self.processor.tokenizer.bos_token
         if start and all(text.startswith(start) for text in texts):
             options["add_special_tokens"] = False  # the template has written it already
+        if "mm_token_type_ids" in inspect.signature(self.lm.forward).parameters:
+            options["return_mm_token_type_ids"] = True  # some processors leave it out where nobody asks
         made = self.processor(text=texts, images=given, return_tensors="pt", **options)
         dtype = self.compute_dtype
         return {key: value.to(dtype) if value.is_floating_point() else value for key, value in made.items()}

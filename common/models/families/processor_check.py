@@ -53,12 +53,11 @@ def _compare(where: str, name: str, said: Any, right: Any, whose: str = "the mod
 def check_loaded_processor(processor: Any, config: Any, where: str) -> None:
     """Compare a processor and a config that transformers loaded, in what LLaVA's relatives state twice.
 
+    The image token's id is not compared: of some families the processor's is what it looks for in a text (Gemma 3's
+    beginning of an image), the config's what it writes there. See :func:`check_placeholders`.
+
     Raises CheckpointError naming the first setting that differs.
     """
-    known = getattr(processor, "image_token_id", None)
-    stated = getattr(config, "image_token_id", None)
-    if isinstance(known, int) and isinstance(stated, int):
-        _compare(f"the config of {where}", "image_token_id", stated, known, "its processor")
     if not hasattr(processor, "num_additional_image_tokens"):
         return  # elsewhere patch_size may mean patches that are merged
     patch = getattr(getattr(config, "vision_config", None), "patch_size", None)
@@ -68,3 +67,14 @@ def check_loaded_processor(processor: Any, config: Any, where: str) -> None:
     if strategy is not None:
         theirs = processor.vision_feature_select_strategy
         _compare(f"the processor of {where}", "vision_feature_select_strategy", theirs, strategy)
+
+
+def check_placeholders(processor: Any, config: Any, where: str) -> None:
+    """Compare the image tokens of a processor and a config that do not fit together: often the reason.
+
+    Raises CheckpointError if they differ.
+    """
+    known = getattr(processor, "image_token_id", None)
+    stated = getattr(config, "image_token_id", None)
+    if isinstance(known, int) and isinstance(stated, int):
+        _compare(f"the config of {where}", "image_token_id", stated, known, "its processor")

@@ -1,0 +1,115 @@
+"""What a model of transformers consists of is found by following a picture, whatever its parts are called."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from common.errors import CheckpointError, MissingDependencyError, UserError
+from common.models import load_model
+from common.models.families.auto_files import check_processor, missing_package
+from common.models.weights.selection import parts_line
+from tests.families.building import write_family
+from tests.families.exceptions import changes_of
+
+# type -> connector, decoder, numbers a position, what else the decoder is given of the picture; read off their code.
+KNOWN = {
+    "qwen3_vl": ("model.visual.merger, model.visual.deepstack_merger_list", "model", 3, ("deepstack_visual_embeds",)),
+    "llava_next": ("model.image_newline, model.multi_modal_projector", "model", 0, ()),
+    "gemma3": ("model.multi_modal_projector", "model", 0, ()),
+    "gemma4": ("model.embed_vision", "model", 1, ()),
+    "mllama": ("model.multi_modal_projector", "model", 0, ("cross_attention_states",)),
+    "llama4": ("vision_model.vision_adapter, multi_modal_projector", "", 0, ()),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a tiny checkpoint, written at its first use."""
+    made: dict[str, Path] = {}
+
+    def write(name: str) -> Path:
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp(name) / name
+            write_family(made[name], name, changes_of(name))
+        return made[name]
+
+    return write
+
+
+@pytest.mark.parametrize("name", list(KNOWN))
+def test_the_connector_is_what_lies_between(name: str, folder: Callable[[str], Path]) -> None:
+    connector, start, positions, given = KNOWN[name]
+    model = load_model("auto", folder(name))
+    found = model.anatomy  # type: ignore[attr-defined]
+    assert found.decoder.startswith(start) and "language_model" in found.decoder
+    assert (found.positions, found.given) == (positions, given)
+    trained = model.set_trainable("connector")
+    assert parts_line(model, trained) == connector
+    assert not any(name.startswith("lm." + found.decoder) or ".layers." in name for name in trained)
+
+
+BAD: dict[str, tuple[dict[str, object], str]] = {
+    "code of its own": (
+        {"model_type": "mystery_vl", "auto_map": {"AutoConfig": "configuration_m.C"}},
+        "mystery_vl, which needs code that comes with the checkpoint.*--trust_remote_code",
+    ),
+    "unknown": ({"model_type": "mystery_vl"}, "knows no model type mystery_vl"),
+    "text alone": ({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}, "text model, which sees no images"),
+    "encoder-decoder": ({"model_type": "t5gemma2"}, "t5gemma2, an encoder-decoder"),
+    "another kind": ({"model_type": "clip", "vision_config": {}, "text_config": {}}, "clip, no image-text-to-text"),
+}
+
+
+@pytest.mark.parametrize("case", list(BAD))
+def test_a_folder_that_is_nothing_for_auto_says_why(case: str, folder: Callable[[str], Path], tmp_path: Path) -> None:
+    shutil.copytree(folder("qwen3_vl"), tmp_path / "bad")
+    changes, said = BAD[case]
+    (tmp_path / "bad" / "config.json").write_text(json.dumps(changes))
+    with pytest.raises(CheckpointError, match=said) as found:
+        load_model("auto", tmp_path / "bad")
+    assert "\n" not in str(found.value) and len(str(found.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [
+        ("processor_config.json", "no image processor"),
+        ("chat_template.jinja", "no chat template"),
+        ("tokenizer.json", "no tokenizer"),
+        ("config.json", "no config.json"),
+    ],
+)
+def test_a_file_that_is_missing_is_named(lost: str, said: str, folder: Callable[[str], Path], tmp_path: Path) -> None:
+    shutil.copytree(folder("qwen3_vl"), tmp_path / "bad")
+    (tmp_path / "bad" / lost).unlink()
+    with pytest.raises(UserError, match=said):
+        load_model("auto", tmp_path / "bad")
+
+
+def test_videos_alone_and_a_missing_package() -> None:
+    class OfVideos:
+        video_processor = object()
+        chat_template = "x"
+
+    with pytest.raises(CheckpointError, match="takes videos only: OfVideos has no image processor"):
+        check_processor(OfVideos(), "there")
+    said = ImportError(
+        "Package `num2words` is required to run SmolVLM processor. Install it with `pip install num2words`."
+    )
+    found = missing_package(Path("there"), said)
+    assert isinstance(found, MissingDependencyError) and "pip install 'efuf[processors]'" in str(found)
+    assert "pip install timm" in str(missing_package(Path("there"), ImportError("needs `timm`; pip install timm")))
+
+
+def test_a_model_without_the_part_that_is_asked_for_names_its_parts(folder: Callable[[str], Path]) -> None:
+    model = load_model("auto", folder("qwen3_vl"))
+    model.connector_parts = ()
+    with pytest.raises(
+        UserError, match=r"has the towers model\.visual.*decoder model\.language_model.*--trainable lora"
+    ):
+        model.set_trainable("connector")

@@ -8,7 +8,7 @@ does ("seated" names a seat, hence a chair); `paper` takes every word as a noun.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.files.vocabulary import name_table, plain_name
@@ -28,11 +28,13 @@ class Mention:
         word: base form as it stands in the synonym list ("sofa").
         node: COCO object ("couch").
         position: number of the token where it begins.
+        tokens: how many it takes.
     """
 
     word: str
     node: str
     position: int
+    tokens: int = field(default=1, compare=False)
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,10 @@ class ChairParser:
     def parse(self, text: str) -> ParsedText:
         """The objects named in a text and its length in tokens."""
         merged = self._merge(self._base_forms(words(text)))
-        found = [(word, position) for word, position in merged if word in self.lists.nodes]
-        if any(word == "toilet" for word, _ in found):
-            found = [(word, position) for word, position in found if word != "seat"]
-        mentions = tuple(Mention(word, self.lists.nodes[word], position) for word, position in found)
+        found = [one for one in merged if one[0] in self.lists.nodes]
+        if any(word == "toilet" for word, *_ in found):
+            found = [one for one in found if one[0] != "seat"]
+        mentions = tuple(Mention(word, self.lists.nodes[word], place, tokens) for word, place, tokens in found)
         return ParsedText(mentions, len(merged))
 
     def node_of(self, phrase: str) -> str | None:
@@ -116,12 +118,13 @@ class ChairParser:
             return [getattr(f, c) if f else t for t, f, c in zip(tokens, forms, classes, strict=True)]
         return [f.noun if f else t for t, f in zip(tokens, forms, strict=True)]
 
-    def _merge(self, tokens: Sequence[str]) -> list[tuple[str, int]]:
-        """Words after merging pairs from left to right, each with the number of its first token."""
-        out: list[tuple[str, int]] = []
+    def _merge(self, tokens: Sequence[str]) -> list[tuple[str, int, int]]:
+        """Words after merging pairs from left to right, each with its first token's number and how many it takes."""
+        out: list[tuple[str, int, int]] = []
         i = 0
         while i < len(tokens):
             pair = self.lists.pairs.get(" ".join(tokens[i : i + 2])) if i + 1 < len(tokens) else None
-            out.append((pair or tokens[i], i))
-            i += 2 if pair else 1
+            taken = 2 if pair else 1
+            out.append((pair or tokens[i], i, taken))
+            i += taken
         return out

@@ -3,8 +3,8 @@
 Draws the images, lets the model caption them, mines and scores objects, formats spans, unlearns, and judges captions
 of images that nothing else has seen before and after: the pipeline (`deploy/pipeline.py`) with the file
 `deploy/demo.yaml`. Leaves under `runs/demo/seed<seed>/`: results.json (both results and the seconds of each step),
-comparison.json (paired differences), examples.json and the density figure. Called again it does only what is out of
-date.
+comparison.json (paired differences), report.html (a page to look at), examples.json and the density figure. Called
+again it does only what is out of date.
 """
 
 from __future__ import annotations
@@ -145,6 +145,7 @@ def report(demo: Demo) -> None:
     say("\n" + table(base, unlearned, paired))
     say("\nseconds: " + ", ".join(f"{name} {value:.0f}" for name, value in demo.seconds.items()))
     say(f"total {sum(demo.seconds.values()):.0f} s; {display(demo.folder / 'results.json')}")
+    say(f"to look at: {display(demo.folder / 'report.html')}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -73,10 +73,9 @@ def browser() -> Iterator[Any]:
 
 @contextmanager
 def opened(running: Any, path: Path, width: int = 1400, dark: bool = False, hash_: str = "") -> Iterator[Opened]:
-    """A file in a window of this width. bypass_csp lets axe-core in; requests are noted all the same."""
-    context = running.new_context(
-        viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", bypass_csp=True
-    )
+    """A file in a window of this width, under its own content security policy."""
+    scheme = "dark" if dark else "light"
+    context = running.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     found = Opened(context.new_page())
     own = path.resolve().as_uri()
     found.page.on("console", lambda m: found.trouble.append(m.text) if m.type in ("error", "warning") else None)

@@ -39,6 +39,7 @@ STEPS: dict[str, str] = {
     "qbench": "evaluate.eval_qbench",
     "amber": "evaluate.eval_amber",
     "compare": "evaluate.compare",
+    "report": "evaluate.report",
     "export": "deploy.export",
     "card": "deploy.card",
     "pipeline": "deploy.pipeline",

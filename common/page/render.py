@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Page:
         maker: the script, as it is named in the file, by which the page is known as ours.
         folder: of the templates, styles and scripts of its own.
         styles, scripts: files that are put in after the shared ones.
+        filters: functions that the template calls on its values.
     """
 
     template: str
@@ -38,10 +39,11 @@ class Page:
     folder: Path
     styles: Sequence[str] = ()
     scripts: Sequence[str] = ()
+    filters: Mapping[str, Callable[..., str]] = field(default_factory=dict)
 
     def render(self, **values: Any) -> str:
         """The whole file. Raises jinja2's errors for a template that asks for a value that is not given."""
-        styles = [self._text(name) for name in ("page.css", "gallery.css", *self.styles)]
+        styles = [self._text(name) for name in ("page.css", "gallery.css", "charts.css", *self.styles)]
         scripts = [self._text(name) for name in ("page.js", "gallery.js", *self.scripts)]
         environment = Environment(
             loader=FileSystemLoader([self.folder, PARTS]),
@@ -50,7 +52,7 @@ class Page:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        environment.filters |= {"visible": visible, "json_script": json_script, "grouped": grouped}
+        environment.filters |= {"visible": visible, "json_script": json_script, "grouped": grouped, **self.filters}
         return environment.get_template(self.template).render(
             maker=self.maker,
             policy=policy(scripts),

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 LONGEST = 4_000  # characters of one text on a page
+SCROLLS = 900  # characters above which a text has a box that scrolls
 TURNING = frozenset((0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)))
 _KEPT = frozenset("\n\t")
 
@@ -54,6 +55,11 @@ class MarkedText:
 
     runs: tuple[Run, ...]
     left_out: int = 0
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is shown in a box of its own that scrolls."""
+        return sum(len(run.text) for run in self.runs) > SCROLLS
 
     @classmethod
     def of(cls, text: str, marks: Iterable[Mark] = (), longest: int = LONGEST) -> MarkedText:

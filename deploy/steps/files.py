@@ -49,6 +49,7 @@ PLACES = {
     "eval_captions": "captions_{which}.jsonl",
     "result": "result_{which}.json",
     "comparison": "comparison.json",
+    "report": "report.html",
     "exported": "exported",
     **{f"{name}_answers": f"answers_{name}_{{which}}.jsonl" for name in BENCHMARKS},
     **{f"{name}_result": f"result_{name}_{{which}}.json" for name in BENCHMARKS},
@@ -103,6 +104,7 @@ FILES: dict[str, StepFiles] = {
         for name in BENCHMARKS
     },
     "compare": StepFiles({"first": "result", "second": "result"}, {"result_path": "comparison"}, restarts=False),
+    "report": StepFiles({"results": "result"}, {"report_path": "report"}, restarts=False),
     "export": StepFiles({"ckpt_load_path": "trained"}, {"export_path": "exported"}),
 }
 # File -> the step that makes it, and the flag that names it there.

@@ -66,6 +66,7 @@ class Planner:
         found += [self._run("train", None)] if "train" in steps else []
         found += [self._run(step, UNLEARNED) for step in BOTH if step in steps and self._is_twice(step)]
         found += list(self._comparisons(steps))
+        found += [self._report(steps)] if "report" in steps else []
         found += [self._run("export", None)] if "export" in steps else []
         self._refuse_missing(found)
         return found
@@ -147,6 +148,13 @@ class Planner:
                 values = {**self.config.of("compare"), **own}
                 name = "compare" if step == "judge" else f"compare {step}"
                 yield Run(name, "compare", values, own, (Path(own["result_path"]),))
+
+    def _report(self, steps: list[str]) -> Run:
+        """The page of what was judged: the base alone, or both."""
+        both = (BASE, UNLEARNED) if self._is_twice("judge") else (BASE,)
+        judged = {"results": [str(self.place("result", which)) for which in both]} if "judge" in steps else {}
+        values = {**judged, "report_path": str(self.place("report")), **self.config.of("report")}
+        return Run("report", "report", values, {}, (Path(str(values["report_path"])),))
 
     def _refuse_missing(self, runs: list[Run]) -> None:
         lacking = [

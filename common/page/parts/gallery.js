@@ -99,7 +99,7 @@ class Gallery {
     const card = this.shown[Math.min(Math.max(this.place() + by, 0), this.shown.length - 1)];
     if (!card) return;
     card.focus({ preventScroll: true });
-    card.scrollIntoView({ block: "start", behavior: "instant" });
+    Page.show(card);
   }
 
   // The gallery that is looked at: where the focus is, else the last whose top is above the middle of the window.
@@ -115,7 +115,7 @@ class Gallery {
     const gallery = card && Gallery.all.find((one) => one.cards.includes(card));
     if (!gallery) return;
     if (card.hidden) gallery.reset();
-    card.scrollIntoView({ block: "start", behavior: "instant" });
+    Page.show(card);
   }
 }
 

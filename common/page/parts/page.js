@@ -1,4 +1,5 @@
 // Theme, the list of keys, and who gets a key. Others join in with Page.onKey(key, action).
+// Page.show(element) scrolls to it.
 "use strict";
 const Page = (() => {
   const actions = new Map();
@@ -39,8 +40,19 @@ const Page = (() => {
   document.querySelector("[data-help]").addEventListener("click", () => help.showModal());
   showTheme();
 
+  // Scroll to an element. What comes into view on the way may change its height, so look again for some frames.
+  const show = (element, frames = 8) => {
+    element.scrollIntoView({ block: "start", behavior: "instant" });
+    if (frames > 0) requestAnimationFrame(() => show(element, frames - 1));
+  };
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest('a[href^="#"]');
+    const target = link && document.getElementById(link.hash.slice(1));
+    if (target) show(target);
+  });
+
   const onKey = (key, action) => actions.set(key, action);
   onKey("?", () => help.showModal());
   onKey("d", switchTheme);
-  return { onKey };
+  return { onKey, show };
 })();

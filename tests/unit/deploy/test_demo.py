@@ -147,7 +147,8 @@ def steps(demo: Demo) -> dict[str, Run]:
 
 def test_the_steps_are_those_of_the_method(steps: dict[str, Run]) -> None:
     judged = [f"{step} {which}" for which in ("base", "unlearned") for step in ("caption", "judge")]
-    expected = ["draw", "caption", "objects", "scores", "format", *judged[:2], "train", *judged[2:], "compare"]
+    mined, shown = ["draw", "caption", "objects", "scores", "format"], ["compare", "report"]
+    expected = [*mined, *judged[:2], "train", *judged[2:], *shown]
     assert list(steps) == expected
 
 

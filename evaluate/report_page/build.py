@@ -1,0 +1,178 @@
+"""The page from its sources: everything that the template asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.args import ThresholdArguments
+from common.files.images import ImageFolder
+from common.manifest import versions
+from common.page.pictures import BUDGET, Album, lost_line, make_album
+from common.page.render import Page
+from common.progress import announce
+from evaluate.compare import compare
+from evaluate.metrics.paired import Difference
+from evaluate.report_page import cards
+from evaluate.report_page.arguments import ReportArguments
+from evaluate.report_page.curves import Plot, Training, length_plot, read_training, score_plot
+from evaluate.report_page.evidence import Evidence, gather
+from evaluate.report_page.headline import Forest, cautions, forests, headline, single_rows, summary, unlearned
+from evaluate.report_page.origins import origins
+from evaluate.report_page.scorer import Scorer, most_telling, read_scorer
+from evaluate.report_page.sources import Sources, find_sources, noted_arguments
+from evaluate.report_page.verdicts import Verdict, object_rows, verdict
+from evaluate.results.result_files import read_result
+from evaluate.results.scoring import number
+
+MAKER = "EFUF evaluate/report.py"
+PAGE = Page(
+    "report.html",
+    MAKER,
+    Path(__file__).parent / "parts",
+    styles=("report.css",),
+    scripts=("report.js",),
+    filters={"number": number},
+)
+MINED_SHARE = 0.2  # of the budget of pictures
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is known, and what is drawn of it as figures too."""
+
+    sources: Sources
+    evidence: Evidence
+    verdicts: list[Verdict]
+    scorer: Scorer
+    training: Training | None
+    seed: int
+
+    @property
+    def forests(self) -> list[Forest]:
+        """Differences with intervals."""
+        return forests(self.evidence)
+
+    @property
+    def plots(self) -> dict[str, Plot]:
+        """Curves by the name of their figure."""
+        found = {"scores": score_plot(self.scorer), "lengths": length_plot(self.evidence)}
+        training = self.training.plots() if self.training else []
+        found |= {f"training_{number}": plot for number, plot in enumerate(training, start=1)}
+        return {name: plot for name, plot in found.items() if plot is not None}
+
+
+def make_report(args: ReportArguments, thresholds: ThresholdArguments) -> Report:
+    """Read and judge everything. Raises UserErrors."""
+    sources = find_sources(args)
+    evidence = gather(sources.judged, args.seed)
+    verdicts = [verdict(pair) for pair in evidence.pairs]
+    scorer = read_scorer(sources.scores, sources.spans, thresholds)
+    return Report(sources, evidence, verdicts, scorer, read_training(sources.trained), args.seed)
+
+
+def render(report: Report, args: ReportArguments) -> str:
+    """The page's HTML. Says how many pictures are missing."""
+    evidence = report.evidence
+    chosen = cards.sample(list(zip(evidence.pairs, report.verdicts, strict=True)), args.captions_shown, report.seed)
+    mined = most_telling(report.scorer.records, report.scorer, args.mined_shown)
+    share = MINED_SHARE if mined else 0.0
+    names = [pair[0].caption.image for pair, _ in chosen]
+    album = _album(names, report.sources.pictures, (1 - share) * BUDGET)
+    mined_album = _album([r.image for r in mined], _mined_pictures(report.sources), share * BUDGET)
+    notes = [lost_line(album.lost, len(set(names))), lost_line(mined_album.lost, len({r.image for r in mined}))]
+    for note in filter(None, notes):
+        announce(note)
+    gallery = [cards.evaluated_card(n, p, v, report.scorer, album) for n, (p, v) in enumerate(chosen)]
+    mined_gallery = [cards.mined_card(n, r, report.scorer, mined_album) for n, r in enumerate(mined)]
+    objects = object_rows(evidence.pairs)
+    return PAGE.render(
+        **_headline(report),
+        unlearned=unlearned(objects if evidence.after else (), report.scorer),
+        gallery=gallery,
+        filters=_filters(gallery, evidence),
+        sorts=_sorts(evidence),
+        gallery_objects=cards.object_counts(gallery),
+        of_all=len(evidence.pairs),
+        notes=[note for note in notes if note],
+        no_pictures=report.sources.pictures is None,
+        mined=mined_gallery,
+        mined_filters=_mined_filters(mined_gallery),
+        mined_objects=cards.object_counts(mined_gallery),
+        mined_of=len(report.scorer.records),
+        has_scores=any(side.scores for card in gallery for side in card.sides),
+        scorer=report.scorer,
+        objects=objects,
+        plots=report.plots,
+        training=report.training,
+        origins=origins(report.sources),
+        versions=versions(),
+        seed=report.seed,
+    )
+
+
+def _headline(report: Report) -> dict[str, Any]:
+    evidence = report.evidence
+    result = evidence.before.result
+    return {
+        "evidence": evidence,
+        "headline": headline(evidence),
+        "summary": summary(evidence, report.verdicts),
+        "cautions": list(cautions(evidence)) if evidence.differences else [],
+        "forests": report.forests,
+        "single": [] if evidence.after else single_rows(evidence.before),
+        "definition": f"{result.definition}, version {result.version}" if result else "",
+        "kinds": [(kind, sum(v.kind == kind for v in report.verdicts)) for kind in ("better", "same", "worse")],
+        "lost_objects": sum(len(v.lost) for v in report.verdicts),
+        "others": [_other(*pair, report.seed) for pair in report.sources.others],
+    }
+
+
+def _other(first: Path, second: Path, seed: int) -> tuple[str, str, dict[str, Difference]]:
+    """Task, definition and differences of another benchmark, as `compare.py` finds them."""
+    one, two = read_result(first), read_result(second)
+    found, _ = compare(one, two, seed)
+    return one.task, f"{one.definition}, version {one.version}", found
+
+
+def _album(names: list[str], folder: Path | None, budget: float) -> Album:
+    return make_album(names, ImageFolder(folder) if folder else None, int(budget))
+
+
+def _mined_pictures(sources: Sources) -> Path | None:
+    """The folder of the images whose captions were mined, as the manifests of the scores say."""
+    said = [sources.find(noted_arguments(path).get("image_dir_path")) for path in sources.scores]
+    return next((path for path in said if path is not None and path.is_dir()), sources.pictures)
+
+
+def _filters(gallery: list[cards.Card], evidence: Evidence) -> list[tuple[str, str, int]]:
+    counts = cards.tag_counts(gallery)
+    names = [("all", "All")]
+    if evidence.after is not None and evidence.has_truth:
+        names += [("better", "Better"), ("worse", "Worse"), ("same", "As before")]
+    names += [("repeats", "Says it twice")]
+    if evidence.after is not None:
+        names += [("shorter", "Much shorter")]
+        names += [("lost", "Lost something real")] if evidence.has_truth else []
+    return [(value, label, counts[value]) for value, label in names]
+
+
+def _sorts(evidence: Evidence) -> list[tuple[str, str]]:
+    both, known = evidence.after is not None, evidence.has_truth
+    choices: list[tuple[str, str, bool]] = [
+        ("order", "as in the file", True),
+        ("gain", "most invented taken away", both and known),
+        ("-gain", "most invented added", both and known),
+        ("invented", "most invented now", known),
+        ("change", "longest change", both),
+        ("words", "longest first", True),
+        ("-words", "shortest first", True),
+    ]
+    return [(value, label) for value, label, holds in choices if holds]
+
+
+def _mined_filters(gallery: list[cards.Card]) -> list[tuple[str, str, int]]:
+    counts = cards.tag_counts(gallery)
+    names = (("all", "All"), ("lowered", "With a lowered part"), ("raised", "With a raised part"))
+    return [(value, label, counts[value]) for value, label in names]

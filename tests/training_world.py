@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ import numpy as np
 from PIL import Image
 
 from common.files.storage import read_json
+from common.manifest import manifest_path
+from common.paths import MINI_CLIP
+from common.relevance.noted import NotedScorer
 from tests.unit.models.tiny_checkpoints import write_llava, write_tokenizer
 
 OBJECTS = ("a dog", "a cat", "a red bench", "the human", "a user", "an assistant")
@@ -86,3 +89,21 @@ def log(folder: Path) -> list[dict[str, Any]]:
     """Log of a finished run."""
     entries: list[dict[str, Any]] = read_json(folder / "trained.safetensors.manifest.json")["log"]
     return entries
+
+
+CUT = {"hallucinated": -20.0, "grounded": -10.0, "sentence": -15.0}  # what a random model's words are scored around
+MOVED = {20.0: -25.0, 27.0: -15.0}  # scores of the spans at which these thresholds cut as the published ones do
+
+
+def bundled_scorer() -> NotedScorer:
+    """The note of `checkpoints/mini-clip`."""
+    return NotedScorer.of(str(MINI_CLIP), None)
+
+
+def note_scorer(world: World) -> World:
+    """The same world, as if its spans came from the bundled scorer: with the manifest that says so."""
+    spans = [{**span, "score": MOVED.get(span["score"], span["score"])} for span in read_json(world.pos_neg)]
+    world.pos_neg.write_text(json.dumps(spans), encoding="utf-8")
+    noted = {"thresholds": CUT, "scorer": asdict(bundled_scorer()), "extractor": {"extractor": "spacy"}}
+    manifest_path(world.pos_neg).write_text(json.dumps(noted), encoding="utf-8")
+    return world

@@ -27,7 +27,7 @@ class ProbeArguments:
         4, "captions of each; several are sampled, as captions are mined, a single one is greedy", least=1
     )
     probe_max_object_loss: float = flag(
-        0.1, "of the start's grounded objects a caption, the share that the best may lack", least=0, most=1
+        0.05, "of the start's grounded objects a caption, the share that the best may lack", least=0, most=1
     )
     probe_max_word_loss: float = flag(0.25, "of the start's words a caption, the same", least=0, most=1)
     probe_max_repetition: float = flag(

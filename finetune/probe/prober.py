@@ -5,7 +5,7 @@ seed, its image and its number alone, so that probes differ by what the model ha
 process extracts and scores all of them, as `insight/object.py` and `insight/clip.py` would, and tells the others.
 
 Captions are sampled, as mined ones are: the scores' threshold is a rank among mentions of sampled captions. In greedy
-ones few are below it (on the mini world 2 % instead of 12 %), too few for probes to differ by more than chance.
+ones few are below it, too few for probes to differ by more than chance (`finetune/README.md`).
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ class Probing(TrainerCallback):
         found = known or self.prober.measure(step)
         if step == 0 and found.share is None:
             raise DataError(
-                f"the model names no object in its captions of {found.captions} validation images, so a probe finds "
+                f"the model names no object in its {found.captions} captions of validation images, so a probe finds "
                 "nothing; leave out --probe_steps and --keep best, or give more images with --probe_images"
             )
         self.known[step] = found

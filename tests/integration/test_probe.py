@@ -1,0 +1,203 @@
+"""Probes within a run: what they leave, that they disturb nothing, and that no kill changes what they decide."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.errors import ArgumentError, DataError
+from common.files.storage import read_json, read_json_lines
+from common.objects.noted import NotedExtractor
+from common.paths import ROOT
+from finetune.probe.instruments import Instruments
+from finetune.probe.measure import Measure
+from finetune.probe.prober import Prober
+from finetune.run.folder import RunFolder
+from finetune.run.trainer import SpanTrainer
+from finetune.train import main
+from tests.training_world import World, bundled_scorer, log, make_world, note_scorer, weights
+
+EVERY: dict[str, object] = {"probe_steps": 2, "probe_captions": 2}
+BEST: dict[str, object] = {"keep": "best", "probe_patience": 9, **EVERY}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Ten captions."""
+    return note_scorer(make_world(tmp_path_factory.mktemp("probe") / "world"))
+
+
+@pytest.fixture(autouse=True)
+def loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Extractor and scorer are the real ones, kept from test to test; the random model's captions never end."""
+    quick(monkeypatch)
+
+
+LOAD = Instruments.load
+
+
+def quick(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Instruments, "load", lambda *_: real_instruments())
+    patch.setattr("finetune.probe.prober.MOST_TOKENS", 20)
+
+
+@functools.cache
+def real_instruments() -> Any:
+    return LOAD(Instruments(bundled_scorer(), NotedExtractor()), "cpu", "float32")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that keeps the best probe."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        quick(patch)
+        main(world.train_flags(folder, **BEST))
+    return folder
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [value for _, value in read_json_lines(folder / "probe.jsonl")]
+
+
+def scripted(shares: dict[int, float]) -> Callable[[Prober, int], Measure]:
+    """A measure that has its shares by heart."""
+    return lambda _, step: Measure(step, 4, 1, shares[step], 5.0, 4.0, 2.0, 40.0, 0.1)
+
+
+def test_a_probe_disturbs_no_step_and_is_logged_and_drawn(world: World, tmp_path: Path) -> None:
+    """Adapters with dropout draw random numbers at every step; the probes in between draw theirs."""
+    dropout = {"trainable": "lora", "lora_dropout": 0.3}
+    main(world.train_flags(tmp_path / "without", **dropout))
+    main(world.train_flags(tmp_path / "with", **dropout, **EVERY))
+    assert weights(tmp_path / "with") == weights(tmp_path / "without")
+    found = lines(tmp_path / "with")
+    assert [line["step"] for line in found] == [0, 2, 4, 6]
+    assert all(line["captions"] == 4 and line["mentions"] > 0 for line in found)
+    shares = [entry["probe_share"] for entry in log(tmp_path / "with") if "probe_share" in entry]
+    assert shares == [line["share"] for line in found]
+    assert (tmp_path / "with" / "probe.png").stat().st_size and "%" in (tmp_path / "with" / "probe.svg").read_text()
+
+
+def test_the_best_weights_are_those_of_their_step(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And the run ends two probes later, which the manifest and the log say; then it is finished."""
+    monkeypatch.setattr(Prober, "measure", scripted({0: 0.5, 2: 0.3, 4: 0.1, 6: 0.1, 8: 0.2}))
+    flags = world.train_flags(tmp_path / "run", **BEST | {"probe_patience": 2}, max_steps=20)
+    main(flags)
+    said = capsys.readouterr().err
+    assert "ended at step 8 of 20: 2 probes after step 4 are no better; kept step 4" in said
+    assert [path.name for path in (tmp_path / "run").glob("best-*")] == ["best-000004"]
+    notes = read_json(tmp_path / "run" / "trained.safetensors.manifest.json")
+    assert notes["steps"] == 8 and notes["probe"]["kept_step"] == 4 and len(notes["probe"]["probes"]) == 5
+    main(flags)
+    assert "is finished (8 steps)" in capsys.readouterr().err
+    main(world.train_flags(tmp_path / "plain", max_steps=4))
+    assert weights(tmp_path / "run") == weights(tmp_path / "plain")
+
+
+def test_nothing_better_than_the_start_keeps_the_start(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a rate of 0 nothing is learnt, and every probe, of the same random numbers, finds the same."""
+    main(world.train_flags(tmp_path / "run", **BEST | {"probe_patience": 2}, train_lr=0, max_steps=20))
+    assert "ended at step 4 of 20" in (said := capsys.readouterr().err) and "whose weights are kept" in said
+    first, *rest = ({**line, "step": 0} for line in lines(tmp_path / "run"))
+    assert rest == [first, first]
+
+
+KILLS: dict[str, tuple[Any, str, int]] = {
+    "before the best weights": (RunFolder, "add_best", 1),
+    "before the second probe's line": (RunFolder, "keep_best", 1),
+    "before the checkpoint of a probed step": (RunFolder, "add_checkpoint", 2),
+    "before the last probe": (Prober, "measure", 4),
+    "before the manifest": (SpanTrainer, "notes", 1),
+}
+
+
+@pytest.mark.parametrize("where", KILLS)
+def test_killed_anywhere_the_same_command_leaves_the_same(
+    world: World, undisturbed: Path, tmp_path: Path, where: str
+) -> None:
+    """Weights, probes, chart and what is said, byte for byte; checkpoints at steps 3 and 6, probes at 0, 2, 4, 6."""
+    owner, name, times = KILLS[where]
+    called, flags = 0, world.train_flags(tmp_path / "run", **BEST, save_steps=3)
+
+    def killed(self: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal called
+        called += 1
+        if called == times:
+            raise KeyboardInterrupt
+        return whole(self, *args, **kwargs)
+
+    whole = getattr(owner, name)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(owner, name, killed)
+        main(flags)
+    main(flags)
+    for file in ("trained.safetensors", "probe.jsonl", "probe.svg", "probe.png"):
+        assert (tmp_path / "run" / file).read_bytes() == (undisturbed / file).read_bytes(), file
+    notes, same = (read_json(f / "trained.safetensors.manifest.json")["probe"] for f in (tmp_path / "run", undisturbed))
+    assert {**notes, "seconds": 0} == {**same, "seconds": 0}
+    assert len([entry for entry in log(tmp_path / "run") if "probe_share" in entry]) == 4
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a rate of 0, as two processes round gradients otherwise; three images, so that shares are unequal."""
+    world = note_scorer(make_world(tmp_path / "world", captions=15))
+    same = {**BEST, "train_lr": 0, "max_steps": 2, "probe_steps": 1, "train_bs": 1}
+    flags = world.train_flags(tmp_path / "two", **same)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*command, "-m", "finetune.train", *flags], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    monkeypatch.undo()
+    main(world.train_flags(tmp_path / "one", **same))
+    assert lines(tmp_path / "two") == lines(tmp_path / "one") and lines(tmp_path / "one")[0]["captions"] == 6
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "named"),
+    [
+        ({"valid_data_split": 0}, DataError, "--valid_data_split"),
+        ({"clip_model": "ViT-B-32"}, ArgumentError, "--clip_model ViT-B-32 is not the scorer"),
+        ({"probe_steps": 0}, ArgumentError, "--probe_steps"),
+        ({"keep": "first"}, ArgumentError, "--keep"),
+    ],
+)
+def test_bad_input_ends_before_anything_is_written(
+    world: World, tmp_path: Path, more: dict[str, object], error: type[Exception], named: str
+) -> None:
+    with pytest.raises(error, match=named):
+        main(world.train_flags(tmp_path / "run", **BEST | more))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_names_nothing_is_not_probed(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Prober, "_judged", lambda *_: [])
+    monkeypatch.setattr("finetune.probe.prober.measure", lambda step, *_: Measure(step, 4, 0, None, 0, 0, 0, 9.0, 0))
+    with pytest.raises(DataError, match="the model names no object in its 4 captions"):
+        main(world.train_flags(tmp_path / "run", **BEST))
+
+
+def test_a_dry_run_says_what_probes_cost_and_writes_nothing(
+    world: World, undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([*world.train_flags(tmp_path / "run", **BEST), "--dry_run"])
+    assert "2 captions of 2 validation images" in (said := capsys.readouterr().err) and "4 probes, about" in said
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ArgumentError, match=r"cannot be extended .*the probe"):
+        main(world.train_flags(undisturbed, **BEST, max_steps=8))
+    with pytest.raises(ArgumentError, match=r"probe_max_word_loss 0\.25, now it is 0\.5"):
+        main(world.train_flags(undisturbed, **BEST, probe_max_word_loss=0.5))

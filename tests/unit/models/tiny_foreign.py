@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 IMAGE, BEFORE, AFTER = 9, (1, 20, 21), (30, 31)
+SECTIONS = [1, 1, 2]  # of a head's rotary positions: time, height, width
 TEXT: dict[str, Any] = {
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -55,13 +56,19 @@ def _pixels(*shape: int, seed: int) -> Tensor:
 def _qwen(kind: str) -> Made:
     import transformers
 
-    rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
+    rope = {"rope_type": "default", "mrope_section": SECTIONS, "rope_theta": 10000.0}
     more: dict[str, Any]
     if kind == "Qwen3VL":
         more = {"num_heads": 4, "depth": 3, "deepstack_visual_indexes": [0, 1], "num_position_embeddings": 64}
     else:
         more = {"num_heads": 4, "depth": 2, "fullatt_block_indexes": [1], "window_size": 28}
-    vision = {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 32, "patch_size": 7, **more}
+    vision = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "out_hidden_size": TEXT["hidden_size"],
+        "patch_size": 7,
+        **more,
+    }
     config = getattr(transformers, f"{kind}Config")(
         text_config={**TEXT, "rope_parameters": rope}, vision_config=vision, image_token_id=IMAGE, video_token_id=10
     )
@@ -184,7 +191,7 @@ def _paligemma() -> Made:
         text_config={**TEXT, "model_type": "gemma"},
         vision_config={**VISION, "model_type": "siglip_vision_model", "vision_use_head": False},
         image_token_index=IMAGE,
-        projection_dim=32,
+        projection_dim=TEXT["hidden_size"],
     )
 
     def inputs(number: int) -> dict[str, Tensor]:

@@ -1,0 +1,243 @@
+"""Training and captions of `--model auto`, against one row a sample of plain transformers, in one run on one card.
+
+    python -m tests.bench.bench_auto --size mini                  # anywhere: tries the script
+    python -m tests.bench.bench_auto --size full                  # on a GPU: Qwen2.5-VL-7B's and Qwen3-VL-8B's shapes
+
+Random weights, bfloat16, images of 640 x 480, captions of 75 tokens, 2.5 samples (spans and the whole) a caption. A
+step is whole: tower, connector, decoder, losses, backward pass, AdamW on the connector. Writes
+tests/bench/records/auto_SIZE.json; what was expected is in tests/bench/NOTES.md.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common.args import flag, parse
+from common.cli import run
+from common.errors import DataError
+from common.files.images import ImageFolder
+from common.files.storage import write_json
+from common.manifest import git_commit, versions
+from common.models.base import PackedSettings
+from common.models.families.auto import Auto
+from common.models.resolve import resolve_device
+from common.paths import ROOT
+from finetune.corpus.records import CaptionItem
+from finetune.features.tower_cache import TowerCache
+from finetune.steps.batch import StepBatch
+from finetune.steps.collate import Collator
+from finetune.steps.packs import PackPlan
+from tests.bench.auto_models import AFTER, BEFORE, SIZES, random_auto
+from tests.bench.train_items import Shape, batches, write_images
+from tests.bench.train_steps import EngineStep, Timing, Updater, ceiling, timed
+
+CAPTION = 75
+TOKENS = {"full": 8192, "mini": 1024}  # of a pack
+ROWS = 4  # of a plain step
+NEW_TOKENS, TOGETHER = 64, 16
+
+
+@dataclass
+class AutoBenchArguments:
+    """What to measure."""
+
+    size: str = flag("mini", "mini or full", ("mini", "full"))
+    families: str = flag("qwen2_5_vl,qwen3_vl", "which, separated by commas")
+    steps: int = flag(4, "timed steps of each row; the median is taken")
+    load_in_4bit: bool = flag(False, "also measure memory with 4-bit weights; needs bitsandbytes")
+    device: str = flag("auto", "cpu, cuda ...; auto takes a GPU where there is one")
+    record: str | None = flag(None, "JSON file to write; default tests/bench/records/auto_SIZE.json")
+
+
+@dataclass
+class AutoBench:
+    """Measures one family after the other; the record is written after each part."""
+
+    args: AutoBenchArguments
+    folder: Path
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    ratios: dict[str, float] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.device = resolve_device(self.args.device)
+        self.gpu = self.device.type == "cuda"
+        self.shape = Shape(BEFORE, AFTER, CAPTION, 0, TOKENS[self.args.size])
+
+    def measure(self, family: str) -> None:
+        """All parts of a family."""
+        dtype = torch.bfloat16 if self.gpu else torch.float32
+        self.model: Auto = random_auto(family, self.args.size, self.device, dtype)
+        self.images = ImageFolder(self.folder)
+        self.prompt = self.model.encode_prompt(self.model.format_prompt(""))
+        self.image_tokens = self.model.tokens_of((640, 480), self.prompt)
+        self.part(family, "plain rows", self.plain)
+        for count in (1, 5):
+            self.part(family, f"{count} captions an image", lambda c=count: self.packed(c, kept=False, compiled=True))
+            self.part(family, f"{count} captions, tower kept", lambda c=count: self.packed(c, kept=True, compiled=True))
+        self.part(family, "1 captions, not compiled", lambda: self.packed(1, kept=True, compiled=False))
+        self.part(family, "captions", self.captions)
+        self.part(family, "one image", self.one_image)
+        if self.args.load_in_4bit:
+            self.part(family, "one image in 4 bits", self.one_image_in_4bit)
+        del self.model
+        self.forget()
+
+    def part(self, family: str, name: str, work: Callable[[], dict[str, Any]]) -> None:
+        """Run one part, note what it gives, write the record."""
+        start = time.perf_counter()
+        try:
+            self.rows.append({"family": family, "name": name, **work()})
+            print(self.rows[-1], flush=True)
+        except Exception:
+            traceback.print_exc()
+            self.failed.append(f"{family}: {name}")
+        self.forget()
+        self.note_ratios(family)
+        self.write()
+        print(f"{family}, {name}: {time.perf_counter() - start:.0f} s", flush=True)
+
+    def forget(self) -> None:
+        """Free what nothing holds."""
+        gc.collect()
+        if self.gpu:
+            torch.cuda.empty_cache()
+
+    def row(self, timing: Timing, samples: float, tokens: int) -> dict[str, Any]:
+        """Of a step."""
+        return {
+            "ms": round(timing.seconds * 1e3, 1),
+            "samples_s": round(samples / timing.seconds, 2),
+            "tokens": tokens,
+            "peak_gib": round(timing.peak, 2),
+            "warm_up_s": round(timing.warm_up, 1),
+        }
+
+    def plain(self) -> dict[str, Any]:
+        """Rows of one sample each through the model's own forward and loss."""
+        updater = Updater(self.model)
+        pictures = self.images.open_all([f"{i}.jpg" for i in range(ROWS)])
+        made = {k: v.to(self.device) for k, v in self.model.made_inputs(pictures, [self.prompt] * ROWS).items()}
+        length = made["input_ids"].shape[1]
+        tail = torch.randint(100, 300, (ROWS, CAPTION), device=self.device)
+        for key, fill in (("input_ids", tail), ("attention_mask", torch.ones_like(tail))):
+            made[key] = torch.cat([made[key], fill], 1)
+        made["mm_token_type_ids"] = torch.cat([made["mm_token_type_ids"], torch.zeros_like(tail).int()], 1)
+        labels = made["input_ids"].clone()
+        labels[:, :length] = -100
+
+        def step() -> None:
+            self.model.lm(**made, labels=labels, use_cache=False).loss.backward()
+            updater.update()
+
+        return self.row(timed(step, self.device, self.args.steps), ROWS, made["input_ids"].numel())
+
+    def items(self, images: int, count: int) -> Iterator[list[CaptionItem]]:
+        """Batches of so many images."""
+        for made in batches(self.shape, [], images, count, 300):
+            yield [replace(item, prompt=self.prompt) for item in made]
+
+    def prepared(self, count: int, images: int, length: int | None, cache: TowerCache | None) -> list[StepBatch]:
+        """Two batches made beforehand, each of one pack."""
+        found = []
+        for items in islice(self.items(images, count), 2):
+            plan = PackPlan(self.image_tokens, True)
+            budget = length or -(-plan.tokens(plan.units(items)) // 128) * 128
+            collator = Collator(self.model, self.images, PackPlan(self.image_tokens, True, budget, static=True), cache)
+            batch = collator(items)
+            found.append(batch.pin_memory() if self.gpu else batch)
+        return found
+
+    def packed(self, count: int, kept: bool, compiled: bool) -> dict[str, Any]:
+        """A step of packs that are as full as they can be."""
+        self.model.set_packed(PackedSettings(compile=compiled and self.gpu, fast_connector=True))
+        cache = TowerCache(self.model, self.images, 1 << 36) if kept else None
+        own = self.image_tokens + AFTER + 1 + count * CAPTION
+        images = (self.shape.pack - BEFORE - 128) // own
+        made = self.prepared(count, images, self.shape.pack, cache)
+        step = EngineStep(self.model, cycle(made))
+        samples = sum(len(item.spans) for batch in made for item in batch.items) / len(made)
+        tokens = sum(pack.layout.tree.tokens for batch in made for pack in batch.packs) // len(made)
+        timing = timed(step, self.device, self.args.steps)
+        return {"images": images, "packs": len(made[0].packs), **self.row(timing, samples, tokens)}
+
+    def captions(self) -> dict[str, Any]:
+        """Greedy captions in one batch, and one at a time."""
+        pictures = self.images.open_all([f"{i}.jpg" for i in range(TOGETHER)])
+        texts = [self.prompt.text] * TOGETHER  # type: ignore[attr-defined]
+        new = NEW_TOKENS if self.gpu else 4
+
+        def ask(many: int) -> float:
+            self.model.generate_ids(pictures[:2], texts[:2], max_new_tokens=2)
+            start = time.perf_counter()
+            self.model.generate_ids(pictures[:many], texts[:many], max_new_tokens=new)
+            return many / (time.perf_counter() - start)
+
+        return {"captions_s": round(ask(TOGETHER), 2), "one_at_a_time": round(ask(1), 2), "new_tokens": new}
+
+    def one_image(self) -> dict[str, Any]:
+        """Memory of a step of one image with one caption, layers computed twice."""
+        self.model.set_packed(PackedSettings(recompute=1, fast_connector=True))
+        step = EngineStep(self.model, cycle(self.prepared(1, 1, None, None)))
+        return self.row(timed(step, self.device, 2, 1), 2.5, 0)
+
+    def one_image_in_4bit(self) -> dict[str, Any]:
+        """The same with 4-bit layers."""
+        self.model.quantise(self.device)
+        self.forget()
+        return self.one_image()
+
+    def note_ratios(self, family: str) -> None:
+        """Samples a second against plain rows."""
+        rates = {row["name"]: row["samples_s"] for row in self.rows if row["family"] == family and "samples_s" in row}
+        if "plain rows" in rates:
+            for name, rate in rates.items():
+                self.ratios[f"{family}, {name}"] = round(rate / rates["plain rows"], 2)
+
+    def write(self) -> None:
+        """The record as it is now."""
+        path = Path(self.args.record or ROOT / "tests" / "bench" / "records" / f"auto_{self.args.size}.json")
+        write_json(
+            path,
+            {
+                "card": torch.cuda.get_device_name(self.device) if self.gpu else "cpu",
+                "versions": versions(),
+                "date": datetime.now(UTC).date().isoformat(),
+                "commit": os.environ.get("EFUF_COMMIT") or git_commit(),
+                "rows": self.rows,
+                "ratios": self.ratios,
+            },
+        )
+
+
+def main() -> None:
+    """Parse the command line and measure. Raises DataError if a part could not be measured."""
+    (args,) = parse([AutoBenchArguments], __doc__ or "")
+    for family in args.families.split(","):
+        if family not in SIZES:
+            raise DataError(f"--families {family}: known are {', '.join(SIZES)}")
+    with tempfile.TemporaryDirectory() as folder:
+        write_images(Path(folder))
+        bench = AutoBench(args, Path(folder))
+        if bench.gpu:
+            bench.rows.append({"name": "ceiling", "tflop_s": round(ceiling(bench.device, 8192, torch.bfloat16), 1)})
+        for family in args.families.split(","):
+            bench.measure(family)
+    if bench.failed:
+        raise DataError(f"not measured: {'; '.join(bench.failed)}; the reasons are above")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -26,7 +26,8 @@ MODEL = (
     "transformers.models.llama.modeling_llama",
     "transformers.models.clip.modeling_clip",
     "transformers.generation",
-    "common.models.families.llava",
+    "torchvision",
+    "safetensors.torch",
 )
 LIBRARIES = {
     **dict.fromkeys(("caption", "caption_eval", *BENCHMARKS), MODEL),

@@ -50,7 +50,7 @@ class Load:
     scale: str
     clip: tuple[str, ...]
     clip_images: int
-    images: int  # captioned greedily; a quarter of them with samples or beams
+    images: int  # captioned greedily; twice as many with beams, as the paper's loop does; a quarter with samples
     plain_tokens: int
     captions: int
     longest: int
@@ -87,7 +87,7 @@ class LoopBench:
         """All stages that were asked for; one that fails is noted, and the others go on."""
         self.captions = real_captions(self.load.captions, Path(p) if (p := self.args.captions_path) else None)
         me = this_process()
-        names = write_photos(self.folder / f"photos{me.rank}", max(self.load.images, self.load.clip_images))
+        names = write_photos(self.folder / f"photos{me.rank}", max(2 * self.load.images, self.load.clip_images))
         self.photos, self.names = self.folder / f"photos{me.rank}", names
         work: dict[str, Callable[[], None]] = {
             "captions": self.make_captions,
@@ -116,9 +116,9 @@ class LoopBench:
         model = random_model("llava", self.device, self._dtype(), self.load.scale)
         lengths = Lengths.of(self.captions, self.load.longest)
         out = self.folder / "captions.jsonl"
-        for what, way, share in (("greedy", Way(), 1), ("samples5", Way(1, 5), 4), ("beam5", Way(5), 4)):
-            names = self.names[: max(4, self.load.images // share)]
-            make_captions(model, self.photos, names[: len(names) // 4], way, lengths, out)
+        for what, way, share in (("greedy", Way(), 1.0), ("samples5", Way(1, 5), 0.25), ("beam5", Way(5), 2.0)):
+            names = self.names[: max(4, int(self.load.images * share))]
+            make_captions(model, self.photos, names[: max(1, len(names) // 16)], way, lengths, out)
             self.note(f"captions, {what}", **make_captions(model, self.photos, names, way, lengths, out))
 
     def make_plainly(self) -> None:

@@ -6,6 +6,7 @@ whoever is asked, and whatever stands beside them.
 
 from __future__ import annotations
 
+import functools
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -22,12 +23,15 @@ from common.files.images import ImageFolder
 from common.files.record_files import caption_key
 from common.files.storage import ResumableLines, read_json_lines
 from common.models.base import CaptionModel
+from common.models.generation import growing
 from common.models.generation.search.beams import Beams
 from common.models.generation.search.branches import Branches
 from common.models.generation.tree import engine
+from common.models.generation.tree.llama import Decoder, decoder_of
 from common.prompts import TRAIN
 
 TOKENS_A_WORD = 1.3  # of a Llama tokenizer on captions
+BANDWIDTH = {"NVIDIA H100 80GB HBM3": 3350e9}  # bytes a second, the makers' figures
 LAST_ID = 31999  # ends a caption of random weights once in 32,000 tokens
 PLAIN_LENGTH_PENALTY = 0.0
 
@@ -93,6 +97,59 @@ def ending_at(lengths: Lengths) -> Iterator[None]:
         engine.Beams, engine.Branches = Beams, Branches  # type: ignore[misc]
 
 
+@dataclass
+class Traffic:
+    """What the steps of trees have read: weights once a step, and the filled places of every slot in use.
+
+    Attributes:
+        steps: of all decoders; moved: bytes.
+    """
+
+    steps: int = 0
+    moved: int = 0
+
+
+@contextmanager
+def counted() -> Iterator[Traffic]:
+    """Count while captions are made."""
+    traffic = Traffic()
+
+    class Counting(engine.TreeDecoder):
+        def _step(self) -> None:
+            branches = self.shape.branches
+            places = sum(
+                self.root_length + len(slot.tree.trunk) + branches * (1 + max(slot.at)) for _, slot in self._used()
+            )
+            traffic.steps += 1
+            traffic.moved += step_bytes(self.decoder, places, self.tables.keys.element_size())
+            super()._step()
+
+    growing.TreeDecoder = Counting  # type: ignore[misc]
+    try:
+        yield traffic
+    finally:
+        growing.TreeDecoder = engine.TreeDecoder  # type: ignore[misc]
+
+
+def step_bytes(decoder: Decoder, places: int, size: int) -> int:
+    """Read by one step: all weights but the embedding, and keys and values of so many places."""
+    cache = 2 * len(decoder.layers) * decoder.key_heads * decoder.head_size * places
+    return weight_bytes(decoder) + cache * size
+
+
+@functools.lru_cache(maxsize=1)
+def weight_bytes(decoder: Decoder) -> int:
+    """Of layers and head."""
+    weights = [*decoder.trunk.layers.parameters(), *decoder.head.parameters()]
+    return sum(w.numel() * w.element_size() for w in weights)
+
+
+def bandwidth_share(moved: float, seconds: float, device: torch.device) -> float | None:
+    """Of what the maker says of the card; None for a card that is not known."""
+    card = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return moved / seconds / BANDWIDTH[card] if card in BANDWIDTH else None
+
+
 @dataclass(frozen=True)
 class Way:
     """How captions are made."""
@@ -113,7 +170,7 @@ def make_captions(
     plan = CaptionPlan(TRAIN, decoding, None, way.samples)  # type: ignore[arg-type]
     out.unlink(missing_ok=True)
     begin = time.perf_counter()
-    with ending_at(lengths), ResumableLines(out, caption_key) as lines:
+    with ending_at(lengths), counted() as traffic, ResumableLines(out, caption_key) as lines:
         caption_images(model, ImageFolder(folder), names, plan, lines)
     seconds = time.perf_counter() - begin
     tokens = sum(len(str(record["caption"]).split()) for _, record in read_json_lines(out))
@@ -122,6 +179,8 @@ def make_captions(
         "seconds": round(seconds, 2),
         "images_s": len(names) / seconds,
         "tokens_s": tokens / seconds,
+        "steps": traffic.steps,
+        "bandwidth_share": bandwidth_share(traffic.moved, seconds, model.device),
     }
 
 
@@ -148,4 +207,13 @@ def make_plainly(
             }
             made += sum(map(len, by_transformers(model.lm, inputs, Decoding(beams, tokens), (LAST_ID,), ())))
     seconds = time.perf_counter() - begin
-    return {"images": len(names), "together": together, "images_s": len(names) / seconds, "tokens_s": made / seconds}
+    decoder = decoder_of(model.lm.model, model.lm.get_output_embeddings(), join=False)
+    places = together * beams * (rows.shape[1] + tokens // 2)
+    moved = step_bytes(decoder, places, rows.element_size()) * tokens * -(-len(names) // together)
+    return {
+        "images": len(names),
+        "together": together,
+        "images_s": len(names) / seconds,
+        "tokens_s": made / seconds,
+        "bandwidth_share": bandwidth_share(moved, seconds, model.device),
+    }

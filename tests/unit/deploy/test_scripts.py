@@ -86,6 +86,7 @@ def test_a_script_ends_with_the_pipeline_that_is_interrupted(
         os.kill(pid, 0)
 
 
+@pytest.mark.slow
 def test_loading_starts_no_threads() -> None:
     """What is forked afterwards would be without them."""
     libraries = libraries_of(list(LIBRARIES))

@@ -27,6 +27,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.args import parse
 from common.cards.run_card import write_run_card
@@ -45,6 +46,11 @@ from finetune.setup.extension import LENGTH, is_longer
 from finetune.setup.identity import settings_of
 from finetune.setup.inputs import Inputs, read_inputs
 from finetune.setup.job import Job, resolve_job, resolve_weights, save_folder
+
+if TYPE_CHECKING:
+    from common.models.base import CaptionModel
+    from finetune.run.trainer import SpanTrainer
+    from finetune.setup.data import TrainingData
 
 ARGUMENTS = GROUPS
 
@@ -101,6 +107,7 @@ def train(flags: Flags, job: Job, inputs: Inputs) -> None:
         return
     prepare_tracking(job.tracking.trackers(), job.tracking.wandb_user, job.folder.path)
     trainer = build_trainer(job, data, plan)
+    add_gallery(trainer, job, data, model)
     if probes is not None:
         trainer.probe_with(*probes)
     trainer.run()
@@ -117,6 +124,16 @@ def train(flags: Flags, job: Job, inputs: Inputs) -> None:
         write_run_card(job.folder.path, notes)
         write_manifest(job.folder.path / WEIGHTS, notes)
         say(display(job.folder.path))
+
+
+def add_gallery(trainer: SpanTrainer, job: Job, data: TrainingData, model: CaptionModel) -> None:
+    """Let trackers that can show what is said of some pictures before and after: held-out ones, where there are any."""
+    from finetune.run.gallery import gallery_of
+
+    names = data.corpus.valid_images or data.corpus.train_images
+    gallery = gallery_of(job.tracking.trackers(), model, data.images, names)
+    if gallery is not None:
+        trainer.add_callback(gallery)
 
 
 def leave_launch() -> None:

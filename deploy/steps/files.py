@@ -42,6 +42,7 @@ PLACES = {
     "objects": "objects.jsonl",
     "scores": "scores.jsonl",
     "density": "density.png",
+    "mined": "mined.html",
     "pos_neg": "pos_neg.json",
     "sentences": "sentences.json",
     "repaired": "repaired.json",
@@ -69,6 +70,9 @@ FILES: dict[str, StepFiles] = {
         {"score_data_path": "scores", "figure_path": "density"},
         DRAWN,
         label="scores",
+    ),
+    "browse": StepFiles(
+        {"score_data_path": "scores", "image_dir_path": "train_images"}, {"page_path": "mined"}, DRAWN, restarts=False
     ),
     "format": StepFiles(
         {"score_data_path": "scores"},
@@ -105,6 +109,7 @@ FILES: dict[str, StepFiles] = {
     },
     "compare": StepFiles({"first": "result", "second": "result"}, {"result_path": "comparison"}, restarts=False),
     "report": StepFiles({"results": "result"}, {"report_path": "report"}, restarts=False),
+    "card": StepFiles({"ckpt_load_path": "trained"}, restarts=False),
     "export": StepFiles({"ckpt_load_path": "trained"}, {"export_path": "exported"}),
 }
 # File -> the step that makes it, and the flag that names it there.

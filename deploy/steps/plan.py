@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from common.errors import ArgumentError
 from deploy.steps.config import PIPELINE, PipelineConfig, Values
 from deploy.steps.files import BASE, BENCHMARKS, BOTH, COMPARISON, FILES, HEART, MAKERS, OF_THE_WORLD, PLACES, UNLEARNED
 
-ORDER = ("prepare", "draw", "caption", "objects", "score", "format")
+ORDER = ("prepare", "draw", "caption", "objects", "score", "browse", "format")
 CHECKPOINT = "ckpt_load_path"
 OF_THE_PIPELINE = ("restart", "dry_run", "work_dir")  # which decides for every step whether it begins anew
 
@@ -67,6 +67,7 @@ class Planner:
         found += [self._run(step, UNLEARNED) for step in BOTH if step in steps and self._is_twice(step)]
         found += list(self._comparisons(steps))
         found += [self._report(steps)] if "report" in steps else []
+        found += [self._card(steps)] if "card" in steps else []
         found += [self._run("export", None)] if "export" in steps else []
         self._refuse_missing(found)
         return found
@@ -104,6 +105,8 @@ class Planner:
                 own[self._checkpoint_flag()] = self._checkpoint()
         if step == "caption_eval" and "pos_neg_data_path" not in given:
             defaults |= self._left_out()
+        if step in ("card", "export"):
+            defaults |= self._results()
         values = {**defaults, **given, **own}
         label = FILES[step].label or step
         return Run(f"{label} {which}" if which else label, step, values, own, self._makes(step, values))
@@ -137,6 +140,20 @@ class Planner:
             return {}
         train = self._run("train", None).values
         return {name: train[name] for name in ("pos_neg_data_path", "sentence_data_path") if name in train}
+
+    def _results(self) -> Values:
+        """What a card shows: the results of the unlearned model and of the base; nothing where none was judged."""
+        judged = [step for step in ("judge", *BENCHMARKS) if step in self.config.blocks and self._is_twice(step)]
+        keys = ["result" if step == "judge" else f"{step}_result" for step in judged]
+        paths = [str(self.place(key, which)) for which in (UNLEARNED, BASE) for key in keys]
+        return {"result_paths": paths} if paths else {}
+
+    def _card(self, steps: list[str]) -> Run:
+        """The card of the training, written again when its results are there."""
+        if "train" not in steps:
+            raise ArgumentError(f"{self.config.where}: card needs the step train, whose result it describes")
+        run = self._run("card", None)
+        return replace(run, makes=(Path(str(run.values[CHECKPOINT])) / "README.md",))
 
     def _comparisons(self, steps: list[str]) -> Iterator[Run]:
         for step in ("judge", *BENCHMARKS):

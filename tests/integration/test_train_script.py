@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from common.models import load_model
 from common.paths import MINI_LLAVA, ROOT
 from deploy.card import main as write_card_of
 from finetune.objectives.presets import MINI_STEPS
+from finetune.run import gallery
 from finetune.train import main
 from tests.training_world import World, log, make_world, weights
 
@@ -407,3 +409,38 @@ def test_adapters_as_asked_resume_byte_for_byte_with_dropout(world: World, tmp_p
     without = {**more, "lora_dropout": 0.0}
     main(world.train_flags(tmp_path / "without", **without))
     assert weights(tmp_path / "without") != weights(tmp_path / "whole")
+
+
+def test_trackers_show_what_is_said_before_and_after(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorBoard's own files are read back; W&B is stood in for. The weights are those without any tracker."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for name in ("TENSORBOARD_LOGGING_DIR", "WANDB_MODE"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    said: list[tuple[list[str], int]] = []
+    wandb = SimpleNamespace(
+        Image=lambda picture, caption: (picture.size, caption),
+        log=lambda values: said.append(([text for _, text in values["gallery"]], values["train/global_step"])),
+    )
+    main(world.train_flags(tmp_path / "plain", max_steps=2))
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+
+    def both(rows: Any, step: int) -> None:
+        gallery.in_tensorboard(rows, step)
+        gallery.in_wandb(rows, step)
+
+    monkeypatch.setattr(gallery, "SHOWS", {"tensorboard": both})
+    main(world.train_flags(tmp_path / "run", max_steps=2, report_to="tensorboard"))
+    assert weights(tmp_path / "run") == weights(tmp_path / "plain")
+    held_out = read_json(tmp_path / "run" / "split.json")["valid"]
+    assert [step for _, step in said] == [0, 2]
+    assert [text.split("\n")[0] for text in said[0][0]] == held_out
+    assert all("\nbefore: " in text for text in said[0][0])
+    assert all("\nafter: " in text and "\nbefore: " in text for text in said[1][0])
+    read = EventAccumulator(str(tmp_path / "run" / "logs")).Reload()
+    assert sorted(read.Tags()["images"]) == [f"gallery/{name}" for name in held_out]
+    assert [event.step for event in read.Images(f"gallery/{held_out[0]}")] == [0, 2]
+    assert read.Tensors(f"gallery/{held_out[0]}/text_summary")[0].tensor_proto.string_val

@@ -141,6 +141,17 @@ def test_everything_is_refused_before_anything_runs(text: str, message: str, tmp
     assert not (tmp_path / "work").exists()
 
 
+def test_cards_and_exports_get_the_results_and_the_page_the_scores(tmp_path: Path) -> None:
+    runs = plan(MINE + "pope: {}\ncard:\nexport:\nbrowse: {image_dir_path: photos}\n", tmp_path)
+    names = ["result_unlearned", "result_pope_unlearned", "result_base", "result_pope_base"]
+    expected = [str(tmp_path / "work" / f"{name}.json") for name in names]
+    assert runs["card"].values["result_paths"] == runs["export"].values["result_paths"] == expected
+    assert runs["card"].makes == (tmp_path / "work" / "trained" / "README.md",)
+    assert list(runs).index("compare") < list(runs).index("card") < list(runs).index("export")
+    assert runs["browse"].values["score_data_path"] == runs["format"].values["score_data_path"]
+    assert "result_paths" not in plan("model: owl\nexport: {ckpt_load_path: x}\n", tmp_path)["export"].values
+
+
 def test_every_file_has_a_place_and_every_flag_is_its_steps() -> None:
     from common.arguments.blocks import flags_of
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.errors import ArgumentError
 from common.models.registry import MODEL_NAMES, adapter, checked_paths
 from common.progress import announce
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
 
     from common.args import ModelArguments
@@ -24,6 +27,8 @@ def load_model(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     load_in_4bit: bool = False,
+    decoder_dtype: str = "auto",
+    fp8_from_block: int | None = None,
     **paths: Any,
 ) -> CaptionModel:
     """Load a model by family name.
@@ -34,10 +39,12 @@ def load_model(
         ckpt: trained tensors laid over it: a folder of ours, or a published step_*.pth; None or "": none.
         device, dtype: of all weights (dtype None: float32).
         load_in_4bit: keep the decoder's linear layers in 4 bits; they compute in `dtype`, and stay frozen.
+        decoder_dtype: "fp8" runs the frozen products of the decoder in 8 bits, on a GPU that has them and from block
+            `fp8_from_block` on (None: all but the first sixth); "auto": in `dtype`.
         paths: further files and facts, named as the flags without the model's name: vit_path, llama_path, ...
 
-    Raises ArgumentError for an unknown name or keyword, or where 4 bits do not work; CheckpointError for files that do
-    not fit.
+    Raises ArgumentError for an unknown name or keyword, or where 4 or 8 bits do not work; CheckpointError for files
+    that do not fit.
     """
     import torch
 
@@ -49,20 +56,44 @@ def load_model(
 
         path = MINI_LLAVA
     settings = checked_paths(name, paths)
-    first = torch.device("cpu" if load_in_4bit else device)  # the decoder at full size need not fit the device
-    if load_in_4bit:
-        from common.models.weights.four_bit import require_bitsandbytes
-
-        require_bitsandbytes()  # before minutes of loading
+    lessen = _fewer_bits(load_in_4bit, decoder_dtype, fp8_from_block, torch.device(device), dtype or torch.float32)
+    first = torch.device("cpu" if lessen else device)  # the decoder at full size need not fit the device
     model = family.load(None if path is None else Path(path), first, dtype or torch.float32, **settings)
-    if load_in_4bit:
-        model.quantise(torch.device(device))
+    if lessen:
+        lessen(model)
     use_flash_attention({"vision tower": model.vision, "decoder": model.lm}, model.device, model.compute_dtype)
     if ckpt:
         model.load_trained(ckpt)
     elif ckpt is not None:
         announce("an empty checkpoint path was given: the base model is used as it is")
     return model
+
+
+def _fewer_bits(
+    load_in_4bit: bool, decoder_dtype: str, fp8_from_block: int | None, device: torch.device, dtype: torch.dtype
+) -> Callable[[CaptionModel], None] | None:
+    """What stores a decoder in 4 or 8 bits, if that is wanted.
+
+    Raises ArgumentError for what does not go together or does not work on the device, before minutes of loading.
+    """
+    if decoder_dtype not in ("auto", "fp8"):
+        raise ArgumentError(f"unknown decoder_dtype {decoder_dtype}; it is auto (as the rest) or fp8")
+    eight = decoder_dtype == "fp8"
+    if eight and load_in_4bit:
+        raise ArgumentError("--load_in_4bit and --decoder_dtype fp8 are two ways to store the decoder; give one")
+    if fp8_from_block is not None and not eight:
+        raise ArgumentError(f"--fp8_from_block {fp8_from_block} says nothing without --decoder_dtype fp8")
+    if load_in_4bit:
+        from common.models.weights.four_bit import require_bitsandbytes
+
+        require_bitsandbytes()
+        return lambda model: model.quantise(device)
+    if eight:
+        from common.models.weights.eight_bit import require_float8
+
+        require_float8(device, dtype)
+        return lambda model: model.to_eight_bits(device, fp8_from_block)
+    return None
 
 
 def load_from_args(args: ModelArguments) -> CaptionModel:
@@ -84,5 +115,7 @@ def load_from_args(args: ModelArguments) -> CaptionModel:
         device=device,
         dtype=resolve_dtype(args.dtype, device),
         load_in_4bit=args.load_in_4bit,
+        decoder_dtype=args.decoder_dtype,
+        fp8_from_block=args.fp8_from_block,
         **settings_from_args(args),
     )

@@ -33,6 +33,7 @@ from common.models.text.ids import PromptIds
 from common.models.text.sequence import attention_mask, check_lengths, embed_rows, pad_rows, target_table
 from common.models.text.text_side import TextSide
 from common.models.text.tokenizers import TextTokenizer
+from common.models.weights.eight_bit import to_eight_bits
 from common.models.weights.four_bit import quantise
 from common.models.weights.selection import lay_masters, select
 from common.models.weights.trained import LoadReport, load_trained, save_trained
@@ -345,6 +346,11 @@ class CaptionModel(TextSide, ModelBody):
     def quantise(self, device: torch.device) -> None:
         """Turn the decoder's frozen linear layers into 4-bit ones, on `device`; see `weights/four_bit.py`."""
         quantise(self, device)
+        self.set_packed(self.packed)
+
+    def to_eight_bits(self, device: torch.device, first: int | None = None) -> None:
+        """The same into 8-bit ones, from block `first` on; see `weights/eight_bit.py`."""
+        to_eight_bits(self, device, first)
         self.set_packed(self.packed)
 
     def load_trained(self, path: Path | str) -> LoadReport:

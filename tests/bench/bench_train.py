@@ -31,6 +31,7 @@ class TrainBenchArguments:
     images: str = flag("auto", "images in a step; auto: as many as fit into --tokens_per_batch")
     steps: int = flag(5, "timed steps of each row; the median is taken")
     tokens_per_batch: int | None = flag(None, "most tokens of a pack; default 16896, for the mini model 1024")
+    decoder_dtype: str = flag("auto", "fp8: also measure with 8-bit products", ("auto", "fp8"))
     load_in_4bit: bool = flag(False, "also measure memory with 4-bit weights; needs bitsandbytes")
     stats: list[str] = flag([], "pos_neg.json and sentences.json, whose lengths and spans are used")  # noqa: RUF009
     memory: bool = flag(True, "measure the memory of one image at a time")
@@ -48,6 +49,8 @@ def main() -> None:
         raise ArgumentError(f"--steps is {args.steps}; give a number from 1")
     if len(args.stats) not in (0, 2):
         raise ArgumentError("--stats takes two files: pos_neg.json and sentences.json")
+    if args.load_in_4bit and args.decoder_dtype == "fp8":
+        raise ArgumentError("--load_in_4bit and --decoder_dtype fp8 are two runs; give one of them")
     from tests.bench.train_bench import TrainBench
 
     bench = TrainBench(args, Path(args.record) if args.record else RECORDS / f"train_{args.size}.json")

@@ -168,3 +168,8 @@ def parameters_of(module: nn.Module) -> int:
 def model_tflop(model: CaptionModel, tokens: int) -> float:
     """4 P T of a frozen decoder: P its linear layers and the head, T tokens; forward, and gradient to activations."""
     return 4 * parameters_of(model.lm) * tokens / 1e12
+
+
+def stored(module: nn.Module) -> int:
+    """Bytes of all parameters and buffers."""
+    return sum(one.numel() * one.element_size() for one in (*module.parameters(), *module.buffers()))

@@ -34,7 +34,9 @@ def select(model: ModelBody, selection: str) -> dict[str, nn.Parameter]:
     if not chosen:
         raise ArgumentError(f"the selection {selection} holds no parameter of {model.name}{model.parts_hint()}")
     if not all(parameter.is_floating_point() for parameter in chosen.values()):
-        raise ArgumentError(f"--trainable {selection}: 4-bit weights cannot be trained; take connector, lora or both")
+        raise ArgumentError(
+            f"--trainable {selection}: weights of 4 or 8 bits cannot be trained; take connector, lora or both"
+        )
     return chosen
 
 

@@ -1,0 +1,160 @@
+"""The decoder's frozen matrix products in 8-bit floats (e4m3), forward and for the gradient of activations.
+
+A weight is stored once, as W = s Q with a scale s for each output and codes Q. Activations, and their gradients, get a
+scale for each row when they come:
+
+    y = x W' = (x Q') s         x and Q in 8 bits, scaled by rows and by outputs
+    dx = dy W = (dy s) Q        the scales go into the gradient before it is rounded, so the codes serve both ways
+
+Whatever is learnt, and embeddings, head, norms, attention and residuals, keep their dtype, and so does the first sixth
+of the blocks: all others build upon what these round. Where layers are compiled the scales of activations are found,
+and the codes written, by the kernels that make the activations, once for all products of one input.
+
+torchao's layers do not fit: those for training keep the weights in 16 bits, cast them anew in every pass and make their
+gradient; those for inference have no backward pass (0.18).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from common.errors import ArgumentError
+from common.models.body import ModelBody
+from common.models.checkpoints.tensor_checks import is_finite
+from common.models.weights.frozen_layers import decoder_linears
+from common.progress import announce
+
+CODES = torch.float8_e4m3fn
+LARGEST = torch.finfo(CODES).max  # 448
+SMALLEST = 2.0**-100  # a row of zeros needs a scale, too
+MULTIPLE = 16  # what the card wants of rows and columns of a weight
+CAPABILITY = (8, 9)  # from which cards multiply 8-bit floats: Ada, Hopper, Blackwell
+FLAG = "--decoder_dtype fp8"
+
+
+def require_float8(device: torch.device, dtype: torch.dtype) -> None:
+    """Raise ArgumentError where a model of `dtype` on `device` cannot compute in 8-bit floats."""
+    if device.type != "cuda":
+        raise ArgumentError(
+            f"{FLAG} needs a GPU that multiplies 8-bit floats (compute capability 8.9 or above), the device is "
+            f"{device}; leave it out"
+        )
+    found = torch.cuda.get_device_capability(device)
+    if found < CAPABILITY:
+        raise ArgumentError(
+            f"{FLAG} needs compute capability 8.9 or above (Ada, Hopper, Blackwell); "
+            f"{torch.cuda.get_device_name(device)} has {found[0]}.{found[1]}: leave it out, or take --load_in_4bit"
+        )
+    if dtype != torch.bfloat16:
+        raise ArgumentError(f"{FLAG} computes in bfloat16 beside, not in {dtype}; leave --dtype out")
+
+
+def to_eight_bits(model: ModelBody, device: torch.device, first: int | None = None) -> None:
+    """Replace the frozen linear layers of the decoder's blocks one by one, and put the model on `device`.
+
+    `device` holds a weight at full size no longer than its codes take to be made. A linear layer whose sizes are no
+    multiples of 16 stays as it is, which is said. On the CPU products are those of the rounded numbers in float32:
+    slow, and for tests alone.
+
+    Args:
+        first: number of the first block that is replaced; None: see :func:`first_block`.
+
+    Raises ArgumentError if a weight is trained, or holds NaN or infinity, or if nothing would be replaced.
+    """
+    found = decoder_linears(model)
+    blocks = 1 + max((block for block, _ in found.values()), default=-1)
+    first = first_block(blocks) if first is None else first
+    late = {name: linear for name, (block, linear) in found.items() if block >= first}
+    fitting = {name: linear for name, linear in late.items() if fits(linear)}
+    if not fitting:
+        raise ArgumentError(
+            f"{FLAG} from block {first} on: {model.name}'s decoder has {blocks} blocks, and no plain linear layer "
+            "there has sizes in multiples of 16; leave it out"
+        )
+    if any(linear.weight.requires_grad for linear in fitting.values()):
+        raise ArgumentError(f"{FLAG}: the decoder's weights are trained; train the connector or lora")
+    _say_unfit({name: linear for name, linear in late.items() if name not in fitting}, len(late))
+    for name, linear in fitting.items():
+        if not is_finite(linear.weight):
+            raise ArgumentError(f"{FLAG}: the weight of {name} holds NaN or infinity; the model is damaged")
+        model.set_submodule(name, EightBitLinear(linear, device))
+        linear.weight.data = linear.weight.new_empty(0)
+    model.to(device)
+
+
+def first_block(blocks: int) -> int:
+    """How many blocks keep their dtype: a sixth of them."""
+    return -(-blocks // 6)
+
+
+def fits(linear: nn.Linear) -> bool:
+    """Whether the card takes a weight of its sizes."""
+    return linear.in_features % MULTIPLE == 0 and linear.out_features % MULTIPLE == 0
+
+
+def _say_unfit(unfit: Mapping[str, nn.Linear], of: int) -> None:
+    for name, linear in list(unfit.items())[:1]:
+        announce(
+            f"{FLAG}: {len(unfit)} of {of} linear layers keep their dtype, as their sizes are no multiples of 16, e.g. "
+            f"{name} with {linear.out_features} x {linear.in_features}"
+        )
+
+
+class EightBitLinear(nn.Linear):
+    """A frozen linear layer of e4m3 weights with a scale for each output.
+
+    The weight is stored as bytes: that is no dtype that anything would cast, train, or give to adapters over it.
+    """
+
+    scale: Tensor
+
+    def __init__(self, linear: nn.Linear, device: torch.device) -> None:
+        super().__init__(linear.in_features, linear.out_features, linear.bias is not None, device="meta")
+        codes, scale = in_codes(linear.weight.detach().to(device))
+        self.weight = nn.Parameter(codes.view(torch.uint8), requires_grad=False)
+        self.register_buffer("scale", scale[:, 0].contiguous(), persistent=False)
+        if linear.bias is not None:
+            self.bias = nn.Parameter(linear.bias.detach().to(device), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in] -> [..., out], in the dtype of x."""
+        out: Tensor = _FrozenProduct.apply(x.flatten(0, -2), self.weight, self.scale).unflatten(0, x.shape[:-1])
+        return out if self.bias is None else out + self.bias
+
+
+def in_codes(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """[n, k] -> codes [n, k] and float32 scales [n, 1] with rows = codes * scales, up to a 16th of each number.
+
+    NaN and infinity in a row make NaN of it.
+    """
+    wide = rows.float()
+    scales = wide.abs().amax(1, keepdim=True).clamp_min(SMALLEST) / LARGEST
+    return (wide / scales).to(CODES), scales
+
+
+class _FrozenProduct(torch.autograd.Function):
+    """x W' of a weight that has no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+        ctx.save_for_backward(weight, scale)
+        return _product(*in_codes(x), weight.view(CODES), scale, x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        weight, scale = ctx.saved_tensors
+        # The card wants both operands with what is summed over side by side; turning bytes takes 1 % of a product.
+        turned = weight.t().contiguous().view(CODES)
+        codes, scales = in_codes(gradient.float() * scale)
+        return _product(codes, scales, turned, scale.new_ones(len(turned)), gradient.dtype), None, None
+
+
+def _product(rows: Tensor, scales: Tensor, weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
+    """Codes [n, k] with scales [n, 1], codes [m, k] with scales [m] -> [n, m]."""
+    if not rows.is_cuda:
+        return ((rows.float() * scales) @ (weight.float() * scale[:, None]).t()).to(dtype)
+    return torch._scaled_mm(rows, weight.t(), scale_a=scales, scale_b=scale[None], out_dtype=dtype, use_fast_accum=True)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from common.errors import ArgumentError
 from common.models.body import ModelBody
 from common.models.checkpoints.tensor_checks import is_finite
-from common.models.weights.frozen_layers import decoder_linears
+from common.models.weights.frozen_layers import block_of, decoder_linears
 from common.progress import announce
 
 CODES = torch.float8_e4m3fn
@@ -66,9 +66,9 @@ def to_eight_bits(model: ModelBody, device: torch.device, first: int | None = No
     Raises ArgumentError if a weight is trained, or holds NaN or infinity, or if nothing would be replaced.
     """
     found = decoder_linears(model)
-    blocks = 1 + max((block for block, _ in found.values()), default=-1)
+    blocks = 1 + max((block_of(model, name) for name in found), default=-1)
     first = first_block(blocks) if first is None else first
-    late = {name: linear for name, (block, linear) in found.items() if block >= first}
+    late = {name: linear for name, linear in found.items() if block_of(model, name) >= first}
     fitting = {name: linear for name, linear in late.items() if fits(linear)}
     if not fitting:
         raise ArgumentError(

@@ -13,6 +13,7 @@ from torch import nn
 
 from common.errors import ArgumentError, MissingDependencyError, first_line
 from common.models.body import ModelBody
+from common.models.weights.frozen_layers import decoder_linears
 
 WIDTH = 64  # weights that share a scale; bitsandbytes 0.50 reads other row lengths back wrongly on the CPU
 
@@ -36,11 +37,7 @@ def quantise(model: ModelBody, device: torch.device) -> None:
     """
     bnb = require_bitsandbytes()
     dtype = model.compute_dtype
-    plain = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and type(module) is nn.Linear and name.startswith(model.decoder_layers)
-    }
+    plain = decoder_linears(model)
     if not plain:
         raise ArgumentError(f"--load_in_4bit: {model.name} has no plain linear layers to quantise")
     if dtype not in (torch.bfloat16, torch.float16, torch.float32):

@@ -7,13 +7,15 @@ from torch import nn
 from common.models.body import ModelBody
 
 
-def decoder_linears(model: ModelBody) -> dict[str, tuple[int, nn.Linear]]:
-    """Name -> block and layer, of the plain linear layers of the decoder's blocks; neither head nor quantised ones."""
-    inside = set(model.lora_host().modules())
+def decoder_linears(model: ModelBody) -> dict[str, nn.Linear]:
+    """The plain linear layers of the decoder's blocks by name: neither head nor embeddings, nor what is quantised."""
     return {
-        name: (blocks[0], module)
+        name: module
         for name, module in model.named_modules()
-        if type(module) is nn.Linear and module in inside
-        for blocks in [[int(part) for part in name.split(".") if part.isdecimal()]]
-        if blocks
+        if type(module) is nn.Linear and name.startswith(model.decoder_layers)
     }
+
+
+def block_of(model: ModelBody, name: str) -> int:
+    """Number of the block that a layer is in."""
+    return int(name.removeprefix(model.decoder_layers).partition(".")[0])

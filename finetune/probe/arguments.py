@@ -46,18 +46,17 @@ class ProbeArguments:
 
     def check(self) -> None:
         """Raise ArgumentError for a flag of the probe where there is none, or of --keep best without it."""
-        given = [f.name for f in fields(self) if getattr(self, f.name) != f.default and f.name != "keep"]
-        for name in given:
+        given = [f.name for f in fields(self) if f.name.startswith("probe_") and getattr(self, f.name) != f.default]
+        for name in given:  # scorer and extractor may be given for all steps at once, in a file
             if not self.is_on:
                 raise ArgumentError(f"--{name} is of the probe, and there is none; add --probe_steps N, or --keep best")
             if self.keep != "best" and name in BEST_ONLY:
                 raise ArgumentError(f"--{name} says which probe is the best; add --keep best, or leave it out")
 
     def settings(self) -> dict[str, Any]:
-        """What a continued run must have in common with the one that began it; nothing where there is no probe."""
-        if not self.is_on:
-            return {}
-        names = ("keep", "probe_steps", "probe_images", "probe_captions", *BEST_ONLY)
+        """What a continued run must have in common with the one that began it."""
+        more = ("probe_images", "probe_captions", *BEST_ONLY) if self.is_on else ()
+        names = ("keep", "probe_steps", *more)
         return {name: getattr(self, name) for name in names}
 
 

@@ -29,7 +29,7 @@ def draw(folder: Path, probes: Sequence[Measure], kept: int, bounds: Bounds | No
     from matplotlib.figure import Figure
 
     with rc_context({"svg.hashsalt": "probe", "svg.fonttype": "none"}):
-        figure = Figure(figsize=(8.6, 2.9), dpi=150)
+        figure = Figure(figsize=(9.2, 2.9), dpi=150)
         FigureCanvasAgg(figure)
         figure.subplots_adjust(left=0.045, right=0.985, bottom=0.17, top=0.88, wspace=0.2)
         left, middle, right = figure.subplots(1, 3)

@@ -72,7 +72,8 @@ class Probing(TrainerCallback):
     settle: Callable[[], None]
     known: dict[int, Measure] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
+    def recall(self) -> None:
+        """Read the probes that a killed run made; when the folder is ready, as all processes must read the same."""
         self.known = read_probes(self.folder.probes)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
@@ -136,6 +137,7 @@ class Probing(TrainerCallback):
         probes, reached = self.until(step), self.reached(step)
         kept = reached.best.step if reached else step
         announce(self._words(step, steps))
+        announce(f"{len(self.prober.seconds)} probes took {sum(self.prober.seconds):.1f} s")
         if is_first():
             draw(self.folder.path, probes, kept, self.plan.bounds)
         return self.folder.best(kept) if reached else None

@@ -258,6 +258,8 @@ class SpanTrainer(Trainer):
         """Train from the last checkpoint, or from the beginning, to the end, and leave the result in the folder."""
         self.accelerator.wait_for_everyone()  # the first process may still be clearing what an earlier run left
         last = self.folder.pointer()
+        if self.probing is not None:
+            self.probing.recall()
         if last is not None:
             announce(f"continuing at step {last.step} of {self.args.max_steps}")
         if last is not None and self.probing is not None and self.probing.ended_at(last.step):

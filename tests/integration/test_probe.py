@@ -182,6 +182,17 @@ def test_bad_input_ends_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("first", "second"), [({}, BEST), (BEST, {}), (EVERY, BEST)])
+def test_a_run_is_not_continued_with_another_probe(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: dict[str, object], second: dict[str, object]
+) -> None:
+    """Nor said to be finished."""
+    monkeypatch.setattr(Prober, "measure", scripted({0: 0.5, 1: 0.5}))
+    main(world.train_flags(tmp_path / "run", **first, max_steps=1))
+    with pytest.raises(ArgumentError, match=r"was begun with (keep|probe_steps)"):
+        main(world.train_flags(tmp_path / "run", **second, max_steps=1))
+
+
 def test_a_model_that_names_nothing_is_not_probed(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,7 +110,7 @@ def test_a_manifest_of_something_else_names_the_place(tmp_path: Path) -> None:
     ("flags", "named"),
     [
         ({"probe_images": 3}, "--probe_images is of the probe"),
-        ({"clip_model": "x"}, "--clip_model is of the probe"),
+        ({"probe_captions": 2}, "--probe_captions is of the probe"),
         ({"probe_steps": 3, "probe_patience": 1}, "--probe_patience says which probe is the best; add --keep best"),
     ],
 )

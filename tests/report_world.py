@@ -91,7 +91,7 @@ def _record(number: int, text: str) -> dict[str, Any]:
 
 
 def _objects(text: str) -> list[dict[str, Any]]:
-    found = [(text.find(f"a {t}"), t) for t in THINGS] + [(text.find(f"A {t}"), t) for t in THINGS]
+    found = [(text.find(f"{article} {t}"), t) for t in THINGS for article in ("a", "A")]
     return [
         {"text": t, "start": at + 2, "end": at + 2 + len(t), "score": 35.0 if at == 0 else 18.0}
         for at, t in sorted(found)

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
+from types import MappingProxyType
 
 from PIL import Image
 
@@ -52,18 +53,24 @@ class Album:
         return self.pictures.get(name) or Picture(name, why=self.lost.get(name, "no folder of images was given"))
 
 
-def make_album(names: Iterable[str], folder: ImageFolder | None, budget: int = BUDGET) -> Album:
+def make_album(
+    names: Iterable[str],
+    folder: ImageFolder | None,
+    budget: int = BUDGET,
+    files: Mapping[str, str] = MappingProxyType({}),
+) -> Album:
     """Read and reduce the images; one that is not there, or cannot be read, is noted in `lost`.
 
     Args:
         folder: where they lie; None: every picture is a placeholder, and none counts as lost.
         budget: bytes of all pictures; each may have its share of what is left.
+        files: name -> its file in the folder, where that is called otherwise.
     """
     album = Album()
     waiting = list(dict.fromkeys(names))
     for number, name in enumerate(waiting if folder is not None else ()):
         try:
-            image = _opened(folder, name)  # type: ignore[arg-type]
+            image = _opened(folder, files.get(name, name))  # type: ignore[arg-type]
         except DataError as error:
             album.lost[name] = str(error)
             continue

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from common.args import ThresholdArguments
-from common.files.images import ImageFolder
+from common.files.image_ids import image_id_of
+from common.files.images import ImageFolder, image_names
+from common.files.records import CaptionObjects
 from common.manifest import versions
 from common.page.pictures import BUDGET, Album, lost_line, make_album
 from common.page.render import Page
@@ -19,8 +21,9 @@ from evaluate.report_page.arguments import ReportArguments
 from evaluate.report_page.curves import Plot, Training, length_plot, read_training, score_plot
 from evaluate.report_page.evidence import Evidence, gather
 from evaluate.report_page.headline import Forest, cautions, forests, headline, single_rows, summary, unlearned
+from evaluate.report_page.labels import Labelled, label
 from evaluate.report_page.origins import origins
-from evaluate.report_page.scorer import Scorer, most_telling, read_scorer
+from evaluate.report_page.scorer import Scorer, mined_records, read_scorer, spread_out
 from evaluate.report_page.sources import Sources, find_sources, noted_arguments
 from evaluate.report_page.verdicts import Verdict, object_rows, verdict
 from evaluate.results.result_files import read_result
@@ -46,6 +49,7 @@ class Report:
     evidence: Evidence
     verdicts: list[Verdict]
     scorer: Scorer
+    labelled: Labelled
     training: Training | None
     seed: int
 
@@ -57,7 +61,7 @@ class Report:
     @property
     def plots(self) -> dict[str, Plot]:
         """Curves by the name of their figure."""
-        found = {"scores": score_plot(self.scorer), "lengths": length_plot(self.evidence)}
+        found = {"scores": score_plot(self.scorer, self.labelled), "lengths": length_plot(self.evidence)}
         training = self.training.plots() if self.training else []
         found |= {f"training_{number}": plot for number, plot in enumerate(training, start=1)}
         return {name: plot for name, plot in found.items() if plot is not None}
@@ -69,18 +73,20 @@ def make_report(args: ReportArguments, thresholds: ThresholdArguments) -> Report
     evidence = gather(sources.judged, args.seed)
     verdicts = [verdict(pair) for pair in evidence.pairs]
     scorer = read_scorer(sources.scores, sources.spans, thresholds)
-    return Report(sources, evidence, verdicts, scorer, read_training(sources.trained), args.seed)
+    labelled = label(scorer.files, sources)
+    return Report(sources, evidence, verdicts, scorer, labelled, read_training(sources.trained), args.seed)
 
 
 def render(report: Report, args: ReportArguments) -> str:
     """The page's HTML. Says how many pictures are missing."""
     evidence = report.evidence
     chosen = cards.sample(list(zip(evidence.pairs, report.verdicts, strict=True)), args.captions_shown, report.seed)
-    mined = most_telling(report.scorer.records, report.scorer, args.mined_shown)
-    share = MINED_SHARE if mined else 0.0
     names = [pair[0].caption.image for pair, _ in chosen]
+    all_mined = mined_records(report.scorer, {before.caption.image for before, _ in evidence.pairs})
+    mined = spread_out(all_mined, args.mined_shown)
+    share = MINED_SHARE if mined else 0.0
     album = _album(names, report.sources.pictures, (1 - share) * BUDGET)
-    mined_album = _album([r.image for r in mined], _mined_pictures(report.sources), share * BUDGET)
+    mined_album = _album([r.image for r in mined], _mined_pictures(report.sources, mined), share * BUDGET)
     notes = [lost_line(album.lost, len(set(names))), lost_line(mined_album.lost, len({r.image for r in mined}))]
     for note in filter(None, notes):
         announce(note)
@@ -100,7 +106,7 @@ def render(report: Report, args: ReportArguments) -> str:
         mined=mined_gallery,
         mined_filters=_mined_filters(mined_gallery),
         mined_objects=cards.object_counts(mined_gallery),
-        mined_of=len(report.scorer.records),
+        mined_of=len(all_mined),
         has_scores=any(side.scores for card in gallery for side in card.sides),
         scorer=report.scorer,
         objects=objects,
@@ -137,13 +143,21 @@ def _other(first: Path, second: Path, seed: int) -> tuple[str, str, dict[str, Di
 
 
 def _album(names: list[str], folder: Path | None, budget: float) -> Album:
-    return make_album(names, ImageFolder(folder) if folder else None, int(budget))
+    """Pictures by name; where captions say only a number, of the file with that number."""
+    if folder is None:
+        return make_album(names, None)
+    images = ImageFolder(folder)
+    bare = [name for name in names if name.isdecimal()]
+    numbered = {str(image_id_of(file)): file for file in image_names(images.path)} if bare else {}
+    files = {name: numbered[str(int(name))] for name in bare if str(int(name)) in numbered}
+    return make_album(names, images, int(budget), files)
 
 
-def _mined_pictures(sources: Sources) -> Path | None:
-    """The folder of the images whose captions were mined, as the manifests of the scores say."""
+def _mined_pictures(sources: Sources, mined: list[CaptionObjects]) -> Path | None:
+    """The folder of the images whose captions were mined, as the manifest of their scores says."""
     said = [sources.find(noted_arguments(path).get("image_dir_path")) for path in sources.scores]
-    return next((path for path in said if path is not None and path.is_dir()), sources.pictures)
+    held = (path for path in said if path is not None and mined and (path / mined[0].image).is_file())
+    return next(held, sources.pictures)
 
 
 def _filters(gallery: list[cards.Card], evidence: Evidence) -> list[tuple[str, str, int]]:
@@ -151,7 +165,7 @@ def _filters(gallery: list[cards.Card], evidence: Evidence) -> list[tuple[str, s
     names = [("all", "All")]
     if evidence.after is not None and evidence.has_truth:
         names += [("better", "Better"), ("worse", "Worse"), ("same", "As before")]
-    names += [("repeats", "Says it twice")]
+    names += [("repeats", "Says it twice" if evidence.after is None else "Repeats itself more")]
     if evidence.after is not None:
         names += [("shorter", "Much shorter")]
         names += [("lost", "Lost something real")] if evidence.has_truth else []

@@ -16,6 +16,7 @@ from common.manifest import manifest_path
 from common.page.charts import Scale, path, scale_of
 from common.paths import display
 from evaluate.report_page.evidence import Evidence
+from evaluate.report_page.labels import Labelled
 from evaluate.report_page.scorer import Scorer
 
 POINTS = 160  # of a density
@@ -88,15 +89,20 @@ def density(values: Sequence[float], low: float, high: float) -> list[tuple[floa
     return list(zip(grid.tolist(), gaussian_kde(np.asarray(values))(grid).tolist(), strict=True))
 
 
-def score_plot(scorer: Scorer) -> Plot | None:
-    """How the scores of all objects spread, and where the thresholds cut."""
+def score_plot(scorer: Scorer, labelled: Labelled) -> Plot | None:
+    """How the scores of all objects spread, by truth where it is known, and where the thresholds cut."""
     values = scorer.values()
     if len(values) < 2:
         return None
     margin = 0.08 * (max(values) - min(values)) or 1.0
-    lines = [
-        Line(f"{len(values):,} scored objects", density(values, min(values) - margin, max(values) + margin), "now")
-    ]
+    ends = min(values) - margin, max(values) + margin
+    lines = [Line(f"{len(values):,} objects, truth unknown", density(values, *ends), "now")]
+    if labelled.present or labelled.hallucinated:
+        kinds = (
+            ("not in the picture", labelled.hallucinated, "line-1"),
+            ("in the picture", labelled.present, "line-2"),
+        )
+        lines = [Line(f"{name} ({len(some):,})", density(some, *ends), kind) for name, some, kind in kinds]
     cut = scorer.cut
     bars = [(cut.hallucinated, "hallucinated below"), (cut.grounded, "grounded above")] if cut else []
     return plot_of("Scores", "score", "density", lines, bars=bars, filled=True)

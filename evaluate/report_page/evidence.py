@@ -70,9 +70,9 @@ class Reading:
         return frozenset(mention.node for mention in self.mentions)
 
     @property
-    def repeats(self) -> bool:
-        """Whether it names one object more than once."""
-        return len(self.nodes) < len(self.mentions)
+    def repeated(self) -> int:
+        """Mentions of an object that it has named before."""
+        return len(self.mentions) - len(self.nodes)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,11 @@ HEAD = 4_000  # bytes in which a file says who made it
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#222222", "#E69F00")
 DASHES = ("-", "--", ":", "-.", "-", "--")
 INK, GREY = "#222222", "#77726A"
+STYLES = {  # of a line's kind on the page
+    "now": (COLOURS[0], "-"),
+    "before": (GREY, "--"),
+    **{f"line-{number}": pair for number, pair in enumerate(zip(COLOURS, DASHES, strict=True))},
+}
 TONES = {"good": "#17663A", "bad": "#B3261E", "noise": GREY}
 
 
@@ -81,7 +86,7 @@ def _figure(width: float, height: float) -> Any:
 
 
 def _dress(axes: Any, title: str, x_name: str) -> None:
-    axes.set_title(_plain(title), fontsize=12, color=INK, loc="left")
+    axes.set_title(_plain(title), fontsize=12, color=INK, loc="left", pad=16)
     axes.set_xlabel(_plain(x_name), fontsize=10, color=INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=9, colors=INK)
@@ -95,15 +100,16 @@ def _plain(text: str) -> str:
 def _plot(plot: Plot) -> Any:
     figure = _figure(6.4, 3.6)
     axes = figure.add_subplot()
-    for number, line in enumerate(plot.lines):
+    for line in plot.lines:
         xs, ys = zip(*line.points, strict=True)
-        colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
+        colour, dash = STYLES[line.kind]
         axes.plot(xs, ys, dash, color=colour, linewidth=2, label=_plain(line.name))
         if plot.filled:
             axes.fill_between(xs, ys, color=colour, alpha=0.13, linewidth=0)
-    for at, name in plot.bars:
+    for (at, name), side, way in zip(plot.bars, ("right", "left"), (-4, 4), strict=False):
         axes.axvline(at, color=INK, linestyle=(0, (4, 3)), linewidth=1.2)
-        axes.annotate(f"{name} {at:.2f}", (at, 1.0), xycoords=("data", "axes fraction"), fontsize=8, color=INK)
+        place = {"xycoords": ("data", "axes fraction"), "xytext": (way, 3), "textcoords": "offset points"}
+        axes.annotate(f"{name} {at:.2f}", (at, 1.0), **place, ha=side, fontsize=8.5, color=INK)
     axes.set_xlim(plot.x.low, plot.x.high)
     axes.set_ylim(plot.y.low, plot.y.high)
     axes.set_ylabel(_plain(plot.y_name), fontsize=10, color=INK)

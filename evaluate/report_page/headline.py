@@ -177,12 +177,14 @@ def summary(evidence: Evidence, verdicts: Iterable[Verdict]) -> list[str]:
     count = len(verdicts)
     if evidence.after is None:
         return [f"{count:,} captions of one model." + ("" if evidence.has_truth else NO_TRUTH)]
+    images = len({reading.caption.image_id for reading, _ in evidence.pairs})
+    captions = f"{count:,} captions of {images:,} pictures" if images < count else f"{count:,} pictures, described"
     if not evidence.has_truth:
-        return [f"{count:,} pictures, described before and after.{NO_TRUTH}"]
+        return [f"{captions} before and after.{NO_TRUTH}"]
     kinds = Counter(v.kind for v in verdicts)
     d = evidence.differences["chair_s"]
     lines = [
-        f"{count:,} pictures, described before and after. {kinds['better']:,} captions invent less than they did, "
+        f"{captions} before and after. {kinds['better']:,} captions invent less than they did, "
         f"{kinds['worse']:,} invent more, {kinds['same']:,} as much.",
         f"Captions with anything invented: {_percent(d.first)} before, {_percent(d.second)} now, "
         f"{_points(d.difference)} points (95{NO_BREAK}% interval {_points(d.low)} to {_points(d.high)}).",

@@ -90,6 +90,9 @@ def _facts(noted: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name in ("seed", "preset", "objective", "trainable", "train_lr", "chair_mode"):
         if arguments.get(name) is not None:
             yield name.replace("_", " "), _text(arguments[name])
+    quality = noted.get("quality")
+    if isinstance(quality, dict) and isinstance(quality.get("auroc"), float):
+        yield "AUROC", f"{quality['auroc']:.3f}"
     lost = noted.get("lost_images")
     if lost:
         yield "images that could not be read", str(len(lost))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,12 +20,12 @@ class Scorer:
     """Scored captions and the spans of the training.
 
     Attributes:
-        records: all captions with scored objects.
+        files: captions with scored objects, by file.
         cut: thresholds of the scores; None without scores.
         spans: image -> its spans.
     """
 
-    records: Sequence[CaptionObjects] = ()
+    files: Sequence[tuple[Path, Sequence[CaptionObjects]]] = ()
     cut: Thresholds | None = None
     spans: Mapping[str, Sequence[SpanSample]] = field(default_factory=dict)
 
@@ -33,6 +33,11 @@ class Scorer:
         self._known = {(record.image, record.caption): record for record in self.records}
         values = self.values()
         self._low, self._high = (min(values), max(values)) if values else (0.0, 1.0)
+
+    @property
+    def records(self) -> list[CaptionObjects]:
+        """Captions of all files."""
+        return [record for _, records in self.files for record in records]
 
     def values(self) -> list[float]:
         """All scores."""
@@ -77,17 +82,21 @@ class Scorer:
 
 def read_scorer(scores: Sequence[Path], spans: Path | None, cut: ThresholdArguments) -> Scorer:
     """Scored objects and spans. Raises DataError for malformed files, ArgumentError for thresholds that are none."""
-    records = [record for path in scores for record in read_objects(path)]
+    files = [(path, read_objects(path)) for path in scores]
     by_image: dict[str, list[SpanSample]] = {}
     for sample in read_span_samples(spans) if spans else ():
         by_image.setdefault(sample.image, []).append(sample)
     beside = next(iter([*scores, *filter(None, [spans])]), None)
-    return Scorer(records, resolve(cut, beside, mini=False) if beside else None, by_image)
+    return Scorer(files, resolve(cut, beside, mini=False) if beside else None, by_image)
 
 
-def most_telling(records: Iterable[CaptionObjects], scorer: Scorer, most: int) -> list[CaptionObjects]:
-    """Captions to show of those that were mined: evenly over the file, those first that training raised or lowered."""
-    used = [record for record in records if scorer.trained_spans(record.image, record.caption)]
-    chosen = used or [record for record in records if record.objects]
-    step = max(1.0, len(chosen) / most) if most else 1.0
-    return [chosen[int(number * step)] for number in range(min(most, len(chosen)))]
+def mined_records(scorer: Scorer, evaluated: Collection[str]) -> list[CaptionObjects]:
+    """Scored captions that training raised or lowered a part of; without spans, those of no evaluated image."""
+    used = [record for record in scorer.records if scorer.trained_spans(record.image, record.caption)]
+    return used or [record for record in scorer.records if record.objects and record.image not in evaluated]
+
+
+def spread_out(records: Sequence[CaptionObjects], most: int) -> list[CaptionObjects]:
+    """At most so many, evenly over all."""
+    step = max(1.0, len(records) / most) if most else 1.0
+    return [records[int(number * step)] for number in range(min(most, len(records)))]

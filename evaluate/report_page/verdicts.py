@@ -20,7 +20,7 @@ class Verdict:
     Attributes:
         kind: better (fewer invented mentions than before), worse (more), or same; empty without truth or without an
             after.
-        repeats: names an object twice now; repeats_more: and did not before.
+        repeats: names something again, more often than before.
         shorter: has lost more than a quarter of its words.
         gone, new: objects that it no longer names, and that it did not name before.
         lost: of those gone, the ones that are in the picture.
@@ -28,7 +28,6 @@ class Verdict:
 
     kind: str
     repeats: bool
-    repeats_more: bool
     shorter: bool
     gone: tuple[str, ...]
     new: tuple[str, ...]
@@ -39,7 +38,7 @@ def verdict(pair: Pair) -> Verdict:
     """Of one caption, or of two."""
     before, after = pair
     if after is None:
-        return Verdict("", before.repeats, False, False, (), (), ())
+        return Verdict("", before.repeated > 0, False, (), (), ())
     gone, new = sorted(before.nodes - after.nodes), sorted(after.nodes - before.nodes)
     gold = before.score.gold if before.score else frozenset()
     kind = ""
@@ -47,8 +46,7 @@ def verdict(pair: Pair) -> Verdict:
         kind = SAME if before.invented == after.invented else BETTER if after.invented < before.invented else WORSE
     return Verdict(
         kind,
-        after.repeats,
-        after.repeats and not before.repeats,
+        after.repeated > before.repeated,
         after.words < MUCH_SHORTER * before.words,
         tuple(gone),
         tuple(new),

@@ -155,6 +155,40 @@ def test_missing_pictures_are_placeholders_and_counted(tmp_path: Path, capsys: p
     assert "2 of 5 pictures are missing" in capsys.readouterr().err
 
 
+def test_pictures_are_found_by_number_where_captions_have_no_names(world: ReportWorld, tmp_path: Path) -> None:
+    (tmp_path / "c.jsonl").write_text('{"image_id": 3, "caption": "A dog."}\n{"image_id": 99, "caption": "A cat."}\n')
+    html = make(tmp_path, tmp_path / "c.jsonl", "--image_dir_path", world.images)
+    assert html.count("data:image/webp") == 1 and "1 of 2 pictures are missing" in html
+
+
+def test_training_its_probe_and_the_scores_by_truth_are_drawn(
+    world: ReportWorld, results: tuple[Path, Path], tmp_path: Path
+) -> None:
+    trained = tmp_path / "trained"
+    trained.mkdir()
+    log = [{"step": step, "loss": 1 / step, "eval_loss": 2 / step, "learning_rate": 1e-5} for step in (1, 2, 3)]
+    (trained / "trained.safetensors.manifest.json").write_text(json.dumps({"log": log}))
+    probes = [{"step": step, "share": 0.3 / step, "mentions": 4.0, "repetition": None} for step in (1, 2)]
+    (trained / "probe.jsonl").write_text("".join(json.dumps(probe) + "\n" for probe in probes))
+    noted = {"arguments": {"gold_objects_path": str(world.gold)}, "thresholds": {"hallucinated": 20, "grounded": 30}}
+    scores = tmp_path / "scores.jsonl"
+    records = [json.loads(line) for line in world.scores.read_text().splitlines()]
+    for number_, record in enumerate(records):
+        for mention in record["objects"]:
+            mention["score"] += number_ / 10
+    scores.write_text("".join(json.dumps(record) + "\n" for record in records))
+    (tmp_path / "scores.jsonl.manifest.json").write_text(json.dumps(noted))
+    html = make(tmp_path, *results, "--trained_path", trained, "--score_data_paths", scores)
+    assert "Losses: loss over step, loss, loss (validation)" in html
+    assert "Probe, without labels: share over step, mentions below the threshold" in html
+    said = {kind: int(count) for kind, count in re.findall(r"((?:not )?in the picture) \((\d+)\)", html)}
+    counts = json.loads(results[0].read_text())["counts"]
+    assert said == {
+        "not in the picture": counts["hallucinated"],
+        "in the picture": counts["mentions"] - counts["hallucinated"],
+    }
+
+
 def test_more_captions_than_are_shown_are_a_sample_of_all(world: ReportWorld, tmp_path: Path) -> None:
     html = make(tmp_path, world.captions("before"), "--captions_shown", 5, "--seed", 3)
     assert html.count("<article") == 5 and "5 of 12 captions, drawn by chance (seed 3)" in html
@@ -221,6 +255,8 @@ def test_what_is_half_written_or_something_else_is_refused(
     assert "is half written: no result_unlearned.json" in refused(tmp_path, run)
     (tmp_path / "other.json").write_text('{"differences": {}}')
     assert "is neither a result" in refused(tmp_path, tmp_path / "other.json")
+    (tmp_path / "cut.jsonl").write_text(world.captions("before").read_text()[:-20])
+    assert "cut.jsonl:12" in refused(tmp_path, tmp_path / "cut.jsonl")
     (tmp_path / "empty.jsonl").write_text("")
     assert "is empty" in refused(tmp_path, tmp_path / "empty.jsonl")
 

@@ -107,9 +107,9 @@ def train(flags: Flags, job: Job, inputs: Inputs) -> None:
         return
     prepare_tracking(job.tracking.trackers(), job.tracking.wandb_user, job.folder.path)
     trainer = build_trainer(job, data, plan)
-    add_gallery(trainer, job, data, model)
     if probes is not None:
         trainer.probe_with(*probes)
+    add_gallery(trainer, job, data, model)
     trainer.run()
     if trainer.args.should_save:
         notes = manifest(

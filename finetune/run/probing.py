@@ -60,7 +60,7 @@ class Probing(TrainerCallback):
         prober: measures.
         folder: of the run.
         log: writes a line of values.
-        save: writes the weights as they are now into a folder.
+        save: writes the weights as they are now into a folder; restore: lays those of a folder over the model.
         settle: sees to it that all steps so far were good.
     """
 
@@ -69,6 +69,7 @@ class Probing(TrainerCallback):
     folder: RunFolder
     log: Callable[[dict[str, float]], None]
     save: Callable[[Path], None]
+    restore: Callable[[Path], object]
     settle: Callable[[], None]
     known: dict[int, Measure] = field(default_factory=dict)
 
@@ -85,6 +86,24 @@ class Probing(TrainerCallback):
         """Every so often, and after the last step."""
         if self.plan.is_due(state.global_step, state.max_steps):
             self._probe(state, control)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """What looks at the model from now on sees the weights that are kept."""
+        self.settle()
+        self.put_best_back(state.global_step)
+
+    def put_best_back(self, step: int) -> None:
+        """Lay the best weights up to a step over the model, in the process that saves them, where the best are kept.
+
+        Raises DataError if they are gone.
+        """
+        reached = self.reached(step)
+        if reached is None or not is_first():
+            return
+        best = self.folder.best(reached.best.step)
+        if not best.is_dir():
+            raise DataError(f"{display(best)}, the weights of the best probe, is gone; use --restart")
+        self.restore(best)
 
     def _probe(self, state: Any, control: Any) -> None:
         step = state.global_step
@@ -132,15 +151,12 @@ class Probing(TrainerCallback):
         reached = self.reached(step)
         return step in self.known and reached is not None and reached.stop is not None
 
-    def finish(self, step: int, steps: int) -> Path | None:
-        """Say what is kept and why the run stopped, and draw; the folder of the best weights, if these are kept."""
-        probes, reached = self.until(step), self.reached(step)
-        kept = reached.best.step if reached else step
+    def finish(self, step: int, steps: int) -> None:
+        """Say what is kept and why the run stopped, and draw; for the first process."""
+        reached = self.reached(step)
         announce(self._words(step, steps))
         announce(f"{len(self.prober.seconds)} probes took {sum(self.prober.seconds):.1f} s")
-        if is_first():
-            draw(self.folder.path, probes, kept, self.plan.bounds)
-        return self.folder.best(kept) if reached else None
+        draw(self.folder.path, self.until(step), reached.best.step if reached else step, self.plan.bounds)
 
     def _words(self, step: int, steps: int) -> str:
         reached, probes = self.reached(step), self.until(step)

@@ -92,6 +92,7 @@ class SpanTrainer(Trainer):
             self.folder,
             log=self.log,
             save=lambda folder: model.save_trained(folder, self.names),
+            restore=model.load_trained,
             settle=lambda: self._stop_if(self.guard.failed()),
         )
         self.add_callback(self.probing)
@@ -264,14 +265,14 @@ class SpanTrainer(Trainer):
             announce(f"continuing at step {last.step} of {self.args.max_steps}")
         if last is not None and self.probing is not None and self.probing.ended_at(last.step):
             self.state = TrainerState.load_from_json(str(self.folder.checkpoint(last.step) / "trainer_state.json"))
+            self.probing.put_best_back(last.step)
         else:
             self.train(resume_from_checkpoint=str(self.folder.checkpoint(last.step)) if last else None)
         self._stop_if(self.guard.failed())
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            best = self.probing.finish(self.state.global_step, self.args.max_steps) if self.probing else None
-            if best is not None:
-                self.module.caption_model.load_trained(best)
+            if self.probing is not None:
+                self.probing.finish(self.state.global_step, self.args.max_steps)
             self._save(str(self.folder.path))
             self.folder.point_to(self.state.global_step, finished=True)
 

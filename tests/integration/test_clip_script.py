@@ -20,6 +20,7 @@ from common.files.record_files import objects_to_json, read_objects
 from common.files.records import CaptionObjects, ObjectMention
 from common.outputs.settings import settings_path
 from common.paths import ROOT
+from common.relevance.noted import NotedScorer, scorer_of_scores
 from tests.clip_folder import make_clip_folder
 
 CAPTION = "A red car stands by a wooden table and a dog."
@@ -125,7 +126,8 @@ def test_the_report_and_the_manifest_agree(undisturbed):
     assert manifest["quality"]["hallucinated"]["n"] == 2 * 36 + 72
     assert manifest["counts"]["mentions"] == 216
     assert manifest["counts"]["hallucinated"] == pytest.approx(0.10 * 216, abs=3)
-    assert manifest["model_hash"]
+    assert manifest["model_hash"] == scorer_of_scores(out).weights
+    assert scorer_of_scores(out).other_than(NotedScorer.of(str(out.parent / "clip"), None)) is None
     assert (out.parent / "density.png").stat().st_size > 10_000
 
 

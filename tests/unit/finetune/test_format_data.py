@@ -92,6 +92,15 @@ def test_manifest_notes_thresholds_for_training_and_counts(script: Script) -> No
     assert resolve(auto, script.spans, mini=False) == Thresholds(21, 34, 27.5)
 
 
+def test_what_made_the_scores_is_carried_on(script: Script) -> None:
+    """Scorer and extractor, as noted beside the scores; nothing where nothing is noted."""
+    noted = {"scorer": {"clip_model": "ViT-B-32"}, "extractor": {"extractor": "spacy"}}
+    script.scores.with_name("scores.jsonl.manifest.json").write_text(json.dumps({**noted, "quality": {}}))
+    script(lines(SCORED))
+    found = json.loads((script.folder / "pos_neg.json.manifest.json").read_text())
+    assert {name: found.get(name) for name in ("scorer", "extractor", "quality")} == {**noted, "quality": None}
+
+
 def test_auto_takes_what_was_noted_beside_the_scores(script: Script) -> None:
     thresholds = {"hallucinated": 25, "grounded": 34.5, "sentence": 26}
     (script.folder / "scores.jsonl.manifest.json").write_text(json.dumps({"thresholds": thresholds}))

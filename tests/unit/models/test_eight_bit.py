@@ -163,7 +163,7 @@ def refused(message: str, **arguments: Any) -> None:
 
 
 def test_a_device_without_8_bits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    refused("needs a GPU that multiplies 8-bit floats .* the device is cpu", decoder_dtype="fp8")
+    refused("needs an NVIDIA GPU that multiplies 8-bit floats .* the device is cpu", decoder_dtype="fp8")
     refused("two ways to store the decoder", decoder_dtype="fp8", load_in_4bit=True)
     refused("--fp8_from_block 0 says nothing without", fp8_from_block=0)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "NVIDIA A100-SXM4-80GB")

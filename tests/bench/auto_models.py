@@ -215,7 +215,7 @@ def random_auto(family: str, size: str, device: torch.device, dtype: torch.dtype
     finally:
         torch.set_default_dtype(before)
     torch.manual_seed(0)
-    for parameter in lm.parameters():
-        parameter.data.normal_(0, 0.02) if parameter.ndim > 1 else parameter.data.fill_(1.0)
+    for name, parameter in lm.named_parameters():
+        parameter.data.normal_(0, 0.02) if parameter.ndim > 1 else parameter.data.fill_(float("bias" not in name))
     lm.generation_config.eos_token_id = 2
     return Auto.around(lm.eval(), BenchProcessor(sizes.vision["patch_size"]), None)

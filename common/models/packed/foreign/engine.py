@@ -196,7 +196,7 @@ def try_out(lm: Any, trunk: Any, row: GivenRow) -> Fit:
     try:
         fit = _shown(lm, trunk, row)
         decoder = ForeignDecoder(lm, trunk, fit, PackedSettings(attention="dense"))
-        packed = decoder.losses(lay_out_rows([row, row], fit.shares))
+        packed = decoder.losses(lay_out_rows([row, row], fit.shares).to(row.inputs["input_ids"].device))
         plain = [plain_losses(lm, row, branch) for branch in (*row.branches, *row.branches)]
     except (torch.OutOfMemoryError, Unpackable):
         raise

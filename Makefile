@@ -6,7 +6,7 @@ SIZE ?= mini
 BIN = .venv/bin
 RUN = TOKENIZERS_PARALLELISM=false
 
-.PHONY: install demo quickstart test lint bench crash lock ecosystem fuzz growth
+.PHONY: install demo quickstart test lint bench crash lock ecosystem fuzz growth families
 
 install: .venv/installed
 
@@ -44,7 +44,7 @@ bench: install
 
 # The container's and conda's packages with hashes, from pyproject.toml.
 lock: install
-	$(BIN)/uv pip compile --quiet pyproject.toml --extra quant --extra tables --generate-hashes --python-version 3.11 \
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra processors --extra quant --extra tables --generate-hashes --python-version 3.11 \
 		--python-platform x86_64-manylinux_2_28 --custom-compile-command 'make lock' --output-file deploy/requirements.txt
 
 # Exports in the hands of transformers, PEFT, lmms-eval and vLLM, each in an environment of its own below /tmp.
@@ -58,3 +58,7 @@ fuzz: install
 # Seconds and memory of every step that reads files, for 1, 4 and 16 times the input.
 growth: install
 	$(RUN) OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.bench_growth
+
+# What `--model auto` does with every family that transformers names: tests/families/TABLE.md, in some 20 minutes.
+families: install
+	$(RUN) OMP_NUM_THREADS=1 $(BIN)/python -m tests.families.table

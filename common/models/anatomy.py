@@ -98,10 +98,15 @@ def picture_towers(lm: Any) -> tuple[nn.Module, ...]:
 
 
 def _takes_pictures(module: nn.Module) -> bool:
-    """Whether it is a model of its own whose config measures pictures; resamplers take what a tower has seen."""
-    return hasattr(module, "input_modalities") and any(
-        getattr(module.config, size, None) is not None for size in PICTURE_SIZES
-    )
+    """Whether it is a model of its own that is called with pixels, or whose config measures pictures.
+
+    Resamplers are not, which take what a tower has seen.
+    """
+    kinds: Any = getattr(module, "input_modalities", None)
+    if kinds is None:
+        return False
+    measured = any(getattr(module.config, size, None) is not None for size in PICTURE_SIZES)
+    return measured or ("image" in kinds and module.main_input_name == "pixel_values")
 
 
 def placeholder_id(config: Any) -> int | None:

@@ -131,7 +131,7 @@ def _first(found: Any) -> Any:
 def _image_processor(found: Any, changes: Mapping[str, Any]) -> Any:
     usual = found()
     small = {key: _small(getattr(usual, key, None)) for key in ("size", "crop_size", "max_image_size")}
-    settings = {key: value for key, value in small.items() if value}
+    settings = {key: value for key, value in small.items() if value and not isinstance(getattr(usual, key), int)}
     if isinstance(getattr(usual, "patch_size", None), int):
         settings["patch_size"] = PATCH
     if isinstance(getattr(usual, "image_grid_pinpoints", None), list):

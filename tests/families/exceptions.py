@@ -16,6 +16,7 @@ FOUR = {"image_seq_length": 4}
 SIXTEEN = Changes(processor={"num_image_tokens": 16})
 GEMMA = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
 GEMMA4 = {**GEMMA, "audio_token": "<audio>", "boa_token": "<start_of_audio>", "eoa_token": "<end_of_audio>"}
+OMNI = {"vision_start_token_id": "<vision_bos_token>"}
 SPLIT = {"do_image_splitting": True, "size": {"longest_edge": 2 * IMAGE}, "max_image_size": {"longest_edge": IMAGE}}
 
 CHANGES: Mapping[str, Changes] = {
@@ -37,6 +38,7 @@ CHANGES: Mapping[str, Changes] = {
         processor={"patch_size": PATCH, "spatial_merge_size": 2},
     ),
     "mistral_large4": Changes(
+        {"text_config.head_dim": 8, "text_config.num_key_value_heads": 4},
         images={"patch_size": {"height": PATCH, "width": PATCH}, "size": {"longest_edge": 2 * IMAGE}},
         processor={"patch_size": PATCH, "spatial_merge_size": 2},
     ),
@@ -92,7 +94,39 @@ CHANGES: Mapping[str, Changes] = {
         processor={"image_seq_length": 70},
         tokens=GEMMA4,
     ),
-    "paligemma": Changes(images={"image_seq_length": 16}),
+    "kimi_k25": Changes({"text_config.head_dim": 8, "text_config.num_key_value_heads": 4}),
+    "ovis2": Changes(processor={"image_seq_length": 16}, config_tokens={"image_token_id": "<IMG_ATOM>"}),
+    "glm5_next": Changes({"text_config.num_key_value_heads": 4, "text_config.qk_rope_head_dim": 0}),
+    "dots3_note": Changes({"text_config.num_key_value_heads": 4}),
+    "qwen2_5_omni_thinker": Changes(M_ROPE.config, sibling="qwen2_5_omni", config_tokens=OMNI),
+    "qwen3_omni_moe_thinker": Changes(sibling="qwen3_omni_moe", config_tokens=OMNI),
+    "muse_glimmer": Changes({"out_hidden_size": 4 * HIDDEN}),
+    "molmo2": Changes(images={"overlap_margins": [1, 1]}, config_tokens={"image_patch_id": "<im_patch>"}),
+    "minimax_m3_vl": Changes(
+        tokens={
+            "an_image_token": "]<]image[>[",
+            "a_start_token": "]<]start of image[>[",
+            "an_end_token": "]<]end of image[>[",
+        },
+        config_tokens={"image_token_index": "]<]image[>["},
+    ),
+    "perception_lm": Changes(
+        {
+            "projector_pooling_ratio": 2,
+            "vision_config.architecture": "vit_pe_core_large_patch14_336",
+            "vision_config.model_args": {
+                "embed_dim": HIDDEN,
+                "img_size": [IMAGE, IMAGE],
+                "depth": 2,
+                "num_heads": 4,
+                "global_pool": "",
+                "ref_feat_shape": [4, 4],
+                "use_post_transformer_norm": False,
+            },
+        },
+        images={"tile_size": IMAGE, "max_num_tiles": 4},
+    ),
+    "paligemma": Changes(tokens={"image_token": "<image>"}, images={"image_seq_length": 16}),
     "fuyu": Changes(tokens={"speaker_token": "|SPEAKER|", "newline_token": "|NEWLINE|"}),
     "glm4v_moe": Changes(HALF_ROPE.config, sibling="glm4v"),
     "glm_ocr": Changes(HALF_ROPE.config, sibling="glm46v"),
@@ -101,8 +135,6 @@ CHANGES: Mapping[str, Changes] = {
     "gemma4_unified": Changes({"vision_config.hidden_size": HIDDEN}, tokens=GEMMA4),
     "cosmos3_omni": Changes(sibling="qwen3_vl"),
     "diffusion_gemma": Changes(sibling="gemma4", tokens=GEMMA4),
-    "qwen2_5_omni_thinker": Changes(sibling="qwen2_5_omni"),
-    "qwen3_omni_moe_thinker": Changes(sibling="qwen3_omni_moe"),
     "fast_vlm": Changes(sibling="llava"),
     "shieldgemma2": Changes(impossible="its model classifies pictures and writes no text"),
     "evolla": Changes(impossible="its own config class is not the one that transformers registers; it takes proteins"),

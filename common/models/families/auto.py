@@ -318,8 +318,20 @@ class Auto(PackingAuto):
         if "mm_token_type_ids" in inspect.signature(self.lm.forward).parameters:
             options["return_mm_token_type_ids"] = True  # some processors leave it out where nobody asks
         made = self.processor(text=texts, images=given, return_tensors="pt", **options)
+        self._check_room(made["input_ids"].shape[1], images)
         dtype = self.compute_dtype
-        return {key: value.to(dtype) if value.is_floating_point() else value for key, value in made.items()}
+        kept = {key: value for key, value in made.items() if isinstance(value, Tensor) and key != "labels"}
+        return {key: value.to(dtype) if value.is_floating_point() else value for key, value in kept.items()}
+
+    def _check_room(self, tokens: int, images: Sequence[Any]) -> None:
+        """Raise DataError for an image that the processor cuts into more tokens than the model has positions for."""
+        most = getattr(self.lm.config.get_text_config(), "max_position_embeddings", None)
+        if isinstance(most, int) and tokens > most:
+            widest = max(images, key=lambda image: image.width * image.height)
+            raise DataError(
+                f"an image of {widest.width}x{widest.height} pixels and its prompt take {tokens} tokens, and the model "
+                f"has {most} positions; lower the size in the processor's configuration, or leave the image out"
+            )
 
 
 def _stops(said: Any, where: str) -> list[int]:

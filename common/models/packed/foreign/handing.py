@@ -45,13 +45,18 @@ def handed_over(lm: Any, trunk: nn.Module, inputs: Mapping[str, Any]) -> Handed:
 
 
 def with_tail(inputs: Mapping[str, Tensor], tail: Tensor) -> dict[str, Tensor]:
-    """The processor's inputs of one row with [1, k] ids behind; per-token companions are continued as plain text."""
+    """The processor's inputs of one row with [1, k] ids behind; per-token companions are continued as plain text.
+
+    What each token sees of a picture (Mllama's [1, t, images, tiles]) is continued as its last token has it.
+    """
     length = inputs["input_ids"].shape[1]
     longer = dict(inputs)
     for key, value in inputs.items():
         if value.ndim == 2 and value.shape == (1, length):
             fill = tail if key == "input_ids" else torch.full_like(tail, _companion(key, value)).to(value.dtype)
             longer[key] = torch.cat([value, fill], dim=1)
+        elif value.ndim > 2 and value.shape[:2] == (1, length) and not value.is_floating_point():
+            longer[key] = torch.cat([value, value[:, -1:].expand(-1, tail.shape[1], *value.shape[2:])], dim=1)
     return longer
 
 

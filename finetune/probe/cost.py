@@ -61,7 +61,8 @@ class ProbeCost:
         probes = 1 + -(-steps // between)
         share = self.share(probes)
         advice = "; raise --probe_steps or lower --probe_images for less" if share > WANTED else ""
+        when = f"before the first step, every {between} step{'s' * (between > 1)} and after the last"
         return (
-            f"probe: {self.each} captions of {self.images} validation images before the first step, every {between} "
-            f"steps and after the last: {probes} probes, about {100 * share:.2g} % of the time of the training{advice}"
+            f"probe: {self.each} captions of {self.images} validation images {when}: {probes} probes, "
+            f"about {100 * share:.2g} % of the time of the training{advice}"
         )

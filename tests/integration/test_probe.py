@@ -99,8 +99,33 @@ def test_the_best_weights_are_those_of_their_step(
     assert notes["steps"] == 8 and notes["probe"]["kept_step"] == 4 and len(notes["probe"]["probes"]) == 5
     main(flags)
     assert "is finished (8 steps)" in capsys.readouterr().err
+    (tmp_path / "run" / "trained.safetensors.manifest.json").unlink()  # as a kill before it would leave the run
+    main(flags)
+    assert read_json(tmp_path / "run" / "trained.safetensors.manifest.json")["probe"]["stopped"] in said
     main(world.train_flags(tmp_path / "plain", max_steps=4))
     assert weights(tmp_path / "run") == weights(tmp_path / "plain")
+
+
+def test_a_kill_after_the_deciding_probe_decides_alike(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its checkpoint is not there yet, so steps 5 and 6 are made again; its line is, and it is not measured again."""
+    flags = world.train_flags(tmp_path / "run", **BEST | {"probe_patience": 1}, max_steps=20, save_steps=4)
+    whole = RunFolder.add_checkpoint
+
+    def killed(self: RunFolder, step: int, *rest: Any) -> Any:
+        if step == 6:
+            raise KeyboardInterrupt
+        return whole(self, step, *rest)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Prober, "measure", scripted({0: 0.5, 2: 0.3, 4: 0.1, 6: 0.1}))
+        patch.setattr(RunFolder, "add_checkpoint", killed)
+        main(flags)
+    monkeypatch.setattr(Prober, "measure", scripted({}))
+    main(flags)
+    notes = read_json(tmp_path / "run" / "trained.safetensors.manifest.json")
+    assert notes["steps"] == 6 and notes["probe"]["kept_step"] == 4
 
 
 def test_nothing_better_than_the_start_keeps_the_start(

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.args import ModelArguments, flag, parse
-from common.cards.base import CARD_FILE
+from common.cards.base import CARD_FILE, base_of
 from common.cards.card import is_ours, text_of, write_card
 from common.cli import run
 from common.errors import ArgumentError, CheckpointError
@@ -133,7 +133,7 @@ def _adapter(model: CaptionModel, args: ModelArguments, required: bool) -> Adapt
     if model.lora is None and not required:
         return None
     try:
-        return adapter_of(model, _trained_names(args.chosen("ckpt_load_path")), _base(model))
+        return adapter_of(model, _trained_names(args.chosen("ckpt_load_path")), _base(model, args))
     except CheckpointError as error:
         if required:
             raise
@@ -150,8 +150,8 @@ def _trained_names(checkpoint: str | None) -> list[str]:
     return list(read_card(card).tensors) if checkpoint and card.is_file() else []
 
 
-def _base(model: CaptionModel) -> str | None:
-    """The folder that transformers loads, over which the adapter belongs."""
+def _base(model: CaptionModel, args: ModelArguments) -> str | None:
+    """What transformers loads, over which the adapter belongs: a hub id, or the folder on this machine."""
     from common.models.families.llava import Llava
     from common.models.families.minigpt import MiniGpt
     from common.models.text.tokenizers import SentencePieceTokenizer
@@ -162,6 +162,9 @@ def _base(model: CaptionModel) -> str | None:
             "load the adapter over that folder"
         )
         return None
+    named = base_of(args)
+    if named is not None and named.on_hub:
+        return named.name
     source = model.decoder_source if isinstance(model, MiniGpt) else model.source
     return None if source is None else str(source.resolve())
 

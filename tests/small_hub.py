@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import yaml
@@ -185,12 +186,13 @@ def served(hub: SmallHub) -> Iterator[SmallHub]:
                 return
             names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
             if rest[:1] == ["tree"]:
-                answer: object = [
+                answer: Any = [
                     {"type": "file", "path": name, "oid": blob(folder / name), "size": (folder / name).stat().st_size}
                     for name in names
                 ]
             else:
                 answer = {"id": repo, "modelId": repo, "sha": commit, "siblings": [{"rfilename": n} for n in names]}
+                answer |= {"cardData": header_of(folder / "README.md")} if "README.md" in names else {}
             self.send(json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
         def give(self, folder: Path, repo: str, revision: str, name: str, body: bool) -> None:
@@ -216,6 +218,12 @@ def served(hub: SmallHub) -> Iterator[SmallHub]:
 def mode_of(name: str) -> str:
     """How the hub takes a file: weights apart."""
     return "lfs" if name.endswith(".safetensors") else "regular"
+
+
+def header_of(card: Path) -> object:
+    """The values in a card's header; none without one."""
+    text = card.read_text()
+    return yaml.safe_load(text.split("---")[1]) if text.startswith("---\n") else {}
 
 
 def header_verdict(card: str) -> tuple[int, object]:

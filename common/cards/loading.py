@@ -42,7 +42,7 @@ class Loading:
             return [_code([*_IMPORTS, "", here, *_LOAD, *self._ask()])]
         if self.library == PEFT:
             return [_code(self._adapter(here))]
-        return ["With the code of this project:", _code([here, *self._ours()]), _code(self._command(place), "sh")]
+        return ["With the code of this project:", _code(self._ours(here)), _code(self._command(place), "sh")]
 
     def _command(self, place: str) -> list[str]:
         kind = "ckpt_load_path" if self.base else "path"
@@ -54,13 +54,14 @@ class Loading:
             "# deploy/export.py, with the same flags of the model, makes a folder for other tools",
         ]
 
-    def _ours(self) -> list[str]:
+    def _ours(self, here: str) -> list[str]:
         paths = f"path={dumps(self.base)}, ckpt=place" if self.base else "path=place"
         paths = "ckpt=place" if self.base == BUNDLED else paths
         return [
             "from PIL import Image",
             "from common.models import load_model",
             "",
+            here,
             f'model = load_model("{self.family}", {paths})',
             f'prompt = model.format_prompt("{CAPTION_EVAL}")',
             'print(model.generate([Image.open("photo.jpg")], [prompt])[0])',

@@ -71,13 +71,16 @@ def check(name: str, folder: Path) -> bool:
 def main(argv: Sequence[str] | None = None) -> None:
     """Prepare the exports, run the checks; exit code 1 if one failed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("names", nargs="*", default=list(ENVIRONMENTS), choices=[*ENVIRONMENTS, []])
+    parser.add_argument("names", nargs="*", metavar="check", help=f"of {', '.join(ENVIRONMENTS)}; default: all")
     parser.add_argument("--folder", type=Path, default=Path("/tmp/efuf-ecosystem"))
     args = parser.parse_args(argv)
+    unknown = set(args.names) - set(ENVIRONMENTS)
+    if unknown:
+        parser.error(f"no check {', '.join(sorted(unknown))}; known: {', '.join(ENVIRONMENTS)}")
     args.folder.mkdir(parents=True, exist_ok=True)
     prepare = [sys.executable, "-m", "tests.ecosystem.prepare", str(args.folder / "exports")]
     subprocess.run(prepare, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
-    passed = [check(name, args.folder) for name in args.names]
+    passed = [check(name, args.folder) for name in args.names or ENVIRONMENTS]
     sys.exit(0 if all(passed) else 1)
 
 

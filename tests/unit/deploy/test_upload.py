@@ -12,6 +12,9 @@ from common.args import ModelArguments
 from common.cards.base import Base
 from common.cards.card import Subject, write_card
 from common.cards.loading import Loading
+from common.files.storage import read_json
+from common.hub import forget
+from common.paths import MINI_LLAVA
 from deploy.export import ExportArguments, export
 from deploy.exports.upload import UploadError, destination, upload
 from tests.small_hub import SmallHub, served
@@ -114,14 +117,21 @@ def test_a_hub_that_does_not_answer_is_one_line(hub: SmallHub, monkeypatch: pyte
     assert hub.asked == []
 
 
-def test_without_the_flag_nothing_is_asked_and_with_it_the_export_is_uploaded(
+def test_a_base_from_the_hub_is_named_with_its_licence_and_nothing_is_uploaded_without_the_flag(
     hub: SmallHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "out"
-    export(ModelArguments(device="cpu"), ExportArguments(str(out)))
-    assert hub.asked == [] and 'place = "out"' in (out / "README.md").read_text()
-    export(ModelArguments(device="cpu"), ExportArguments(str(out), push_to_hub="me/pushed", restart=True))
+    """The whole way: the base comes from the hub, keeps its dtype, and goes back to it with adapters beside it."""
+    hub.repositories["acme/mini"] = MINI_LLAVA
+    forget()
+    out, args = tmp_path / "out", ModelArguments(device="cpu", llava_path="acme/mini")
+    export(args, ExportArguments(str(out)))
+    assert not [path for path in hub.asked if path.startswith(("POST", "PUT"))]
+    assert 'place = "out"' in (out / "README.md").read_text()
+    assert read_json(out / "config.json")["dtype"] == "float16"
+    export(args, ExportArguments(str(out), push_to_hub="me/pushed", restart=True))
     assert capsys.readouterr().out == f"{hub.url}/me/pushed\n"
     card = ModelCard.load(hub.repositories["me/pushed"] / "README.md")
-    assert card.data.library_name == "transformers" and card.data.pipeline_tag == "image-text-to-text"
-    assert card.data.license == "apache-2.0" and 'place = "me/pushed"' in card.text
+    assert (card.data.library_name, card.data.pipeline_tag) == ("transformers", "image-text-to-text")
+    assert (card.data.license, card.data.base_model) == ("apache-2.0", "acme/mini")
+    assert 'place = "me/pushed"' in card.text and str(tmp_path) not in card.text
+    forget()

@@ -61,9 +61,9 @@ def test_peft_loads_the_adapter_over_the_exported_base(
     laid = PeftModel.from_pretrained(plain, merged / "adapter").eval()
     torch.testing.assert_close(logits(laid, inputs), logits(whole, inputs), rtol=1e-4, atol=1e-4)
     only = export(arguments(tiny(name), tmp_path / "trained"), ExportArguments(str(tmp_path / "a"), adapter_only=True))
-    assert {path.name for path in only.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
-    for path in only.iterdir():
-        assert path.read_bytes() == (merged / "adapter" / path.name).read_bytes()
+    assert {path.name for path in only.iterdir()} == {"README.md", "adapter_config.json", "adapter_model.safetensors"}
+    for path in (merged / "adapter").iterdir():
+        assert path.read_bytes() == (only / path.name).read_bytes()
 
 
 def test_peft_loads_an_auto_adapter(tmp_path: Path, images: list[Image.Image]) -> None:

@@ -13,6 +13,7 @@ from common.files.records import CaptionObjects
 from common.manifest import versions
 from common.page.pictures import BUDGET, Album, lost_line, make_album
 from common.page.render import Page
+from common.page.visible_text import LONGEST
 from common.progress import announce
 from evaluate.compare import compare
 from evaluate.metrics.paired import Difference
@@ -25,7 +26,7 @@ from evaluate.report_page.labels import Labelled, label
 from evaluate.report_page.origins import origins
 from evaluate.report_page.scorer import Scorer, mined_records, read_scorer, spread_out
 from evaluate.report_page.sources import Sources, find_sources, noted_arguments
-from evaluate.report_page.verdicts import Verdict, object_rows, verdict
+from evaluate.report_page.verdicts import Pair, Verdict, object_rows, verdict
 from evaluate.results.result_files import read_result
 from evaluate.results.scoring import number
 
@@ -38,6 +39,8 @@ PAGE = Page(
     scripts=("report.js",),
     filters={"number": number},
 )
+LARGEST = 14_500_000  # characters of the page, nearly all of which take one byte
+LENGTHS = (LONGEST, 1_500, 600, 250)  # characters of a caption that are shown; the next where a page is too large
 MINED_SHARE = 0.2  # of the budget of pictures
 
 
@@ -78,44 +81,89 @@ def make_report(args: ReportArguments, thresholds: ThresholdArguments) -> Report
 
 
 def render(report: Report, args: ReportArguments) -> str:
-    """The page's HTML. Says how many pictures are missing."""
-    evidence = report.evidence
-    chosen = cards.sample(list(zip(evidence.pairs, report.verdicts, strict=True)), args.captions_shown, report.seed)
-    names = [pair[0].caption.image for pair, _ in chosen]
-    all_mined = mined_records(report.scorer, {before.caption.image for before, _ in evidence.pairs})
-    mined = spread_out(all_mined, args.mined_shown)
-    share = MINED_SHARE if mined else 0.0
-    album = _album(names, report.sources.pictures, (1 - share) * BUDGET)
-    mined_album = _album([r.image for r in mined], _mined_pictures(report.sources, mined), share * BUDGET)
-    notes = [lost_line(album.lost, len(set(names))), lost_line(mined_album.lost, len({r.image for r in mined}))]
-    for note in filter(None, notes):
+    """The page's HTML. Of very long captions less is shown until it fits. Says how many pictures are missing."""
+    shown = _chosen(report, args)
+    notes = list(filter(None, (shown.lost_line(), shown.mined_lost_line())))
+    for note in notes:
         announce(note)
-    gallery = [cards.evaluated_card(n, p, v, report.scorer, album) for n, (p, v) in enumerate(chosen)]
-    mined_gallery = [cards.mined_card(n, r, report.scorer, mined_album) for n, r in enumerate(mined)]
-    objects = object_rows(evidence.pairs)
-    return PAGE.render(
+    objects = object_rows(report.evidence.pairs)
+    values = {
         **_headline(report),
-        unlearned=unlearned(objects if evidence.after else (), report.scorer),
-        gallery=gallery,
-        filters=_filters(gallery, evidence),
-        sorts=_sorts(evidence),
-        gallery_objects=cards.object_counts(gallery),
-        of_all=len(evidence.pairs),
-        notes=[note for note in notes if note],
-        no_pictures=report.sources.pictures is None,
-        mined=mined_gallery,
-        mined_filters=_mined_filters(mined_gallery),
-        mined_objects=cards.object_counts(mined_gallery),
-        mined_of=len(all_mined),
-        has_scores=any(side.scores for card in gallery for side in card.sides),
-        scorer=report.scorer,
-        objects=objects,
-        plots=report.plots,
-        training=report.training,
-        origins=origins(report.sources),
-        versions=versions(),
-        seed=report.seed,
-    )
+        **_mined(report, shown),
+        "unlearned": unlearned(objects if report.evidence.after else (), report.scorer),
+        "notes": notes,
+        "no_pictures": report.sources.pictures is None,
+        "scorer": report.scorer,
+        "objects": objects,
+        "plots": report.plots,
+        "training": report.training,
+        "origins": origins(report.sources),
+        "versions": versions(),
+        "seed": report.seed,
+    }
+    pages = (PAGE.render(**values, **_gallery(report, shown, longest)) for longest in LENGTHS)
+    html = next(pages)
+    while len(html) > LARGEST and (shorter := next(pages, None)) is not None:
+        html = shorter
+    return html
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What of all is in the galleries, with its pictures."""
+
+    pairs: list[tuple[Pair, Verdict]]
+    album: Album
+    mined: list[CaptionObjects]
+    mined_album: Album
+    mined_of: int
+
+    def lost_line(self) -> str:
+        """How many pictures of captions are missing."""
+        return lost_line(self.album.lost, len({pair[0].caption.image for pair, _ in self.pairs}))
+
+    def mined_lost_line(self) -> str:
+        """How many pictures of mined captions are missing."""
+        return lost_line(self.mined_album.lost, len({record.image for record in self.mined}))
+
+
+def _chosen(report: Report, args: ReportArguments) -> Shown:
+    """A sample of both, with pictures that share one budget."""
+    everything = list(zip(report.evidence.pairs, report.verdicts, strict=True))
+    pairs = cards.sample(everything, args.captions_shown, report.seed)
+    mined = mined_records(report.scorer, {before.caption.image for before, _ in report.evidence.pairs})
+    some = spread_out(mined, args.mined_shown)
+    share = MINED_SHARE if some else 0.0
+    album = _album([pair[0].caption.image for pair, _ in pairs], report.sources.pictures, (1 - share) * BUDGET)
+    mined_album = _album([record.image for record in some], _mined_pictures(report.sources, some), share * BUDGET)
+    return Shown(pairs, album, some, mined_album, len(mined))
+
+
+def _gallery(report: Report, shown: Shown, longest: int) -> dict[str, Any]:
+    """The evaluated captions, of each at most so many characters."""
+    gallery = [
+        cards.evaluated_card(number, pair, verdict, report.scorer, shown.album, longest)
+        for number, (pair, verdict) in enumerate(shown.pairs)
+    ]
+    return {
+        "gallery": gallery,
+        "filters": _filters(gallery, report.evidence),
+        "sorts": _sorts(report.evidence),
+        "gallery_objects": cards.object_counts(gallery),
+        "of_all": len(report.evidence.pairs),
+        "has_scores": any(side.scores for card in gallery for side in card.sides),
+    }
+
+
+def _mined(report: Report, shown: Shown) -> dict[str, Any]:
+    """The captions of the training."""
+    gallery = [cards.mined_card(n, r, report.scorer, shown.mined_album) for n, r in enumerate(shown.mined)]
+    return {
+        "mined": gallery,
+        "mined_filters": _mined_filters(gallery),
+        "mined_objects": cards.object_counts(gallery),
+        "mined_of": shown.mined_of,
+    }
 
 
 def _headline(report: Report) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from common.files.records import CaptionObjects, ObjectMention
 from common.page.pictures import Album, Picture
-from common.page.visible_text import Mark, MarkedText
+from common.page.visible_text import LONGEST, Mark, MarkedText
 from evaluate.report_page.evidence import Reading
 from evaluate.report_page.scorer import Scorer
 from evaluate.report_page.verdicts import Pair, Verdict
@@ -74,8 +74,10 @@ def sample(pairs: Sequence[tuple[Pair, Verdict]], most: int, seed: int) -> list[
     return [pairs[number] for number in chosen]
 
 
-def evaluated_card(number: int, pair: Pair, verdict: Verdict, scorer: Scorer, album: Album) -> Card:
-    """The card of an evaluated image."""
+def evaluated_card(
+    number: int, pair: Pair, verdict: Verdict, scorer: Scorer, album: Album, longest: int = LONGEST
+) -> Card:
+    """The card of an evaluated image; of a caption at most so many characters are shown."""
     before, after = pair
     readings = [(title, r) for title, r in (("Before", before), ("After", after)) if r is not None]
     gold = before.score.gold if before.score else None
@@ -94,7 +96,7 @@ def evaluated_card(number: int, pair: Pair, verdict: Verdict, scorer: Scorer, al
         image,
         album[image],
         _shows(image, gold),
-        [_side(title if after else "Caption", reading, scorer) for title, reading in readings],
+        [_side(title if after else "Caption", reading, scorer, longest) for title, reading in readings],
         " ".join(filter(None, tags)),
         sorted(before.nodes | (after.nodes if after else frozenset())),
         sorts,
@@ -124,11 +126,11 @@ def _shows(image: str, gold: frozenset[str] | None) -> str:
     return f"Picture {image}, which shows: {', '.join(sorted(gold))}" if gold else f"Picture {image}, no known object"
 
 
-def _side(title: str, reading: Reading, scorer: Scorer) -> SideText:
+def _side(title: str, reading: Reading, scorer: Scorer, longest: int) -> SideText:
     caption = reading.caption
     objects = scorer.of(caption.image, caption.caption)
     marks = [*scorer.trained_spans(caption.image, caption.caption), *mention_marks(reading)]
-    text = MarkedText.of(caption.caption, marks)
+    text = MarkedText.of(caption.caption, marks, longest)
     return SideText(title, text, reading.words, reading.invented, [_score(m, scorer) for m in objects])
 
 

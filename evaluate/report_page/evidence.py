@@ -20,6 +20,7 @@ from evaluate.compare import compare, require_comparable
 from evaluate.eval_auto import (
     AutoArguments,
     by_stated_names,
+    captioning_settings,
     ground_truth,
     named_tagger,
     read_evaluated,
@@ -96,7 +97,13 @@ class Side:
         """The result as `compare.py` reads it: the file, or what was found just now."""
         if self.source.result is not None:
             return read_result(self.source.result)
-        return None if self.result is None else _stored(self.result, display(self.source.captions))
+        return None if self.result is None else _stored(self.result, display(self.source.captions), self.protocol)
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """Prompt and decoding of the captions, as far as the manifest beside them knows them."""
+        settings = captioning_settings(self.source.captions)
+        return {"captioning": settings} if settings else {}
 
 
 @dataclass(frozen=True)
@@ -153,20 +160,18 @@ def gather(judged: Sequence[Judged], seed: int) -> Evidence:
             "the other is not; give two results, or two caption files with --annotation_path"
         )
     if one is None or two is None:
-        _require_same_images(first, second)
+        require_comparable(_unjudged(first), _unjudged(second))
         return Evidence(first, second)
     require_comparable(one, two)
     found, events = compare(one, two, seed)
     return Evidence(first, second, found, events)
 
 
-def _require_same_images(first: Side, second: Side) -> None:
-    one, two = first.readings.keys(), second.readings.keys()
-    if one != two:
-        raise DataError(
-            f"{display(first.source.captions)} and {display(second.source.captions)} are over different items: "
-            f"{len(one - two)} only in the first, {len(two - one)} only in the second; caption the same images for both"
-        )
+def _unjudged(side: Side) -> StoredResult:
+    """Captions without truth as `compare.py` looks at results: over which items, made how."""
+    ids = tuple(side.readings)
+    units = Units(ids, (), np.zeros((len(ids), 0)))
+    return StoredResult(display(side.source.captions), "captions", "", "", side.protocol, units)
 
 
 def _side(judged: Judged, truths: dict[tuple[Any, ...], Truth], seed: int) -> Side:
@@ -235,7 +240,7 @@ def _reading(caption: Caption, parser: ChairParser, gold: frozenset[str] | None)
     return Reading(caption, mentions, tuple(mention_places(caption.caption, mentions)), score)
 
 
-def _stored(result: Result, path: str) -> StoredResult:
+def _stored(result: Result, path: str, protocol: Mapping[str, Any]) -> StoredResult:
     units = dict(result.units or {})
     counts = np.array(units["counts"], dtype=np.float64)
     return StoredResult(
@@ -243,6 +248,6 @@ def _stored(result: Result, path: str) -> StoredResult:
         result.task,
         result.definition,
         result.version,
-        {},
+        protocol,
         Units(tuple(units["ids"]), tuple(units["columns"]), counts),
     )

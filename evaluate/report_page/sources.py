@@ -74,8 +74,6 @@ class Sources:
 
 def find_sources(args: ReportArguments) -> Sources:
     """Read what the bare words name. Raises ArgumentError, DataError."""
-    if not args.results:
-        raise ArgumentError("name a run folder, one or two results, or one or two caption files (see --help)")
     found = Sources()
     words = [Path(word).expanduser() for word in args.results]
     folders = [word for word in words if word.is_dir()]
@@ -94,7 +92,9 @@ def find_sources(args: ReportArguments) -> Sources:
 
 
 def report_place(args: ReportArguments) -> Path:
-    """Where the page goes. Raises ArgumentError if nothing says it."""
+    """Where the page goes. Raises ArgumentError if nothing says it, or nothing is to be shown."""
+    if not args.results:
+        raise ArgumentError("name a run folder, one or two results, or one or two caption files (see --help)")
     if args.report_path:
         return Path(args.report_path)
     if len(args.results) == 1 and Path(args.results[0]).expanduser().is_dir():

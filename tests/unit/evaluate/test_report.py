@@ -299,6 +299,25 @@ def test_a_long_run_of_one_caption_is_fast(tmp_path: Path) -> None:
     assert float(mentions) == pytest.approx((16_667 + 2) / 2)
 
 
+def test_a_page_of_long_captions_shows_less_of_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = make_world(tmp_path / "w", 4, dict.fromkeys(range(1, 5), (LONG[:6000], LONG[:3000])))
+    captions = [world.captions(which) for which in ("before", "after")]
+    whole = make(tmp_path, *captions)
+    monkeypatch.setattr("evaluate.report_page.build.LARGEST", len(whole) // 2)
+    less = make(tmp_path, *captions)
+    assert len(less) <= len(whole) // 2 and less.count("more characters are in the file") == 8
+
+
+def test_captions_of_different_prompts_are_refused(tmp_path: Path) -> None:
+    world = make_world(tmp_path / "w", 3)
+    for which in ("before", "after"):
+        beside = world.captions(which).with_name(f"{which}.jsonl.manifest.json")
+        beside.write_text(json.dumps({"prompt": f"Describe, {which}.", "decoding": {"num_beams": 1}}))
+    captions = [world.captions(which) for which in ("before", "after")]
+    assert "have different captionings" in refused(tmp_path, *captions)
+    assert "have different captionings" in refused(tmp_path, *captions, "--gold_objects_path", world.gold)
+
+
 def test_other_benchmarks_stand_beside(results: tuple[Path, Path], tmp_path: Path) -> None:
     units = {"columns": ["questions", "right", "unparseable"], "ids": ["1", "2", "3"]}
     for which, rights in (("p1", (0, 1, 0)), ("p2", (1, 1, 0))):

@@ -71,8 +71,11 @@ def _recognise(path: Path) -> None:
 
 
 def _save(figure: Any, path: Path, kind: str) -> None:
+    import matplotlib
+
     metadata = {"Creator": MARK, "Date": None} if kind == "svg" else {"Software": MARK}
-    with whole_file(path) as temporary, temporary.open("wb") as file:
+    same_names = matplotlib.rc_context({"svg.hashsalt": MARK})  # of the parts of an SVG, else new ones each time
+    with same_names, whole_file(path) as temporary, temporary.open("wb") as file:
         figure.savefig(file, format=kind, metadata=metadata)
 
 

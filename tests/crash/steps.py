@@ -159,6 +159,16 @@ STEPS: dict[str, Step] = {
         ("--first", "{in}/one.json", "--second", "{in}/two.json", "--result_path", "{out}/difference.json"),
         ("difference.json",),
     ),
+    "report": Step(
+        "evaluate.report",
+        (
+            "--results", "{in}/captions.jsonl", "--gold_objects_path", "{in}/gold.json",
+            "--image_dir_path", "{in}/world/train/images", "--score_data_paths", "{in}/scores.jsonl",
+            "--report_path", "{out}/report.html", "--figures", "{out}/figures",
+        ),
+        ("report.html", "figures/scores.svg", "figures/scores.png"),
+        loads=("nltk", "matplotlib.figure", "jinja2", "scipy.stats", "evaluate.report"),
+    ),
     "export": Step(
         "deploy.export",
         (

@@ -12,7 +12,7 @@ from common.paths import ROOT
 from tests.crash.steps import STEPS
 
 GROUPS = (
-    ("draw", "format", "judge", "compare", "objects", "mme", "gqa", "scienceqa", "qbench"),
+    ("draw", "format", "judge", "compare", "report", "objects", "mme", "gqa", "scienceqa", "qbench"),
     ("caption", "caption_eval", "pope", "score"),
     ("train", "train_npo", "train_best", "export"),
 )

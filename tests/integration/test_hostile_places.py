@@ -37,6 +37,7 @@ OUTPUTS = {
     "judge": (("--result_path", "result.json"),),
     "pope": (("--answers_save_path", "a.jsonl"), ("--result_path", "result.json")),
     "compare": (("--result_path", "difference.json"),),
+    "report": (("--report_path", "report.html"),),
     "export": (("--export_path", "exported"),),
     **dict.fromkeys(BENCHMARKS, (("--result_path", "result.json"),)),
 }
@@ -52,6 +53,7 @@ INPUT = {
     "judge": "captions.jsonl",
     "pope": "world/eval/annotations/instances_eval.json",
     "compare": "one.json",
+    "report": "captions.jsonl",
     "export": "train/llava",
     "mme": "mme/mme",
     "gqa": "gqa/answers.jsonl",

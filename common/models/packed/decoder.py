@@ -27,6 +27,7 @@ from common.models.packed.attention import (
 )
 from common.models.packed.head_losses import head_losses
 from common.models.packed.layout import PackLayout
+from common.models.packed.pieces import Pieces, pieces_of, piecewise_attention
 from common.models.weights.four_bit import is_quantised
 
 
@@ -41,7 +42,7 @@ class PackedSettings:
         fast_connector: matrix products of a connector with float32 masters in the dtype of the decoder, where that is
             16 bits wide. (TF32, which is a setting of the whole process, would spoil the rotary angles.)
         prune: only predicting positions in the last layer.
-        attention: how at most: "flex", where it runs; else "dense".
+        attention: how at most: "flex", where it runs, and on the CPU piece by piece; else "dense".
     """
 
     compile: bool = False
@@ -77,6 +78,8 @@ def layer_forward(layer: Any, hidden: Tensor, view: View) -> Tensor:
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, scaling: float, mask: Any) -> Tensor:
     """By what the mask is."""
+    if isinstance(mask, Pieces):
+        return piecewise_attention(query, key, value, scaling, mask)
     return (dense_attention if isinstance(mask, Tensor) else flex_attention)(query, key, value, scaling, mask)
 
 
@@ -143,7 +146,9 @@ class PackedDecoder:
         until = hide(layout.until, layout.ids, self.hidden_ids)
         head: int = self.lm.model.layers[0].self_attn.head_dim
         way = best_way(self.settings.attention, embeds.device, embeds.dtype, head)
-        make = block_mask if way == "flex" else dense_mask
+        make: Callable[[Tensor, Tensor], Any] = block_mask if way == "flex" else dense_mask
+        if embeds.device.type == "cpu" and self.settings.attention != "dense" and not self.hidden_ids:
+            make = pieces_of
         cos, sin = self.lm.model.rotary_emb(embeds[None], position_ids=layout.positions[None])
         mask = make(until, torch.arange(layout.length, device=embeds.device))
         every = View((cos, sin), (cos, sin), mask, None)

@@ -9,8 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.models.packed.attention import BLOCK, block_mask, dense_mask, hide
+from common.models.packed.attention import BLOCK, block_mask, dense_attention, dense_mask, hide
 from common.models.packed.layout import NO_WORD, PackedImage, lay_out, static_size
+from common.models.packed.pieces import pieces_of, piecewise_attention
 from common.models.text.ids import PromptIds
 from tests.unit.models.packs import packed_images
 
@@ -94,6 +95,26 @@ def test_the_block_mask_is_the_dense_one(
         assert not (dense & ~wide[0]).any() and not (wide[1] & ~dense).any()
         at, key = torch.meshgrid(torch.arange(len(queries)), torch.arange(len(until)), indexing="ij")
         assert torch.equal(blocks.mask_mod(at, at, at, key), dense)
+
+
+@given(packed_images, st.integers(1, 3), st.integers(0, 3))
+@settings(max_examples=25, deadline=None)
+def test_attention_by_pieces_is_that_of_the_dense_mask(images: list[PackedImage], m: int, padding: int) -> None:
+    """Values and gradients, also of few queries, and with heads that share keys."""
+    layout = lay_out(images, m, lay_out(images, m).tokens + padding)
+    for queries in (torch.arange(layout.length), layout.queries[: len(layout.queries.unique())]):
+        inputs = [torch.randn(1, n, h, 4, dtype=torch.float64, requires_grad=True) for n, h in
+                  ((len(queries), 4), (layout.length, 2), (layout.length, 2))]  # fmt: skip
+        asked = torch.randn(1, len(queries), 4, 4, dtype=torch.float64)
+        found = [
+            [out, *torch.autograd.grad(out, inputs, asked)]
+            for out in (
+                dense_attention(*inputs, 0.5, dense_mask(layout.until, queries)),
+                piecewise_attention(*inputs, 0.5, pieces_of(layout.until, queries)),
+            )
+        ]
+        for dense, pieces in zip(*found, strict=True):
+            torch.testing.assert_close(pieces, dense)
 
 
 def test_few_sizes_of_queries() -> None:

@@ -25,9 +25,9 @@ from common.progress import announce
 # How the mini world's captions are made: two samples of an image to mine, one greedy caption to judge.
 SAMPLING = (
     "--captions_per_image", "2", "--do_sample", "--generate_num_beams", "1",
-    "--max_new_tokens", "130", "--infer_bs", "64",
+    "--max_new_tokens", "130", "--infer_bs", "128",
 )  # fmt: skip
-GREEDY = ("--generate_num_beams", "1", "--max_new_tokens", "150", "--infer_bs", "100")
+GREEDY = ("--generate_num_beams", "1", "--max_new_tokens", "150", "--infer_bs", "128")
 
 
 @dataclass(frozen=True)

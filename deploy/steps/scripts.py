@@ -33,6 +33,7 @@ LIBRARIES = {
     **dict.fromkeys(("caption", "caption_eval", *BENCHMARKS), MODEL),
     "train": (*MODEL, "transformers.trainer"),
     "objects": ("spacy",),
+    "judge": ("nltk",),
     "score": ("torch", "open_clip"),
 }
 

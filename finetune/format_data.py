@@ -42,6 +42,7 @@ from common.cli import run
 from common.errors import ArgumentError, DataError
 from common.files.record_files import read_sentence_samples, read_span_samples, write_samples
 from common.files.storage import require_file
+from common.files.vocabulary import read_vocabulary
 from common.manifest import file_hash, manifest, manifest_path, noted_beside, write_manifest
 from common.mini_world import MiniWorld, default_path
 from common.objects.noted import KEY as EXTRACTOR
@@ -50,9 +51,10 @@ from common.outputs.whole import WholeTarget, taken
 from common.paths import display
 from common.progress import announce, say
 from common.relevance.noted import KEY as SCORER
-from common.samples.scored import TARGETS, read_scored
-from common.samples.sets import Samples, build_samples
+from common.samples.scored import read_scored
+from common.samples.sets import SUBSENTENCE, TARGETS, Samples, build_samples
 from common.thresholds import FLAGS, Thresholds, noted_for, resolve
+from finetune.samples.agreement import agreed
 from finetune.samples.repair import RepairedSet, build_repaired, captions_of_sets
 
 
@@ -73,7 +75,12 @@ class FormatArguments:
     sentence_data_path: str | None = flag(None, "where the whole captions go (JSON)")
     repaired_data_path: str | None = flag(None, "where repaired captions go; default repaired.json beside the spans")
     repair: bool = flag(False, "only make the repaired captions, of the two files of a published set")
-    unlearn_target: str = flag("subsentence", "what is unlearnt: the sub-sentence, or only the object's words", TARGETS)
+    agreement: bool = flag(False, "score things also by how many of the image's other captions name them")
+    unlearn_target: str = flag(
+        SUBSENTENCE,
+        "what is unlearnt: the sub-sentence, with or without what opens its sentence, or only the object's words",
+        TARGETS,
+    )
     dry_run: bool = flag(False, "check the input, say what the sets would be, and stop")
 
     @property
@@ -153,6 +160,10 @@ def targets(args: FormatArguments, sets: Sets, **inputs: Path) -> list[WholeTarg
 
 def repair_published(args: FormatArguments, thresholds: ThresholdArguments) -> None:
     """Repaired captions of the two files of a published set: whole sentences are cut, as objects stand nowhere."""
+    if args.agreement:
+        raise ArgumentError(
+            "--agreement needs scored objects, which a published set has not; leave it out with --repair"
+        )
     if args.score_data_path is not None:
         raise ArgumentError("--repair makes repaired captions without scores; leave out --score_data_path, or --repair")
     sets = args.sets()
@@ -188,7 +199,11 @@ def main() -> None:
     records = read_scored(require_file(scores, "--score_data_path"))
     cut = resolve(thresholds, scores, args.mini)
     announce(f"{len(records)} captions, hallucinated below {cut.hallucinated:g}, grounded above {cut.grounded:g}")
-    samples = build_samples(records, cut, args.unlearn_target == "subsentence")
+    kinds = None
+    if args.agreement:
+        records, kinds = agreed(records, cut, read_vocabulary())
+        say(kinds.line())
+    samples = build_samples(records, cut, args.unlearn_target)
     repaired = build_repaired(records, cut)
     check_sets(samples, cut, scores, [m.score for r in records for m in r.objects if m.score is not None])
     outputs = targets(args, sets, score_data_path=scores)
@@ -198,6 +213,7 @@ def main() -> None:
             image_ids={record.image_id for record in records},
             thresholds=asdict(cut),
             clip_model=noted_for(scores)[1],
+            agreement=kinds.notes() if kinds else None,
             scores_sha256=file_hash([scores]),
             **{key: value for key, value in noted_beside(scores).items() if key in (SCORER, EXTRACTOR)},
         )

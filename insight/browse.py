@@ -35,7 +35,8 @@ from common.outputs.targets import check_targets
 from common.page.target import PageTarget
 from common.paths import display
 from common.progress import announce, say
-from common.samples.scored import TARGETS, read_scored
+from common.samples.scored import read_scored
+from common.samples.sets import SUBSENTENCE, TARGETS
 from common.thresholds import resolve
 
 
@@ -46,7 +47,7 @@ class BrowseArguments(ImageArguments):
     score_data_path: str | None = flag(None, "objects with scores, from insight/clip.py")
     image_dir_path: str | None = flag(None, "folder of the captioned images; without it the page has no pictures")
     page_path: str | None = flag(None, "where the page goes; default: beside the scores, as NAME.html")
-    unlearn_target: str = flag("subsentence", "what would be unlearnt, as in finetune/format_data.py", TARGETS)
+    unlearn_target: str = flag(SUBSENTENCE, "what would be unlearnt, as in finetune/format_data.py", TARGETS)
     captions_shown: int = flag(300, "captions in the gallery; of more a seeded sample", least=1)
     seed: int = flag(0, "seed of the sample", least=0)
     dry_run: bool = flag(False, "check the input and stop")
@@ -74,8 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     images = _images(args, mini)
     if args.dry_run:
         return
-    whole = args.unlearn_target == "subsentence"
-    browse = Browse(scores.name, records, whole, cut, images, args.captions_shown, args.seed)
+    browse = Browse(scores.name, records, args.unlearn_target, cut, images, args.captions_shown, args.seed)
     html, lost = render(browse)
     if lost:
         announce(lost)

@@ -9,8 +9,6 @@ from common.files.record_files import read_objects
 from common.files.records import CaptionObjects
 from common.paths import display
 
-TARGETS = ("subsentence", "objects")  # of `--unlearn_target`: what is a span
-
 
 def read_scored(path: Path) -> list[CaptionObjects]:
     """Captions with objects, all of them scored.

@@ -12,8 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from common.files.records import CaptionObjects, ObjectMention, SentenceSample, SpanSample
-from common.samples.spans import Span, span_index, split_spans
+from common.samples.spans import Span, span_index, split_sentences, split_spans
 from common.thresholds import Thresholds
+
+SUBSENTENCE, OPENED, OBJECTS = "subsentence", "opened", "objects"
+TARGETS = (SUBSENTENCE, OPENED, OBJECTS)  # of `--unlearn_target`: what is a span
 
 
 @dataclass
@@ -54,20 +57,20 @@ def span_score(scores: Sequence[float], cut: Thresholds) -> float | None:
     return most
 
 
-def build_samples(records: Iterable[CaptionObjects], cut: Thresholds, whole_spans: bool = True) -> Samples:
+def build_samples(records: Iterable[CaptionObjects], cut: Thresholds, target: str = SUBSENTENCE) -> Samples:
     """Samples of all captions, in the order of the captions and of the text.
 
     Args:
         records: captions with scored objects.
         cut: thresholds; they decide conflicts and the score of a span with several objects.
-        whole_spans: targets are sub-sentences; otherwise just the objects' own words.
+        target: what is a span, see :func:`groups_of`.
     """
     counts, sentences = Counts(), []
     spans: dict[tuple[str, str, int], SpanSample] = {}
     for record in records:
         counts.captions += 1
         counts.objects += len(record.objects)
-        for sample in _span_samples(record, cut, whole_spans, counts):
+        for sample in _span_samples(record, cut, target, counts):
             if spans.setdefault((sample.image, sample.sentence, sample.position), sample) is not sample:
                 counts.repeated_spans += 1
         if record.objects:
@@ -76,8 +79,8 @@ def build_samples(records: Iterable[CaptionObjects], cut: Thresholds, whole_span
     return Samples(tuple(spans.values()), tuple(sentences), counts)
 
 
-def _span_samples(record: CaptionObjects, cut: Thresholds, whole_spans: bool, counts: Counts) -> Iterator[SpanSample]:
-    groups = groups_of(record, whole_spans)
+def _span_samples(record: CaptionObjects, cut: Thresholds, target: str, counts: Counts) -> Iterator[SpanSample]:
+    groups = groups_of(record, target)
     counts.objects_over_boundaries += len(record.objects) - sum(len(mentions) for _, mentions in groups)
     for span, mentions in groups:
         counts.spans += 1
@@ -88,14 +91,15 @@ def _span_samples(record: CaptionObjects, cut: Thresholds, whole_spans: bool, co
         yield SpanSample(record.image, record.caption[: span.end], span.start, score)
 
 
-def groups_of(record: CaptionObjects, whole_spans: bool) -> list[tuple[Span, list[ObjectMention]]]:
+def groups_of(record: CaptionObjects, target: str) -> list[tuple[Span, list[ObjectMention]]]:
     """Each span that could be a target with its objects, in the order of the text.
 
     Args:
-        whole_spans: of sub-sentences, which a mention that reaches over a boundary is in none of; otherwise each
-            mention is its own.
+        target: one of `TARGETS`: sub-sentences, which a mention that reaches over a boundary is in none of; these from
+            the beginning of their sentence, where they are the first in it that name something; or just the objects'
+            own words.
     """
-    if not whole_spans:
+    if target == OBJECTS:
         ordered = sorted(record.objects, key=lambda mention: (mention.start, mention.end))
         return [(Span(mention.start, mention.end), [mention]) for mention in ordered]
     spans = split_spans(record.caption)
@@ -104,7 +108,24 @@ def groups_of(record: CaptionObjects, whole_spans: bool) -> list[tuple[Span, lis
         index = span_index(spans, mention)
         if index is not None:
             groups.setdefault(index, []).append(mention)
-    return [(spans[index], groups[index]) for index in sorted(groups)]
+    found = [(spans[index], groups[index]) for index in sorted(groups)]
+    return _opened(record.caption, found) if target == OPENED else found
+
+
+def _opened(caption: str, groups: list[tuple[Span, list[ObjectMention]]]) -> list[tuple[Span, list[ObjectMention]]]:
+    """Spans from the beginning of their sentence, where no other span with an object lies before them in it.
+
+    "Additionally, two dogs can be seen." is decided upon with its first word, which no sub-sentence with an object
+    holds.
+    """
+    openings = [max(0, sentence.start - 1) for sentence in split_sentences(caption)]  # with the blank before
+    found, before = [], 0
+    for span, mentions in groups:
+        opening = max((start for start in openings if start <= span.end), default=span.start)
+        start = opening if before <= opening < span.start else span.start
+        found.append((Span(start, span.end), mentions))
+        before = span.end
+    return found
 
 
 def score_of(mention: ObjectMention) -> float:

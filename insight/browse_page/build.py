@@ -90,14 +90,14 @@ class Browse:
 
     Attributes:
         source: name of the score file.
-        whole_spans: whether sub-sentences, or single objects, are the spans.
+        target: what is a span, one of `common.samples.sets.TARGETS`.
         placed: where the thresholds stood before somebody moves them.
         most: cards.
     """
 
     source: str
     records: Sequence[CaptionObjects]
-    whole_spans: bool
+    target: str
     placed: Thresholds
     images: ImageFolder | None
     most: int
@@ -105,7 +105,7 @@ class Browse:
 
     def counts(self) -> Counts:
         """At the placed thresholds."""
-        return build_samples(self.records, self.placed, self.whole_spans).counts
+        return build_samples(self.records, self.placed, self.target).counts
 
 
 def render(browse: Browse) -> tuple[str, str]:
@@ -113,7 +113,7 @@ def render(browse: Browse) -> tuple[str, str]:
 
     Raises DataError for an image whose name leads out of the folder.
     """
-    captions = mine(browse.records, browse.whole_spans)
+    captions = mine(browse.records, browse.target)
     found = verdicts(captions, browse.placed)
     shown = sample(captions, browse.most, browse.seed)
     album = make_album([caption.record.image for caption in shown], browse.images)

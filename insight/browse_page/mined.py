@@ -48,14 +48,14 @@ class MinedCaption:
     least: float | None
 
 
-def mine(records: Sequence[CaptionObjects], whole_spans: bool) -> list[MinedCaption]:
+def mine(records: Sequence[CaptionObjects], target: str) -> list[MinedCaption]:
     """All captions, in their order. Raises ValueError for an object without a score."""
     keys: dict[tuple[str, str, int], int] = {}
     found: list[MinedCaption] = []
     number = 0
     for record in records:
         spans = []
-        for span, mentions in groups_of(record, whole_spans):
+        for span, mentions in groups_of(record, target):
             key = keys.setdefault((record.image, record.caption[: span.end], span.start), len(keys))
             scores = [score_of(mention) for mention in mentions]
             spans.append(MinedSpan(number, span, tuple(mentions), key, min(scores), max(scores)))

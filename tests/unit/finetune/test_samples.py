@@ -85,7 +85,7 @@ def test_d3_cutting_the_written_score_gives_exactly_the_sets(scores: list[float]
 
 
 def test_target_objects_is_just_the_words_of_each_mention() -> None:
-    samples = build_samples([record("A dog and a cat.", ("dog", 35), ("cat", 20))], CUT, whole_spans=False)
+    samples = build_samples([record("A dog and a cat.", ("dog", 35), ("cat", 20))], CUT, "objects")
     assert [s.sentence[s.position :] for s in samples.spans] == ["dog", "cat"]
     assert samples.counts.conflicts == 0
 

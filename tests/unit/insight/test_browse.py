@@ -17,7 +17,7 @@ from PIL import Image
 from common.errors import DataError
 from common.files.records import CaptionObjects, ObjectMention
 from common.samples.scored import read_scored
-from common.samples.sets import build_samples
+from common.samples.sets import TARGETS, build_samples
 from common.thresholds import Thresholds
 from finetune.format_data import main as format_data
 from insight.browse import main
@@ -64,14 +64,14 @@ def write_scores(path: Path, captions: list[CaptionObjects]) -> Path:
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 10**6), low=st.floats(10, 40), high=st.floats(10, 40), whole=st.booleans())
-def test_verdicts_are_the_counts_of_the_samples(seed: int, low: float, high: float, whole: bool) -> None:
+@given(seed=st.integers(0, 10**6), low=st.floats(10, 40), high=st.floats(10, 40), target=st.sampled_from(TARGETS))
+def test_verdicts_are_the_counts_of_the_samples(seed: int, low: float, high: float, target: str) -> None:
     if low == high:
         return
     cut = Thresholds(min(low, high), max(low, high), (low + high) / 2)
     data = records(seed, 12)
-    found = verdicts(mine(data, whole), cut)
-    counts = build_samples(data, cut, whole).counts
+    found = verdicts(mine(data, target), cut)
+    counts = build_samples(data, cut, target).counts
     kinds = {"lowered": "negatives", "raised": "positives", "between": "uncertain", "conflict": "conflicts"}
     assert {kind: found.count(kind) for kind in kinds} == {kind: getattr(counts, name) for kind, name in kinds.items()}
     assert found.count("repeated") == counts.repeated_spans and len(found) == counts.spans

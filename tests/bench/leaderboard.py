@@ -4,10 +4,13 @@
     python -m tests.bench.leaderboard --jobs 12 --worlds 0,1,2,3,4        # on a GPU: minutes
     python -m tests.bench.leaderboard --table                             # only print what is there
 
-`leaderboard.yaml` holds the recipes: flags of `finetune/train.py` laid over `finetune/recipes/mini_bounded.yaml`. Each
+`leaderboard.yaml` holds the recipes: flags of `finetune/train.py` laid over `finetune/recipes/mini_bounded.yaml`, those
+of `finetune/format_data.py` under `format`, and how much of what was mined is used: `captions` an image, `images`. Each
 world is mined once, by the scripts that a user runs; a run trains, captions 300 images that nothing else has seen, and
 is judged as everywhere. A run is one line of `rows.jsonl`; what is there is not run again. Recipes are chosen on worlds
 from 20 up; 0 to 4 are only looked at.
+
+Scripts run in processes forked from one that has imported everything: starting Python anew took longer than training.
 
 `--auroc 0.78` blurs the scores with noise until they tell present from hallucinated objects only that well, as CLIP
 does on photos.
@@ -15,12 +18,11 @@ does on photos.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -43,13 +45,17 @@ from common.paths import MINI_CLIP, ROOT
 from common.progress import announce, say
 from insight.scores.auto_thresholds import resolve_thresholds
 from insight.scores.detector_quality import auroc, label_scores
+from tests.bench.board_scripts import Scripts
 
 RECIPES = ROOT / "tests" / "bench" / "leaderboard.yaml"
 BASE_RECIPE = ROOT / "finetune" / "recipes" / "mini_bounded.yaml"
 AUTO = ("--hal_clip_thres", "auto", "--norm_clip_thres", "auto", "--sentence_clip_thres", "auto")
 SCORES = ("chair_s", "chair_i", "recall", "words", "bleu_4", "repetition")
 POINTS = {"words"}
+MINED = ("captions", "images", "format")
+INFER_BS = 256
 BASE = "base"
+Cell = Callable[[Sequence[Mapping[str, Any]], str], str]
 ANOTHER_ORDER = 100  # added to the seed for each further order of the batches
 
 
@@ -63,6 +69,7 @@ class LeaderboardArguments:
     orders: int = flag(2, "orders of the batches, each a run")
     auroc: float = flag(0.0, "blur the scores until they separate only so well; 0: take them as they are")
     train_images: int = flag(900, "images of a world to mine and unlearn on")
+    captions: int = flag(4, "captions of each of them; a recipe takes the first so many")
     eval_images: int = flag(300, "images of a world to judge on")
     jobs: int = flag(1, "runs side by side")
     folder: str = flag("runs/leaderboard", "where worlds, runs and rows are kept")
@@ -87,14 +94,41 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Mined:
+    """How much of what was mined of a world a recipe takes (0: all), and the flags of `finetune/format_data.py`."""
+
+    captions: int
+    images: int
+    flags: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """For its folder."""
+        made = hashlib.sha256(" ".join(self.flags).encode()).hexdigest()[:8]
+        return f"sets-{self.captions}captions-{self.images}images-{made}"
+
+    def taken(self, records: Sequence[CaptionObjects]) -> list[CaptionObjects]:
+        """The first captions of the first images."""
+        images = set(list(dict.fromkeys(record.image for record in records))[: self.images or None])
+        return [r for r in records if r.image in images and (not self.captions or r.sample < self.captions)]
+
+
+def mined_by(recipe: Mapping[str, Any]) -> Mined:
+    """What a recipe takes; two captions of every image where it says nothing."""
+    flags = [f"--{name}={value}" for name, value in (recipe.get("format") or {}).items()]
+    return Mined(recipe.get("captions", 2), recipe.get("images", 0), tuple(flags))
+
+
+@dataclass(frozen=True)
 class Board:
     """Folders, recipes and what runs the scripts."""
 
     folder: Path
     recipes: Mapping[str, Mapping[str, Any]]
     pope: bool
-    threads: int
+    scripts: Scripts
     images: tuple[int, int]
+    captions: int
 
     def world(self, seed: int) -> MiniWorld:
         """Files of one world."""
@@ -102,11 +136,7 @@ class Board:
 
     def script(self, module: str, *flags: object) -> None:
         """Run one script. Raises DataError with its last words if it fails."""
-        command = [sys.executable, "-m", module, *map(str, flags)]
-        environment = os.environ | {"OMP_NUM_THREADS": str(self.threads), "TOKENIZERS_PARALLELISM": "false"}
-        done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, env=environment)
-        if done.returncode != 0:
-            raise DataError(f"{' '.join(command[1:])} failed: {done.stderr.strip().splitlines()[-1:]}")
+        self.scripts.call(module, *flags)
 
     # Worlds
 
@@ -121,7 +151,10 @@ class Board:
         steps: list[tuple[Path, tuple[object, ...]]] = [
             (
                 world.captions,
-                ("insight.caption", "--caption_data_path", world.captions, *images, *SAMPLING, "--seed", seed),
+                (
+                    "insight.caption", "--caption_data_path", world.captions, *images, *SAMPLING, "--seed", seed,
+                    "--captions_per_image", self.captions, "--infer_bs", INFER_BS,
+                ),
             ),
             (
                 world.objects,
@@ -139,29 +172,33 @@ class Board:
             if not manifest_path(result).exists():
                 self.script(str(command[0]), *command[1:])
 
-    def sets(self, seed: int, target: float) -> Path:
-        """The folder of the three sets of a world, made of scores that are blurred to an AUROC, or not."""
+    def sets(self, seed: int, target: float, mined: Mined) -> Path:
+        """The folder of the three sets of a world, made of what a recipe takes of its scores, blurred or not."""
         world = self.world(seed)
-        folder = world.root / (f"auroc{target:g}" if target else "sets")
+        folder = world.root / f"{mined.name}{f'-auroc{target:g}' if target else ''}"
         if manifest_path(folder / "pos_neg.json").exists():
             return folder
         folder.mkdir(parents=True, exist_ok=True)
-        scores = self.blur(world, seed, target, folder / "scores.jsonl") if target else world.scores
+        self.take(world, seed, target, mined, folder / "scores.jsonl")
         self.script(
-            "finetune.format_data", "--score_data_path", scores, "--pos_neg_data_path", folder / "pos_neg.json",
-            "--sentence_data_path", folder / "sentences.json", "--repaired_data_path", folder / "repaired.json", *AUTO,
+            "finetune.format_data", "--score_data_path", folder / "scores.jsonl",
+            "--pos_neg_data_path", folder / "pos_neg.json", "--sentence_data_path", folder / "sentences.json",
+            "--repaired_data_path", folder / "repaired.json", *AUTO, *mined.flags,
         )  # fmt: skip
         return folder
 
-    def blur(self, world: MiniWorld, seed: int, target: float, path: Path) -> Path:
-        """Write scores with noise, and the thresholds that `auto` takes for them."""
+    def take(self, world: MiniWorld, seed: int, target: float, mined: Mined, path: Path) -> None:
+        """Write the scores of some images and captions, with noise or not, and the thresholds that `auto` takes."""
         vocabulary = read_vocabulary()
-        gold = read_truth(world.train_annotations, None, vocabulary).objects
-        blurred, found = blurred_to(read_objects(world.scores), gold, vocabulary, target, seed)
-        write_text(path, "".join(dump_line(objects_to_json(record)) + "\n" for record in blurred))
-        thresholds = resolve_thresholds(ThresholdArguments("auto", "auto", "auto"), blurred, mini=True)
-        write_json(manifest_path(path), {"thresholds": asdict(thresholds), "auroc": found})
-        return path
+        records = mined.taken(read_objects(world.scores))
+        found = None
+        if target:
+            gold = read_truth(world.train_annotations, None, vocabulary).objects
+            records, found = blurred_to(records, gold, vocabulary, target, seed)
+        write_text(path, "".join(dump_line(objects_to_json(record)) + "\n" for record in records))
+        thresholds = resolve_thresholds(ThresholdArguments("auto", "auto", "auto"), records, mini=True)
+        noted = read_json(manifest_path(world.scores))  # scorer and extractor, which a probe asks for
+        write_json(manifest_path(path), noted | {"thresholds": asdict(thresholds), "auroc": found})
 
     # Runs
 
@@ -187,8 +224,10 @@ class Board:
 
     def train(self, chosen: Run, folder: Path) -> None:
         """One run of `finetune/train.py`."""
-        world, sets = self.world(chosen.world), self.sets(chosen.world, chosen.auroc)
-        flags = yaml.safe_load(BASE_RECIPE.read_text(encoding="utf-8")) | dict(self.recipes[chosen.recipe])
+        world, given = self.world(chosen.world), self.recipes[chosen.recipe]
+        sets = self.sets(chosen.world, chosen.auroc, mined_by(given))
+        base = yaml.safe_load(BASE_RECIPE.read_text(encoding="utf-8"))
+        flags = base | {name: value for name, value in given.items() if name not in MINED}
         repaired = {"repaired_data_path": str(sets / "repaired.json")} if flags.get("repair_w") else {}
         flags |= repaired | {"seed": chosen.world + ANOTHER_ORDER * chosen.order, "report_to": "none"}
         config = folder / "recipe.yaml"
@@ -264,10 +303,14 @@ def cell(name: str, values: Sequence[float]) -> str:
 
 
 def against_base(rows: Sequence[Mapping[str, Any]], base: Mapping[int, Mapping[str, Any]], name: str) -> str:
-    """Mean difference to the base model of the same world, with the 95 % t interval over the runs."""
+    """Mean difference to the base model of the same world, with the 95 % t interval over the runs; or nothing."""
     from scipy.stats import t
 
-    differences = [100 * (row[name] - base[row["world"]][name]) for row in rows]
+    scale = 1.0 if name in POINTS else 100.0
+    pairs = [(row, base[row["world"]]) for row in rows if row["world"] in base]
+    differences = [scale * (row[name] - other[name]) for row, other in pairs if name in row and name in other]
+    if not differences:
+        return ""
     average, n = mean(differences), len(differences)
     if n < 2:
         return f"{average:+.1f}"
@@ -276,23 +319,30 @@ def against_base(rows: Sequence[Mapping[str, Any]], base: Mapping[int, Mapping[s
     return f"{average:+.1f} [{average - half:+.1f}, {average + half:+.1f}]"
 
 
-def table(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
-    """One line a recipe and AUROC: mean [least, most] over worlds and orders, in percent."""
-    with_pope = any("pope_f1" in row for row in rows)
-    columns = [*SCORES, *(["pope_f1"] if with_pope else [])]
-    lines = [
-        f"| recipe | AUROC | runs | {' | '.join(columns)} | CHAIR_S against base |",
-        "|" + " --- |" * (len(columns) + 4),
-    ]
-    base = {row["world"]: row for row in rows if row["recipe"] == BASE}
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Scores that are shown."""
+    return [*SCORES, *(["pope_f1"] if any("pope_f1" in row for row in rows) else [])]
+
+
+def lines_of(rows: Sequence[Mapping[str, Any]], names: Sequence[str], cell_of: Cell, head: str) -> list[str]:
+    """One line a recipe and AUROC, under a head; `cell_of` makes a cell of the runs and the name of a score."""
+    columns = columns_of(rows)
+    lines = [f"| {head} | AUROC | runs | {' | '.join(columns)} |", "|" + " --- |" * (len(columns) + 3)]
     for name in names:
         for blur in sorted({row["auroc"] for row in rows if row["recipe"] == name}):
             chosen = [row for row in rows if row["recipe"] == name and row["auroc"] == blur]
-            cells = [cell(c, found) if (found := [r[c] for r in chosen if c in r]) else "" for c in columns]
-            paired = against_base(chosen, base, "chair_s") if name != BASE and base else ""
-            scorer = f"{blur:g}" if blur else "as it is"
-            lines.append(f"| {name} | {scorer} | {len(chosen)} | {' | '.join(cells)} | {paired} |")
-    return "\n".join(lines)
+            cells = [cell_of([row for row in chosen if column in row], column) for column in columns]
+            lines.append(f"| {name} | {f'{blur:g}' if blur else 'as it is'} | {len(chosen)} | {' | '.join(cells)} |")
+    return lines
+
+
+def table(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
+    """Mean [least, most] over worlds and orders, in percent; then differences to the base model, world by world."""
+    base = {row["world"]: row for row in rows if row["recipe"] == BASE}
+    levels = lines_of(rows, names, lambda runs, name: cell(name, [r[name] for r in runs]) if runs else "", "recipe")
+    others = [name for name in names if name != BASE]
+    paired = lines_of(rows, others, lambda runs, name: against_base(runs, base, name), "against base")
+    return "\n".join([*levels, "", *paired])
 
 
 def runs_of(args: LeaderboardArguments, names: Sequence[str]) -> list[Run]:
@@ -320,8 +370,9 @@ def side_by_side(board: Board, wanted: Sequence[Run], jobs: int, rows: Path) -> 
 
     def mined(world: int) -> None:
         board.mine(world)
-        for target in {one.auroc for one in wanted if one.recipe != BASE}:
-            board.sets(world, target)
+        ours = [one for one in wanted if one.recipe != BASE and one.world == world]
+        for target, mined in dict.fromkeys((one.auroc, mined_by(board.recipes[one.recipe])) for one in ours):
+            board.sets(world, target, mined)
 
     def measured(one: Run) -> None:
         try:
@@ -352,8 +403,8 @@ def main() -> None:
         done = {key_of(row) for row in read_rows(rows)}
         wanted = [one for one in runs_of(args, list(recipes)) if one not in done]
         announce(f"{len(wanted)} runs, {len(done)} there already; a run takes about two minutes of two CPU cores")
-        threads = max(1, (os.cpu_count() or 1) // args.jobs)
-        board = Board(folder, recipes, args.pope, threads, (args.train_images, args.eval_images))
+        scripts = Scripts(threads=max(1, (os.cpu_count() or 1) // args.jobs))
+        board = Board(folder, recipes, args.pope, scripts, (args.train_images, args.eval_images), args.captions)
         failed = side_by_side(board, wanted, args.jobs, rows)
     say(table(read_rows(rows), [BASE, *recipes]))
     if failed:

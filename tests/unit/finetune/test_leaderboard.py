@@ -8,18 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import ArgumentError, DataError
+from common.errors import DataError
 from common.files.records import CaptionObjects, ObjectMention
 from common.files.vocabulary import read_vocabulary
 from insight.scores.detector_quality import auroc, label_scores
+from tests.bench.board_scripts import Scripts
 from tests.bench.leaderboard import (
     BASE,
     LeaderboardArguments,
     Run,
     against_base,
     blurred_to,
-    chosen_recipes,
     key_of,
+    mined_by,
     noisy,
     read_rows,
     runs_of,
@@ -78,8 +79,25 @@ def test_the_table_by_hand() -> None:
     assert "| a | as it is | 2 | 20.0 [10.0, 30.0] |" in text and "40.0 [40.0, 40.0]" in text
     # Differences -60 and -50: mean -55, deviation 7.07, t(0.975, 1) = 12.706, half a width of 63.5.
     assert against_base(rows[2:], {0: rows[0], 1: rows[1]}, "chair_s") == "-55.0 [-118.5, +8.5]"
+    assert "| a | as it is | 2 | -55.0 [-118.5, +8.5] |" in text
+    # Words are no percent; a world without its base model is in no difference, a score that few runs have in few.
+    assert against_base(rows[2:], {0: rows[0] | {"words": 42.0}}, "words") == "-2.0"
+    assert against_base(rows[2:], {}, "words") == "" == against_base(rows[2:], {0: rows[0]}, "pope_f1")
+    assert "pope_f1" in table([*rows, rows[2] | {"pope_f1": 0.7}], [BASE, "a"])
 
 
-def test_unknown_recipes_are_named() -> None:
-    with pytest.raises(ArgumentError, match="no recipe nothing"):
-        chosen_recipes(LeaderboardArguments(only="nothing"))
+def test_what_a_recipe_takes_of_what_was_mined() -> None:
+    captions = [CaptionObjects(f"{image}.png", image, "", (), sample) for image in range(3) for sample in range(4)]
+    mined = mined_by({"captions": 3, "images": 2, "format": {"agreement": True}, "neg_w_start": 1.0})
+    assert [(r.image_id, r.sample) for r in mined.taken(captions)] == [(i, s) for i in range(2) for s in range(3)]
+    assert mined.flags == ("--agreement=True",)
+    assert [(r.image_id, r.sample) for r in mined_by({}).taken(captions)] == [
+        (i, s) for i in range(3) for s in range(2)
+    ]
+    assert mined_by({}).name != mined_by({"format": {"agreement": True}}).name
+
+
+def test_scripts_run_in_forks_and_say_why_they_failed(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="give an existing file with --score_data_path"):
+        paths = ("--pos_neg_data_path", tmp_path / "p.json", "--sentence_data_path", tmp_path / "s.json")
+        Scripts(1, ()).call("finetune.format_data", "--score_data_path", tmp_path / "nothing.jsonl", *paths)

@@ -38,6 +38,9 @@ RECIPES = ROOT / "finetune" / "recipes"
 SHOWN = ("chair_s", "chair_i", "recall", "words", "bleu_1", "bleu_4", "distinct_2", "repetition")
 RATES = ("chair_s", "chair_i", "recall", "bleu_1", "bleu_4", "distinct_2", "repetition")
 EXAMPLES = 3
+BOUNDED = "bounded"
+# What other recipes than the demo's own learn from: the same number of captions, and the scores alone.
+SCORES_ALONE = {"train_images": "900", "captions_per_image": "2", "agreement": "false", "unlearn_target": "subsentence"}
 
 
 @dataclass
@@ -45,8 +48,8 @@ class DemoArguments:
     """One run of the demo."""
 
     seed: int = flag(0, "seed of the world, of sampling and of training")
-    recipe: str = flag("bounded", "training recipe: finetune/recipes/mini_<recipe>.yaml")
-    train_images: int = flag(900, "images to mine and unlearn on")
+    recipe: str = flag(BOUNDED, "training recipe: finetune/recipes/mini_<recipe>.yaml")
+    train_images: int | None = flag(None, "images to mine and unlearn on; default 450, or 900 of two captions each")
     eval_images: int = flag(300, "images to judge on")
     output_dir: str | None = flag(None, "folder; default runs/demo/seed<seed>[-<recipe>]")
     restart: bool = flag(False, "do every step again")
@@ -60,7 +63,7 @@ class Demo:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        suffix = "" if self.args.recipe == "bounded" else f"-{self.args.recipe}"
+        suffix = "" if self.args.recipe == BOUNDED else f"-{self.args.recipe}"
         given = self.args.output_dir
         self.folder = Path(given) if given else ROOT / "runs" / "demo" / f"seed{self.args.seed}{suffix}"
         self.world = MiniWorld(self.folder / "world")
@@ -71,11 +74,16 @@ class Demo:
         values["train"] = {"report_to": values["train"]["report_to"], **self.recipe()}
         for step in ("draw", "caption", "train"):
             values[step]["seed"] = str(self.args.seed)
-        values["draw"] |= {"train_images": str(self.args.train_images), "eval_images": str(self.args.eval_images)}
+        if self.args.recipe != BOUNDED:
+            for step in ("draw", "caption", "format"):
+                values[step] = {name: SCORES_ALONE.get(name, value) for name, value in values[step].items()}
+        if self.args.train_images is not None:
+            values["draw"]["train_images"] = str(self.args.train_images)
+        values["draw"]["eval_images"] = str(self.args.eval_images)
         values["caption"]["caption_data_path"] = str(self.world.captions)
         values["objects"] = {"object_data_path": str(self.world.objects)}
         values["score"] |= {"clip_model": str(MINI_CLIP), "score_data_path": str(self.world.scores)}
-        values["format"] = {
+        values["format"] |= {
             "pos_neg_data_path": str(self.world.pos_neg),
             "sentence_data_path": str(self.world.sentences),
             "repaired_data_path": str(self.world.repaired),

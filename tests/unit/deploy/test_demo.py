@@ -147,7 +147,7 @@ def steps(demo: Demo) -> dict[str, Run]:
 
 def test_the_steps_are_those_of_the_method(steps: dict[str, Run]) -> None:
     judged = [f"{step} {which}" for which in ("base", "unlearned") for step in ("caption", "judge")]
-    mined, shown = ["draw", "caption", "objects", "scores", "format"], ["compare", "report"]
+    mined, shown = ["draw", "caption", "objects", "scores", "format"], ["compare", "report", "card"]
     expected = [*mined, *judged[:2], "train", *judged[2:], *shown]
     assert list(steps) == expected
 
@@ -181,11 +181,23 @@ def test_seed_sizes_and_recipe_reach_their_steps(tmp_path: Path) -> None:
     assert "beta" not in steps["train"]
 
 
+def test_other_recipes_learn_from_the_scores_alone(tmp_path: Path) -> None:
+    """Of as many captions as the demo's own."""
+    own, paper = (
+        {run.name: run.values for run in Demo(DemoArguments(recipe=name, output_dir=str(tmp_path))).pipeline().runs()}
+        for name in ("bounded", "paper")
+    )
+    assert (own["format"]["agreement"], own["format"]["unlearn_target"]) == ("true", "opened")
+    assert (paper["format"]["agreement"], paper["format"]["unlearn_target"]) == ("false", "subsentence")
+    numbers = [int(s["draw"]["train_images"]) * int(s["caption"]["captions_per_image"]) for s in (own, paper)]
+    assert numbers[0] == numbers[1]
+
+
 def test_captions_are_made_as_for_the_mini_world_elsewhere(steps: dict[str, Run]) -> None:
-    """`make quickstart` and the demo show the same captions."""
+    """`make quickstart` and the demo show the same captions, but for the number of those that are mined."""
 
     def flags(values: dict[str, Any], names: tuple[str, ...]) -> dict[str, str]:
-        given = [name.removeprefix("--") for name in names if name.startswith("--")]
+        given = [name.removeprefix("--") for name in names if name.startswith("--") and name != "--captions_per_image"]
         return {name: str(values[name]).lower() for name in given}
 
     for made, words in ((steps["caption"], SAMPLING), (steps["caption base"], GREEDY)):
@@ -204,4 +216,6 @@ def test_the_file_holds_the_bounded_recipe() -> None:
 def test_its_defaults_are_small() -> None:
     (args,) = parse([DemoArguments], "", [])
     assert args.recipe == "bounded" and args.seed == 0
-    assert args.train_images + args.eval_images <= 1500
+    values = yaml.safe_load(script.FILE.read_text())
+    assert args.train_images is None
+    assert values["draw"]["train_images"] * values["caption"]["captions_per_image"] <= 1800

@@ -27,9 +27,9 @@ class ProbeArguments:
         4, "captions of each; several are sampled, as captions are mined, a single one is greedy", least=1
     )
     probe_max_object_loss: float = flag(
-        0.05, "of the start's grounded objects a caption, the share that the best may lack", least=0, most=1
+        0.12, "of the start's grounded objects a caption, the share that the best may lack", least=0, most=1
     )
-    probe_max_word_loss: float = flag(0.25, "of the start's words a caption, the same", least=0, most=1)
+    probe_max_word_loss: float = flag(0.3, "of the start's words a caption, the same", least=0, most=1)
     probe_max_repetition: float = flag(
         0.1, "by how much more captions than at the start may name something twice (share)", least=0, most=1
     )

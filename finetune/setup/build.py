@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from common.errors import ArgumentError, suggestion
-from common.models.body import LoraSettings
-from common.models.weights.selection import add_lora, parts_line
+from common.models.weights.selection import add_lora, parts_line, usual_adapters
 from common.processes import this_process
 from common.progress import announce
 from finetune.corpus.records import CaptionItem
@@ -170,7 +169,7 @@ def choose_trained(job: Job, model: CaptionModel) -> dict[str, Any]:
     args = job.optimizer
     torch.manual_seed(job.seed)
     if args.lora_given():
-        base = model.lora or LoraSettings()
+        base = model.lora or usual_adapters(model)
         add_lora(model, replace(base, **args.lora_settings()))
     trained = model.set_trainable(args.trainable, torch.bfloat16 if args.paper_numerics else torch.float32)
     announce(f"trained: {parts_line(model, trained)}")

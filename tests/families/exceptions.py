@@ -10,6 +10,7 @@ from tests.families.shrinking import HIDDEN, IMAGE, PATCH
 ROPE = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10000.0}
 M_ROPE = Changes({"text_config.rope_parameters": ROPE})
 HALF_ROPE = Changes({"text_config.rope_parameters": {**ROPE, "partial_rotary_factor": 0.5, "mrope_section": [1, 1, 2]}})
+MIXED = Changes({"text_config.layer_types": ["linear_attention", "full_attention"]})
 PINPOINTS = [[IMAGE, 2 * IMAGE], [2 * IMAGE, IMAGE]]
 ANYRES = {"image_grid_pinpoints": PINPOINTS}
 FOUR = {"image_seq_length": 4}
@@ -21,6 +22,7 @@ SPLIT = {"do_image_splitting": True, "size": {"longest_edge": 2 * IMAGE}, "max_i
 
 CHANGES: Mapping[str, Changes] = {
     "aya_vision": Changes(processor={"img_size": IMAGE, "patch_size": PATCH, "downsample_factor": 2}),
+    "cohere2_vision": Changes(images={"patch_size": 2}),
     "qwen2_vl": M_ROPE,
     "qwen2_5_vl": M_ROPE,
     "paddleocr_vl": M_ROPE,
@@ -94,6 +96,7 @@ CHANGES: Mapping[str, Changes] = {
         processor={"image_seq_length": 70},
         tokens=GEMMA4,
     ),
+    **dict.fromkeys(("qwen3_5", "qwen3_5_moe", "qwen4_exp", "minicpm_ocr", "minicpmv4_6", "minicpmv4_7"), MIXED),
     "kimi_k25": Changes({"text_config.head_dim": 8, "text_config.num_key_value_heads": 4}),
     "ovis2": Changes(processor={"image_seq_length": 16}, config_tokens={"image_token_id": "<IMG_ATOM>"}),
     "glm5_next": Changes({"text_config.num_key_value_heads": 4, "text_config.qk_rope_head_dim": 0}),

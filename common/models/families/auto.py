@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from common.errors import CheckpointError, DataError, first_line
+from common.errors import CheckpointError, DataError, UserError, first_line
 from common.files.json_text import shown
 from common.files.pixels import to_rgb
 from common.models.anatomy import Anatomy, dissect, placeholder_id
@@ -94,6 +94,7 @@ class Auto(PackingAuto):
     name = "auto"
     template = ""
     plainly: Mapping[str, bool] = MappingProxyType({})  # the template's switches for answers without a thought
+    batches: bool = True  # whether processor and model take several images at once
     nested: bool = True  # whether the processor is given a list of images for each text
     ends_of_thoughts: frozenset[int] = frozenset()
     image_tokens: int | None = None  # of the first image that was seen
@@ -299,7 +300,26 @@ class Auto(PackingAuto):
     def continue_batch(
         self, features: Any, prompts: Sequence[PromptIds], decoding: Decoding, names: Sequence[str]
     ) -> list[list[int]]:
-        """New ids of a left-padded batch; `features`: the images themselves."""
+        """New ids of a left-padded batch; `features`: the images themselves.
+
+        Rows are continued one by one where processor or model take no batch of several images, which is said.
+        """
+        if len(prompts) == 1:
+            return self._continued(features, prompts, decoding, names)
+        if self.batches:
+            try:
+                return self._continued(features, prompts, decoding, names)
+            except (UserError, torch.OutOfMemoryError):
+                raise
+            except Exception as error:  # theirs, of any kind; a fault of another kind is met again below
+                announce(f"rows are continued one by one: {first_line(error)}")
+                self.batches = False
+        rows = zip(features, prompts, names, strict=True)
+        return [self._continued([image], [prompt], decoding, [name])[0] for image, prompt, name in rows]
+
+    def _continued(
+        self, features: Any, prompts: Sequence[PromptIds], decoding: Decoding, names: Sequence[str]
+    ) -> list[list[int]]:
         inputs = self._inputs(list(features), prompts)
         pad = self.processor.tokenizer.pad_token_id
         return by_transformers(self.lm, inputs, decoding, self.stop_ids, names, self.eos_id if pad is None else pad)

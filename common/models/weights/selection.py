@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -70,7 +71,7 @@ def add_lora(model: ModelBody, settings: LoraSettings | None = None) -> None:
         return
     from peft import LoraConfig, inject_adapter_in_model
 
-    settings = settings or LoraSettings()
+    settings = settings or usual_adapters(model)
     _check_targets(model, settings)
     config = LoraConfig(
         r=settings.rank,
@@ -87,8 +88,19 @@ def add_lora(model: ModelBody, settings: LoraSettings | None = None) -> None:
             parameter.requires_grad_(False)
 
 
+def usual_adapters(model: ModelBody) -> LoraSettings:
+    """The settings where nothing is asked for: of the usual layers those that the decoder has, else all linear ones."""
+    known = _linear_names(model)
+    usual = LoraSettings()
+    return replace(usual, targets=tuple(name for name in usual.targets if name in known) or tuple(sorted(known)))
+
+
+def _linear_names(model: ModelBody) -> set[str]:
+    return {path.rpartition(".")[2] for path, layer in model.lora_host().named_modules() if _is_linear(layer)}
+
+
 def _check_targets(model: ModelBody, settings: LoraSettings) -> None:
-    known = {path.rpartition(".")[2] for path, layer in model.lora_host().named_modules() if _is_linear(layer)}
+    known = _linear_names(model)
     for target in settings.targets:
         if target not in known:
             near = suggestion(target, sorted(known))

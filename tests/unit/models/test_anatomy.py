@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from common.errors import CheckpointError, MissingDependencyError, UserError
 from common.models import load_model
 from common.models.families.auto_files import check_processor, missing_package
-from common.models.weights.selection import parts_line
+from common.models.weights.selection import parts_line, usual_adapters
 from tests.families.building import write_family
 from tests.families.exceptions import changes_of
 
@@ -113,3 +114,12 @@ def test_a_model_without_the_part_that_is_asked_for_names_its_parts(folder: Call
         UserError, match=r"has the towers model\.visual.*decoder model\.language_model.*--trainable lora"
     ):
         model.set_trainable("connector")
+
+
+def test_adapters_go_to_those_of_the_usual_layers_that_there_are(folder: Callable[[str], Path]) -> None:
+    model = load_model("auto", folder("gemma3"))
+    layers = nn.ModuleDict({"wqkv": nn.Linear(2, 2), "up_proj": nn.Linear(2, 2)})
+    model.lora_host = lambda: layers  # type: ignore[method-assign]
+    assert usual_adapters(model).targets == ("up_proj",)
+    del layers["up_proj"]
+    assert usual_adapters(model).targets == ("wqkv",)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from common.models.families.auto import Auto
 
-IMAGE, VIDEO, START, END = 5, 6, 7, 8  # ids of the placeholders
+IMAGE, VIDEO, START, END = 391, 392, 393, 394  # ids of the placeholders, which no caption has
 BEFORE, AFTER = 14, 12  # tokens of the chat template and the prompt around the image
 
 
@@ -140,7 +140,7 @@ class BenchTokenizer:
         return [*range(20, 20 + BEFORE - 1), START, IMAGE, END, *range(40, 40 + AFTER - 1)] if text == "ask" else [50]
 
     def __call__(self, text: str, **_: Any) -> Any:
-        ids = [60 + sum(map(ord, word)) % 300 for word in text.split()]
+        ids = [60 + sum(map(ord, word)) % 240 for word in text.split()]
         at, spans = 0, []
         for word in text.split():
             at = text.index(word, at)

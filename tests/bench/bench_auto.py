@@ -56,6 +56,8 @@ class AutoBenchArguments:
     size: str = flag("mini", "mini or full", ("mini", "full"))
     families: str = flag("qwen2_5_vl,qwen3_vl", "which, separated by commas")
     parts: str = flag("training,captions,memory", "which, separated by commas")
+    tokens_per_batch: int | None = flag(None, "of a pack; default 8192, for the mini models 1024")
+    compile: bool = flag(True, "compile the layers of packs, on a GPU")
     steps: int = flag(4, "timed steps of each row; the median is taken")
     load_in_4bit: bool = flag(False, "also measure memory with 4-bit weights; needs bitsandbytes")
     device: str = flag("auto", "cpu, cuda ...; auto takes a GPU where there is one")
@@ -75,7 +77,8 @@ class AutoBench:
     def __post_init__(self) -> None:
         self.device = resolve_device(self.args.device)
         self.gpu = self.device.type == "cuda"
-        self.shape = Shape(BEFORE, AFTER, CAPTION, 0, TOKENS[self.args.size])
+        most = self.args.tokens_per_batch or TOKENS[self.args.size]
+        self.shape = Shape(BEFORE, AFTER, CAPTION, 0, most)
 
     def measure(self, family: str) -> None:
         """All parts of a family."""
@@ -84,13 +87,15 @@ class AutoBench:
         self.images = ImageFolder(self.folder)
         self.prompt = self.model.encode_prompt(self.model.format_prompt(""))
         self.image_tokens = self.model.tokens_of((640, 480), self.prompt)
+        if not self.model.sees_apart:
+            raise DataError(f"{family} cannot be packed, or its tower not be left out; the reason is above")
         parts = self.args.parts.split(",")
         if "training" in parts:
             self.part(family, "plain rows", self.plain)
             for count in (5, 1):
                 for kept in (True, False):
                     name = f"{count} captions an image" + (", tower kept" if kept else "")
-                    self.part(family, name, lambda c=count, k=kept: self.packed(c, kept=k, compiled=True))
+                    self.part(family, name, lambda c=count, k=kept: self.packed(c, kept=k))
         if "captions" in parts:
             self.part(family, "captions", self.captions)
         if "memory" in parts:
@@ -165,9 +170,9 @@ class AutoBench:
             found.append(batch.pin_memory() if self.gpu else batch)
         return found
 
-    def packed(self, count: int, kept: bool, compiled: bool) -> dict[str, Any]:
+    def packed(self, count: int, kept: bool) -> dict[str, Any]:
         """A step of packs that are as full as they can be."""
-        self.model.set_packed(PackedSettings(compile=compiled and self.gpu, fast_connector=True))
+        self.model.set_packed(PackedSettings(compile=self.args.compile and self.gpu, fast_connector=True))
         cache = TowerCache(self.model, self.images, 1 << 36) if kept else None
         own = self.image_tokens + AFTER + 1 + count * CAPTION
         images = (self.shape.pack - BEFORE - 128) // own

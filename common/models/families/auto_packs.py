@@ -214,16 +214,17 @@ class PackingAuto(CaptionModel):
 
     def keep(self, pixels: Any) -> list[Record]:
         """What is kept of the tower for each image, on the CPU."""
+        prompt = self.encode_prompt(self.format_prompt(""))
+        with self.alone:
+            return [self._kept_of(image, prompt) for image in pixels]
+
+    def _kept_of(self, image: Any, prompt: PromptIds) -> Record:
         if self.tower is None:
             raise RuntimeError(f"the tower of {type(self.lm).__name__} cannot be left out")
-        prompt, kept = self.encode_prompt(self.format_prompt("")), []
-        for image in pixels:
-            inputs = self.made_inputs([image], [prompt])
-            self.texts.note(image.size, getattr(prompt, "text", ""), inputs)
-            with self.alone:
-                record = self.tower.look({key: value.to(self.device) for key, value in inputs.items()})
-            kept.append(record | {SIZE: torch.tensor(image.size)})
-        return kept
+        inputs = self.made_inputs([image], [prompt])
+        self.texts.note(image.size, getattr(prompt, "text", ""), inputs)
+        record = self.tower.look({key: value.to(self.device) for key, value in inputs.items()})
+        return record | {SIZE: torch.tensor(image.size)}
 
     def kept(self, records: Sequence[Record]) -> Any:
         """What packs are given in place of pixels."""

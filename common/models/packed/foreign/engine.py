@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from threading import RLock
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from common.errors import first_line
 from common.models.packed.attention import best_way
-from common.models.packed.decoder import PackedSettings
+from common.models.packed.decoder import PackedDecoder, PackedSettings
 from common.models.packed.foreign.handing import Handed, Joining, Unpackable, handed_over, joined, with_tail
 from common.models.packed.foreign.heads import Head, head_of
 from common.models.packed.foreign.layers import DENSE, FLEX, attending, forwards
@@ -31,6 +32,7 @@ from common.models.weights.four_bit import is_quantised
 # number of the image in the pack, inputs of a row -> what the decoder is called with
 Hand = Callable[[int, Mapping[str, Tensor]], Handed]
 KEPT_MASKS = 32  # of rows, where they are not all causal
+LLAMAS = ("LlamaModel", "MistralModel", "Qwen2Model")  # of the same layers
 CLOSE, CLOSE_16 = 2e-4, 0.05  # share of a loss by which a trial may be off, in 32 and in 16 bits
 
 
@@ -42,11 +44,13 @@ class Fit:
         head: what makes logits.
         causal: whether each token of a plain row sees itself and all before it, whatever the image.
         shares: whether the tokens before an image never see it, so that images may share them.
+        llama: whether the decoder is of the shape of a Llama and is called with embeddings alone.
     """
 
     head: Head
     causal: bool
     shares: bool
+    llama: bool = False
 
 
 @dataclass
@@ -81,7 +85,7 @@ class ForeignDecoder:
         """Losses of a pack on the model's device: float32 [captions, longest target], 0 past each end."""
         tree = layout.tree
         with self.alone:
-            hidden = self.hidden_states(layout, hand or self.hand)[tree.queries]
+            hidden = self.hidden_states(layout, hand or self.hand)
         flat = self.fit.head.losses(self.lm, hidden[tree.asked], tree.targets)
         return flat.new_zeros(tree.rows * tree.longest).index_copy(0, tree.slot, flat).view(tree.rows, tree.longest)
 
@@ -90,13 +94,25 @@ class ForeignDecoder:
         return handed_over(self.lm, self.trunk, inputs)
 
     def hidden_states(self, layout: ForeignLayout, hand: Hand) -> Tensor:
-        """[t, d] of all tokens, normalised."""
+        """[q, d] of the queries, normalised."""
         rows = [
             hand(image, with_tail(inputs, tail))
             for image, inputs, tail in zip(layout.image_of, layout.inputs, layout.tails, strict=True)
         ]
-        masks = self._masks(layout, rows)
         whole = joined(rows, Joining(layout.skipped, layout.tree.positions))
+        if self.fit.llama:
+            return self.as_llama.hidden_states(whole["inputs_embeds"][0], layout.tree)
+        return self._by_its_layers(layout, rows, whole)[layout.tree.queries]
+
+    @cached_property
+    def as_llama(self) -> PackedDecoder:
+        """The same decoder, run as a Llama's packs are: less is computed in its last layer."""
+        shown: Any = SimpleNamespace(model=self.trunk, parameters=self.trunk.parameters)
+        return PackedDecoder(shown, settings=self.settings)
+
+    def _by_its_layers(self, layout: ForeignLayout, rows: Sequence[Handed], whole: Handed) -> Tensor:
+        """[t, d] of all tokens by the decoder's own forward."""
+        masks = self._masks(layout, rows)
         shown = masks[0] if isinstance(masks[0], Tensor) else torch.zeros(1, 1, 1, 1, device=layout.tree.until.device)
         given = rows[0].get("attention_mask")
         whole["attention_mask"] = dict.fromkeys(given, shown) if isinstance(given, dict) else shown
@@ -234,7 +250,9 @@ def _shown(lm: Any, trunk: Any, row: GivenRow) -> Fit:
         logits = lm(**inputs, use_cache=False).logits[0]
     before = row.image_at[0]
     shares = not any(mask is not None and bool(mask[:before, before:].any()) for mask in found.masks)
-    return Fit(head_of(lm, outputs[0][0], logits), found.are_causal and not slides(trunk.config), shares)
+    causal = found.are_causal and not slides(trunk.config)
+    llama = causal and type(trunk).__name__ in LLAMAS and handed.keys() <= {"inputs_embeds", "attention_mask"}
+    return Fit(head_of(lm, outputs[0][0], logits), causal, shares, llama)
 
 
 def slides(config: Any) -> bool:

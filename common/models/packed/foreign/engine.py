@@ -84,8 +84,7 @@ class ForeignDecoder:
     def losses(self, layout: ForeignLayout, hand: Hand | None = None) -> Tensor:
         """Losses of a pack on the model's device: float32 [captions, longest target], 0 past each end."""
         tree = layout.tree
-        with self.alone:
-            hidden = self.hidden_states(layout, hand or self.hand)
+        hidden = self.hidden_states(layout, hand or self.hand)
         flat = self.fit.head.losses(self.lm, hidden[tree.asked], tree.targets)
         return flat.new_zeros(tree.rows * tree.longest).index_copy(0, tree.slot, flat).view(tree.rows, tree.longest)
 
@@ -95,14 +94,15 @@ class ForeignDecoder:
 
     def hidden_states(self, layout: ForeignLayout, hand: Hand) -> Tensor:
         """[q, d] of the queries, normalised."""
-        rows = [
-            hand(image, with_tail(inputs, tail))
-            for image, inputs, tail in zip(layout.image_of, layout.inputs, layout.tails, strict=True)
-        ]
-        whole = joined(rows, Joining(layout.skipped, layout.tree.positions))
-        if self.fit.llama:
-            return self.as_llama.hidden_states(whole["inputs_embeds"][0], layout.tree)
-        return self._by_its_layers(layout, rows, whole)[layout.tree.queries]
+        with self.alone:
+            rows = [
+                hand(image, with_tail(inputs, tail))
+                for image, inputs, tail in zip(layout.image_of, layout.inputs, layout.tails, strict=True)
+            ]
+            whole = joined(rows, Joining(layout.skipped, layout.tree.positions))
+            if not self.fit.llama:
+                return self._by_its_layers(layout, rows, whole)[layout.tree.queries]
+        return self.as_llama.hidden_states(whole["inputs_embeds"][0], layout.tree)
 
     @cached_property
     def as_llama(self) -> PackedDecoder:

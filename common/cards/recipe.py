@@ -42,6 +42,7 @@ def _rows(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "weights laid over it", _pairs(given, weights)
     yield "trained part", _trained(given)
     yield "steps", _steps(manifest, given)
+    yield "kept", _kept(manifest)
     yield "seed", "" if given.get("seed") is None else str(given["seed"])
 
 
@@ -84,6 +85,15 @@ def _steps(manifest: Mapping[str, Any], given: Mapping[str, Any]) -> str:
         f"learning rate {rate:g}, {given.get('lr_scheduler_type', 'unknown')}" if isinstance(rate, int | float) else "",
     ]
     return ", ".join(part for part in parts if part).replace(", of", " of")
+
+
+def _kept(manifest: Mapping[str, Any]) -> str:
+    """Of a run with probes that kept the best: which step's weights these are."""
+    probe, steps = _mapping(manifest, "probe"), manifest.get("steps")
+    step = probe.get("kept_step")
+    if not isinstance(step, int) or step == steps:
+        return ""
+    return f"the weights after step {step:,}, which the probes of the run judged best"
 
 
 def made_from(manifest: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from common.args import ModelArguments
 from common.cards.base import Base, base_of
 from common.cards.card import Subject, is_ours, is_untouched, model_card, remove_card, write_card
 from common.cards.loading import Loading
-from common.cards.recipe import inline
+from common.cards.recipe import inline, recipe_rows
 from common.cards.scores import Comparison, Hashes, ResultFile, comparisons
 from common.errors import DataError
 from tests.small_hub import header_verdict
@@ -125,6 +125,13 @@ def test_a_card_of_ours_is_known_after_an_edit_but_not_as_untouched() -> None:
     text = model_card(SUBJECT)
     edited = text.replace("## Limits", "## Limits and more")
     assert is_untouched(text) and is_ours(edited) and not is_untouched(edited) and not is_ours("# mine\n")
+
+
+@pytest.mark.parametrize(("kept", "said"), [(60, False), (35, True), ("x", False)])
+def test_a_run_that_kept_an_earlier_step_says_so(kept: Any, said: bool) -> None:
+    rows = dict(recipe_rows({"steps": 60, "probe": {"kept_step": kept}}))
+    assert rows["steps"] == "60"
+    assert ("kept" in rows) is said and ("after step 35" in rows.get("kept", "")) is said
 
 
 HOSTILE = "x</script>|`*_[a](b)\n# <b>\x1b[31m\u202e" + "w" * 500

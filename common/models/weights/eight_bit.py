@@ -154,10 +154,14 @@ class _FrozenProduct(torch.autograd.Function):
 
 
 def _product(rows: Tensor, scales: Tensor, weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
-    """Codes [n, k] with scales [n, 1], codes [m, k] with scales [m] -> [n, m]."""
-    if not rows.is_cuda:
-        return ((rows.float() * scales) @ (weight.float() * scale[:, None]).t()).to(dtype)
-    out = torch._scaled_mm(
-        rows, weight.t(), scale_a=scales, scale_b=scale[None], out_dtype=torch.bfloat16, use_fast_accum=True
-    )
-    return out.to(dtype)
+    """Codes [n, k] with scales [n, 1], codes [m, k] with scales [m] -> [n, m].
+
+    No cast to the dtype that something has already: compiled by torch 2.11, a function whose output went through one
+    has a gradient of zeros.
+    """
+    if rows.is_cuda:
+        return torch._scaled_mm(
+            rows, weight.t(), scale_a=scales, scale_b=scale[None], out_dtype=dtype, use_fast_accum=True
+        )
+    out = (rows.float() * scales) @ (weight.float() * scale[:, None]).t()
+    return out if out.dtype == dtype else out.to(dtype)

@@ -21,10 +21,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import random
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -43,6 +42,7 @@ from common.manifest import manifest_path
 from common.mini_world import GREEDY, SAMPLING, MiniWorld
 from common.paths import MINI_CLIP, ROOT
 from common.progress import announce, say
+from common.relevance.noise import noisy
 from insight.scores.auto_thresholds import resolve_thresholds
 from insight.scores.detector_quality import auroc, label_scores
 from tests.bench.board_scripts import Scripts
@@ -191,13 +191,18 @@ class Board:
         """Write the scores of some images and captions, with noise or not, and the thresholds that `auto` takes."""
         vocabulary = read_vocabulary()
         records = mined.taken(read_objects(world.scores))
+        noted = read_json(manifest_path(world.scores))  # scorer and extractor, which a probe asks for
         found = None
         if target:
             gold = read_truth(world.train_annotations, None, vocabulary).objects
-            records, found = blurred_to(records, gold, vocabulary, target, seed)
+            records, found, deviation = blurred_to(records, gold, vocabulary, target, seed)
+            noted["scorer"] = {
+                **noted.get("scorer", {}),
+                "noise": deviation,
+                "noise_seed": seed,
+            }  # as its scorer must be
         write_text(path, "".join(dump_line(objects_to_json(record)) + "\n" for record in records))
         thresholds = resolve_thresholds(ThresholdArguments("auto", "auto", "auto"), records, mini=True)
-        noted = read_json(manifest_path(world.scores))  # scorer and extractor, which a probe asks for
         write_json(manifest_path(path), noted | {"thresholds": asdict(thresholds), "auroc": found})
 
     # Runs
@@ -252,9 +257,9 @@ class Board:
 
 def blurred_to(
     records: Sequence[CaptionObjects], gold: Any, vocabulary: ObjectVocabulary, target: float, seed: int
-) -> tuple[list[CaptionObjects], float]:
-    """Scores plus noise of the deviation, found by halving, at which the AUROC is the target; and that AUROC."""
-    low, high = 0.0, 1000.0
+) -> tuple[list[CaptionObjects], float, float]:
+    """Scores plus noise of the deviation, found by halving, at which the AUROC is the target; that AUROC, and that."""
+    low, high, deviation = 0.0, 1000.0, 0.0
     found, reached = list(records), auroc(label_scores(records, gold, vocabulary))
     if reached <= target:
         raise DataError(
@@ -265,20 +270,7 @@ def blurred_to(
         found = noisy(records, deviation, seed)
         reached = auroc(label_scores(found, gold, vocabulary))
         low, high = (deviation, high) if reached > target else (low, deviation)
-    return found, reached
-
-
-def noisy(records: Sequence[CaptionObjects], deviation: float, seed: int) -> list[CaptionObjects]:
-    """Each score plus noise that depends on seed, image and object alone: a thing has one score in its image."""
-    out = []
-    for record in records:
-        mentions = []
-        for mention in record.objects:
-            draw = random.Random(f"{seed}/{record.image}/{mention.text.lower()}").gauss(0.0, 1.0)
-            score = None if mention.score is None else mention.score + deviation * draw
-            mentions.append(replace(mention, score=score))
-        out.append(replace(record, objects=tuple(mentions)))
-    return out
+    return found, reached, deviation
 
 
 # Rows

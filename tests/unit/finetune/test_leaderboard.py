@@ -11,6 +11,7 @@ import pytest
 from common.errors import DataError
 from common.files.records import CaptionObjects, ObjectMention
 from common.files.vocabulary import read_vocabulary
+from common.relevance.noise import noisy
 from insight.scores.detector_quality import auroc, label_scores
 from tests.bench.board_scripts import Scripts
 from tests.bench.leaderboard import (
@@ -21,7 +22,6 @@ from tests.bench.leaderboard import (
     blurred_to,
     key_of,
     mined_by,
-    noisy,
     read_rows,
     runs_of,
     table,
@@ -46,8 +46,9 @@ def records() -> list[CaptionObjects]:
 def test_scores_are_blurred_to_the_wanted_auroc_and_no_further() -> None:
     vocabulary, plain = read_vocabulary(), records()
     assert auroc(label_scores(plain, GOLD, vocabulary)) > 0.95
-    found, reached = blurred_to(plain, GOLD, vocabulary, 0.78, seed=1)
+    found, reached, deviation = blurred_to(plain, GOLD, vocabulary, 0.78, seed=1)
     assert reached == pytest.approx(0.78, abs=0.01) == auroc(label_scores(found, GOLD, vocabulary))
+    assert noisy(plain, deviation, 1) == found  # as a probe will blur what it scores
     for record in found:  # one thing of one image has one score
         assert record.objects[0].score == record.objects[2].score != record.objects[1].score
     with pytest.raises(DataError, match="cannot be blurred"):

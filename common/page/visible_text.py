@@ -57,6 +57,11 @@ class MarkedText:
     left_out: int = 0
 
     @property
+    def is_blank(self) -> bool:
+        """Whether there is nothing to see."""
+        return not any(run.text.strip() for run in self.runs)
+
+    @property
     def is_long(self) -> bool:
         """Whether it is shown in a box of its own that scrolls."""
         return sum(len(run.text) for run in self.runs) > SCROLLS

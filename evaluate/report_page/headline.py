@@ -176,7 +176,7 @@ def summary(evidence: Evidence, verdicts: Iterable[Verdict]) -> list[str]:
     verdicts = list(verdicts)
     count = len(verdicts)
     if evidence.after is None:
-        return [f"{count:,} captions of one model." + ("" if evidence.has_truth else NO_TRUTH)]
+        return [f"{count:,} caption{'s' if count > 1 else ''} of one model." + ("" if evidence.has_truth else NO_TRUTH)]
     images = len({reading.caption.image_id for reading, _ in evidence.pairs})
     captions = f"{count:,} captions of {images:,} pictures" if images < count else f"{count:,} pictures, described"
     if not evidence.has_truth:
@@ -192,10 +192,7 @@ def summary(evidence: Evidence, verdicts: Iterable[Verdict]) -> list[str]:
     return lines + list(cautions(evidence))
 
 
-NO_TRUTH = (
-    " No ground truth was given, so nothing here says what is invented; what the scorer thinks is shown where it was "
-    "asked."
-)
+NO_TRUTH = " No ground truth was given, so nothing here says what is invented."
 
 
 def unlearned(rows: Iterable[ObjectRow], scorer: Scorer) -> str:

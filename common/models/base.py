@@ -101,6 +101,10 @@ class CaptionModel(TextSide, ModelBody):
             seen = self.see(pixels)
         return self.connect(seen)
 
+    def image_settings(self) -> str:
+        """Everything that what is kept of an image depends on, beside weights, dtype and the image."""
+        return str(self.preprocessing)
+
     def keep(self, pixels: Any) -> list[dict[str, Tensor]]:
         """What of the frozen tower is kept for each image, on the CPU. `pixels`: from :meth:`preprocess`."""
         return [{SEEN: one} for one in self.see(pixels.to(self.device, self.compute_dtype)).cpu()]

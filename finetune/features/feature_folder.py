@@ -84,7 +84,7 @@ def tower_key(model: CaptionModel, turn: bool = True) -> str:
     from common.models.weights.trained import base_hash
 
     digest = hashlib.sha256()
-    for part in (model.name, base_hash(model), model.preprocessing, model.compute_dtype, PIXELS_VERSION, turn):
+    for part in (model.name, base_hash(model), model.image_settings(), model.compute_dtype, PIXELS_VERSION, turn):
         digest.update(f"{part}\n".encode())
     for tensor in model.tower_parameters():
         digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())

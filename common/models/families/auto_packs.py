@@ -226,6 +226,13 @@ class PackingAuto(CaptionModel):
         record = self.tower.look({key: value.to(self.device) for key, value in inputs.items()})
         return record | {SIZE: torch.tensor(image.size)}
 
+    def image_settings(self) -> str:
+        """The processor's own settings, and whose code runs it and the tower."""
+        import transformers
+
+        made = getattr(self.processor, "image_processor", self.processor)
+        return f"{transformers.__version__} {made!r}"
+
     def kept(self, records: Sequence[Record]) -> Any:
         """What packs are given in place of pixels."""
         return SeenImages(tuple(records))

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from common.errors import DataError
+from common.errors import ArgumentError, DataError
 from common.files.records import CaptionObjects, ObjectMention
 from common.files.vocabulary import read_vocabulary
 from common.relevance.noise import noisy
+from finetune.format_data import FormatArguments
+from finetune.setup.arguments import GROUPS
 from insight.scores.detector_quality import auroc, label_scores
 from tests.bench.board_scripts import Scripts
 from tests.bench.leaderboard import (
     BASE,
+    MINED,
     LeaderboardArguments,
     Run,
     against_base,
     blurred_to,
+    chosen_recipes,
     key_of,
     mined_by,
     read_rows,
@@ -102,3 +107,16 @@ def test_scripts_run_in_forks_and_say_why_they_failed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="give an existing file with --score_data_path"):
         paths = ("--pos_neg_data_path", tmp_path / "p.json", "--sentence_data_path", tmp_path / "s.json")
         Scripts(1, ()).call("finetune.format_data", "--score_data_path", tmp_path / "nothing.jsonl", *paths)
+
+
+def test_unknown_recipes_are_named() -> None:
+    with pytest.raises(ArgumentError, match="no recipe nothing"):
+        chosen_recipes(LeaderboardArguments(only="nothing"))
+
+
+def test_the_list_is_of_flags_that_there_are() -> None:
+    """So that an evening of runs does not end with a word that train.py does not know."""
+    known = {field.name for group in GROUPS for field in fields(group)}
+    formats = {field.name for field in fields(FormatArguments)}
+    for recipe in chosen_recipes(LeaderboardArguments()).values():
+        assert recipe.keys() - set(MINED) <= known and set(recipe.get("format") or {}) <= formats

@@ -11,6 +11,7 @@ ROPE = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10000.
 M_ROPE = Changes({"text_config.rope_parameters": ROPE})
 HALF_ROPE = Changes({"text_config.rope_parameters": {**ROPE, "partial_rotary_factor": 0.5, "mrope_section": [1, 1, 2]}})
 MIXED = Changes({"text_config.layer_types": ["linear_attention", "full_attention"]})
+CONVOLVED = Changes({"text_config.layer_types": ["conv", "full_attention"]})
 PINPOINTS = [[IMAGE, 2 * IMAGE], [2 * IMAGE, IMAGE]]
 ANYRES = {"image_grid_pinpoints": PINPOINTS}
 FOUR = {"image_seq_length": 4}
@@ -70,6 +71,7 @@ CHANGES: Mapping[str, Changes] = {
     "llava_next": Changes(ANYRES, images=ANYRES),
     "llava_next_video": Changes(ANYRES, images=ANYRES),
     "llava_onevision": Changes(ANYRES, images=ANYRES, processor={"num_image_tokens": 16}),
+    "lfm3_vl": CONVOLVED,
     "janus": SIXTEEN,
     "deepseek_vl": SIXTEEN,
     "lfm2_vl": Changes(

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from common.errors import CheckpointError, DataError, UserError, first_line
+from common.errors import ArgumentError, CheckpointError, DataError, UserError, first_line
 from common.files.json_text import shown
 from common.files.pixels import to_rgb
 from common.models.anatomy import Anatomy, dissect, placeholder_id
@@ -304,9 +304,7 @@ class Auto(PackingAuto):
 
         Rows are continued one by one where processor or model take no batch of several images, which is said.
         """
-        if len(prompts) == 1:
-            return self._continued(features, prompts, decoding, names)
-        if self.batches:
+        if len(prompts) > 1 and self.batches:
             try:
                 return self._continued(features, prompts, decoding, names)
             except (UserError, torch.OutOfMemoryError):
@@ -315,7 +313,15 @@ class Auto(PackingAuto):
                 announce(f"rows are continued one by one: {first_line(error)}")
                 self.batches = False
         rows = zip(features, prompts, names, strict=True)
-        return [self._continued([image], [prompt], decoding, [name])[0] for image, prompt, name in rows]
+        try:
+            return [self._continued([image], [prompt], decoding, [name])[0] for image, prompt, name in rows]
+        except (UserError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # as above
+            beams = f" with {decoding.num_beams} beams; try --generate_num_beams 1" if decoding.num_beams > 1 else ""
+            raise ArgumentError(
+                f"transformers' own generate fails for {type(self.lm).__name__}: {first_line(error)}{beams}"
+            ) from None
 
     def _continued(
         self, features: Any, prompts: Sequence[PromptIds], decoding: Decoding, names: Sequence[str]

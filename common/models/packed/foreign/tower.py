@@ -60,7 +60,7 @@ class Tower:
 
         def put(_module: nn.Module, args: Any, kwargs: Any) -> Any:
             leaves, form = tree_flatten((args, kwargs))
-            seen = iter(next(calls))
+            seen = iter(next(calls, ()))  # the last calls may have been given nothing that was kept
             return tree_unflatten([next(seen) if _is_seen(leaf) else leaf for leaf in leaves], form)
 
         with _watched(self.connectors, put), layers_as(self.blocks, [_pass_on] * len(self.blocks)):

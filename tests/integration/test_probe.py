@@ -235,5 +235,5 @@ def test_a_dry_run_says_what_probes_cost_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ArgumentError, match=r"cannot be extended .*the probe"):
         main(world.train_flags(undisturbed, **BEST, max_steps=8))
-    with pytest.raises(ArgumentError, match=r"probe_max_word_loss 0\.25, now it is 0\.5"):
+    with pytest.raises(ArgumentError, match=r"probe_max_word_loss 0\.3, now it is 0\.5"):
         main(world.train_flags(undisturbed, **BEST, probe_max_word_loss=0.5))

@@ -173,6 +173,8 @@ def _target(args: ExportArguments) -> FolderTarget:
     """Where the export goes. Raises ArgumentError for no place."""
     if not args.export_path:
         raise ArgumentError("--export_path is needed: the folder to write")
+    if args.hub_private_repo and not args.push_to_hub:
+        raise ArgumentError("--hub_private_repo is of --push_to_hub, which was not given; add it, or leave both out")
     mark = f"no {CARD_FILE} that says so"
     return FolderTarget(
         Path(args.export_path), "export_path", args.restart, lambda folder: is_ours(text_of(folder / CARD_FILE)), mark

@@ -37,7 +37,7 @@ def main(folder: Path) -> None:
         same = total = 0
         for question, prompt, texts in zip(expected["questions"], expected["prompts"], expected[name], strict=True):
             turns = [turn(question, path) for path in expected["pictures"]]
-            outputs = engine.chat(turns, settings, add_special_tokens=True)
+            outputs = engine.chat(turns, settings, tokenization_kwargs={"add_special_tokens": True})
             for output, text in zip(outputs, texts, strict=True):
                 assert output.prompt == prompt, (output.prompt, prompt)
                 found = output.outputs[0].text.strip()

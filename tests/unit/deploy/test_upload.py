@@ -12,6 +12,7 @@ from common.args import ModelArguments
 from common.cards.base import Base
 from common.cards.card import Subject, write_card
 from common.cards.loading import Loading
+from common.errors import ArgumentError
 from common.files.storage import read_json
 from common.hub import forget
 from common.paths import MINI_LLAVA
@@ -99,6 +100,11 @@ def test_what_cannot_be_is_said_in_one_line_and_nothing_is_written(
         export(ModelArguments(device="cpu"), ExportArguments(str(tmp_path / "out"), push_to_hub=name))
     assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
     assert not [path for path in hub.asked if path.startswith(("POST", "PUT"))]
+
+
+def test_a_private_repository_needs_an_upload(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="is of --push_to_hub"):
+        export(ModelArguments(device="cpu"), ExportArguments(str(tmp_path / "out"), hub_private_repo=True))
 
 
 def test_another_ones_name_is_refused_and_the_export_is_kept(hub: SmallHub, exported: Path) -> None:

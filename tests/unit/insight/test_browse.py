@@ -183,21 +183,19 @@ def test_cards_say_why_and_filters_follow(shown: Opened) -> None:
     assert lowered.first.locator('[role="img"]').count() == 1
 
 
-@pytest.mark.parametrize("width", [1280, 820, 390])
-def test_it_fits_whatever_the_width(made: Path, running: Any, width: int) -> None:
-    with opened(running, made / "page.html", width) as found:
-        assert found.evaluate("document.documentElement.scrollWidth") <= width
-
-
-@pytest.mark.parametrize("dark", [False, True])
-def test_axe_finds_nothing_serious(made: Path, tmp_path: Path, running: Any, dark: bool) -> None:
-    """Of a page with few cards, as every one costs it time; with the dock of the thresholds in sight."""
+def test_it_fits_and_axe_finds_nothing_serious(made: Path, tmp_path: Path, running: Any) -> None:
+    """At three widths, in light and dark. Of a page with few cards, as each costs axe time; with the dock in sight."""
     flags = ["--score_data_path", str(made / "scores.jsonl"), "--page_path", str(tmp_path / "few.html")]
     main([*flags, "--captions_shown", "4", "--image_dir_path", str(made / "images")])
-    with opened(running, tmp_path / "few.html", dark=dark) as found:
+    with opened(running, tmp_path / "few.html") as found:
         found.evaluate("document.getElementById('captions').scrollIntoView({behavior: 'instant'})")
         found.page.wait_for_selector(".dock:visible")
-        assert found.serious() == []
+        for width, scheme in ((1280, "light"), (820, ""), (390, "dark")):
+            found.page.set_viewport_size({"width": width, "height": 900})
+            assert found.evaluate("document.documentElement.scrollWidth") <= width
+            if scheme:
+                found.page.emulate_media(color_scheme=scheme)
+                assert found.serious() == []
 
 
 def test_what_is_not_ours_is_kept_and_what_is_not_scored_refused(made: Path, tmp_path: Path) -> None:

@@ -13,11 +13,16 @@ threshold is cut out (`finetune/samples/repair.py`). Of a published set, which h
     python finetune/format_data.py --repair --pos_neg_data_path pos_neg.json --sentence_data_path sentences.json \\
         --repaired_data_path repaired.json
 
+`--agreement true`, where images have several captions (three or more are best), scores each thing by how many of the
+others name it as well (`finetune/samples/agreement.py`); `--unlearn_target opened` begins a span with its sentence
+where nothing is named before it.
+
 The manifests beside `pos_neg.json` and `repaired.json` note the thresholds and the counts at each filter. Other
 thresholds at training time are fine, but conflicts and repairs were decided at those noted.
 
 Raises (as one line, exit code 2): no such file; malformed lines; objects without a score; thresholds in the wrong
-order, or `auto` without a manifest beside the scores; a set that is empty after filtering.
+order, or `auto` without a manifest beside the scores; a set that is empty after filtering; `--agreement` with one
+caption an image, or where scores do not rise with it.
 """
 
 from __future__ import annotations

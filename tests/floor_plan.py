@@ -29,10 +29,12 @@ STANDING_ALONE = (
 )
 IN_COMMON = tuple(f"common.{name}" for name in STANDING_ALONE)
 ROOMS: dict[str, tuple[str, ...]] = {  # room -> rooms in it that stand for themselves
-    **dict.fromkeys((*PACKAGES, *IN_COMMON, "common.models.generation", "evaluate.report_page"), ()),
+    **dict.fromkeys(
+        (*PACKAGES, *IN_COMMON, "common.models.generation", "common.models.packed", "evaluate.report_page"), ()
+    ),
     "common": IN_COMMON,
     "evaluate": ("evaluate.report_page",),
-    "common.models": ("common.models.generation",),
+    "common.models": ("common.models.generation", "common.models.packed"),
 }
 
 

@@ -88,7 +88,7 @@ class RawImages:
         return self
 
 
-class Auto(PackingAuto):
+class Auto(PackingAuto, CaptionModel):
     """A model of transformers' image-text-to-text kind; `lm` is the whole of it."""
 
     name = "auto"

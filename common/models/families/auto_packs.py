@@ -11,14 +11,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from threading import RLock
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from common.models.anatomy import Anatomy, blocks_of
-from common.models.base import CaptionModel
 from common.models.packed.decoder import PackedSettings
 from common.models.packed.foreign.engine import Fit, ForeignDecoder, try_out
 from common.models.packed.foreign.handing import Handed, Unpackable
@@ -27,6 +26,11 @@ from common.models.packed.foreign.tower import Record, Tower, tower_of
 from common.models.packed.layout import PackedImage
 from common.models.text.ids import PromptIds
 from common.progress import announce
+
+if TYPE_CHECKING:
+    from common.models.base import CaptionModel as Mixed
+else:
+    Mixed = object  # `Auto` brings the model itself
 
 TRIAL = ("A picture of a dog on the grass.", "a", "A picture")  # captions
 TRIAL_SIZE = (96, 64)
@@ -75,7 +79,7 @@ class TextInputs:
         return found
 
 
-class PackingAuto(CaptionModel):
+class PackingAuto(Mixed):
     """The packing side of `auto`. `processor`, `anatomy` and `trunk` are those of the model."""
 
     even_images: ClassVar[bool] = False

@@ -51,7 +51,7 @@ def test_a_flag_with_a_meaning_is_taken(
     [
         (TRAIN, ["--skip_oom_batch"], "--tokens_per_batch bounds the memory"),
         (MME, ["--generate_temperature", "0.7"], "beam search and greedy decoding have none"),
-        (TRAIN, ["--llama_path", "x"], "is --extractor --extractor_model, which this script does not take"),
+        (MME, ["--llama_path", "x"], "is --extractor --extractor_model, which this script does not take"),
         (TRAIN, ["--gold_clip_score", "30"], "fixed at the published 40"),
         (TRAIN, ["--llava_data_size_k", "ten"], "--gold_size is 'ten000'; give a whole number"),
     ],

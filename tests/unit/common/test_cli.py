@@ -116,7 +116,14 @@ def test_ctrl_c_during_imports_prints_one_line(module: str, tmp_path: Path) -> N
     (tmp_path / "sitecustomize.py").write_text(SLOW_IMPORT.format(module=module, reached=str(reached)))
     command = [sys.executable, str(ROOT / "insight" / "object.py"), "--caption_data_path", "no such file"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT)))}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as process:
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=ROOT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job's children ignore it
+    ) as process:
         end = time.monotonic() + 60
         while not reached.exists() and time.monotonic() < end:
             time.sleep(0.01)

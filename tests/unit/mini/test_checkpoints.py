@@ -37,7 +37,7 @@ def test_both_are_below_16_megabytes_and_hold_no_pickle() -> None:
     files = [path for folder in (MINI_LLAVA, MINI_CLIP) for path in folder.iterdir()]
     assert sum(path.stat().st_size for path in files) < MOST
     assert max(path.stat().st_size for path in files) < LARGEST_FILE
-    assert {path.suffix for path in files} == {".json", ".safetensors"}
+    assert {path.suffix for path in files} == {".json", ".md", ".safetensors"}
 
 
 def test_mini_llava_is_a_plain_llava() -> None:

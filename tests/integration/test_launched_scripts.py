@@ -43,22 +43,29 @@ def script(launch: list[str], name: str, **flags: object) -> str:
     return done.stderr
 
 
-@pytest.mark.parametrize("launch", [TORCHRUN, ACCELERATE], ids=["torchrun", "accelerate"])
-def test_captions_objects_and_scores(images: Path, tmp_path: Path, launch: list[str]) -> None:
+def captioned(way: list[str], images: Path, target: Path) -> bytes:
+    """Two sampled captions an image; one process speaks."""
+    errors = script(
+        way,
+        "insight/caption.py",
+        image_dir_path=images,
+        caption_data_path=target,
+        device="cpu",
+        generate_num_beams=1,
+        max_new_tokens=16,
+        captions_per_image=2,
+        do_sample="true",
+    )
+    assert errors.count("captioning 7 images") == 1
+    return target.read_bytes()
+
+
+def test_captions_objects_and_scores(images: Path, tmp_path: Path) -> None:
     thresholds = {f"{name}_clip_thres": "auto" for name in ("hal", "norm", "sentence")}
-    for kind, way in (("one", []), ("two", launch)):
+    for kind, way in (("one", []), ("two", TORCHRUN)):
         folder = tmp_path / kind
         folder.mkdir()
-        decoding = {"generate_num_beams": 1, "max_new_tokens": 16, "captions_per_image": 2, "do_sample": "true"}
-        errors = script(
-            way,
-            "insight/caption.py",
-            image_dir_path=images,
-            caption_data_path=folder / "captions.jsonl",
-            device="cpu",
-            **decoding,
-        )
-        assert errors.count("captioning 7 images") == 1
+        captioned(way, images, folder / "captions.jsonl")
         script(
             way,
             "insight/object.py",
@@ -76,6 +83,8 @@ def test_captions_objects_and_scores(images: Path, tmp_path: Path, launch: list[
             device="cpu",
             **thresholds,
         )
+    by_accelerate = captioned(ACCELERATE, images, tmp_path / "captions.jsonl")
+    assert by_accelerate == (tmp_path / "one" / "captions.jsonl").read_bytes()
     for name in ("captions", "objects", "scores"):
         one, two = (tmp_path / kind / f"{name}.jsonl" for kind in ("one", "two"))
         assert one.read_bytes() == two.read_bytes(), name

@@ -76,6 +76,7 @@ def test_a_script_ends_with_the_pipeline_that_is_interrupted(
     scripts: Scripts, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Also where the signal reaches the pipeline alone."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is started ignoring it
     threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT)).start()
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt), scripts:

@@ -7,7 +7,7 @@ what the decoder is called with, and the parameters on that way are the connecto
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -241,24 +241,13 @@ def _reached(values: Iterable[Any]) -> Iterator[Tensor]:
         todo.extend(before for before, _ in node.next_functions)
 
 
-def outermost(module: nn.Module, wanted: set[int], path: str = "") -> Iterator[str]:
+def outermost(module: nn.Module, wanted: set[int]) -> Iterator[str]:
     """Paths of the outermost modules whose parameters are all wanted, and of wanted parameters elsewhere.
 
     Args:
         wanted: `id` of parameters.
-        path: of the module itself.
     """
-    own = {id(parameter) for parameter in module.parameters()}
-    if not own & wanted:
-        return
-    if path and own <= wanted:
-        yield path
-        return
-    for name, parameter in module.named_parameters(recurse=False):
-        if id(parameter) in wanted:
-            yield f"{path}.{name}".lstrip(".")
-    for name, child in module.named_children():
-        yield from outermost(child, wanted, f"{path}.{name}".lstrip("."))
+    return _walk(module, wanted, lambda part: {id(parameter) for parameter in part.parameters()} <= wanted)
 
 
 def _units(lm: nn.Module, wanted: set[int], apart: Iterable[nn.Module]) -> Iterator[str]:
@@ -267,20 +256,21 @@ def _units(lm: nn.Module, wanted: set[int], apart: Iterable[nn.Module]) -> Itera
     A unit belongs there as a whole, though one picture may not use all of it.
     """
     kept = {id(part) for whole in apart for part in (whole, *blocks_of(whole))}
+    return _walk(lm, wanted, lambda part: not any(id(inner) in kept for inner in part.modules()))
 
-    def walk(module: nn.Module, path: str) -> Iterator[str]:
-        if not wanted & {id(parameter) for parameter in module.parameters()}:
-            return
-        if path and not any(id(part) in kept for part in module.modules()):
-            yield path
-            return
-        for name, parameter in module.named_parameters(recurse=False):
-            if id(parameter) in wanted:
-                yield f"{path}.{name}".lstrip(".")
-        for name, child in module.named_children():
-            yield from walk(child, f"{path}.{name}".lstrip("."))
 
-    return walk(lm, "")
+def _walk(module: nn.Module, wanted: set[int], is_whole: Callable[[nn.Module], bool], path: str = "") -> Iterator[str]:
+    """From the top: modules with wanted parameters that are whole, else what they hold."""
+    if not wanted & {id(parameter) for parameter in module.parameters()}:
+        return
+    if path and is_whole(module):
+        yield path
+        return
+    for name, parameter in module.named_parameters(recurse=False):
+        if id(parameter) in wanted:
+            yield f"{path}.{name}".lstrip(".")
+    for name, child in module.named_children():
+        yield from _walk(child, wanted, is_whole, f"{path}.{name}".lstrip("."))
 
 
 def _positions(given: Any) -> int:

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from common.errors import DataError
 from common.models.body import ModelBody
 from common.models.checkpoints.key_maps import KeyMap
-from common.models.generation.asking import Asked, Said, ahead, chunks, same_objects, sample_names
+from common.models.generation.asking import Asked, Said, chunks, same_objects, sample_names
 from common.models.generation.decoding import Decoding
 from common.models.generation.growing import grow
 from common.models.generation.plain import by_transformers, in_batches
 from common.models.generation.tree.llama import why_not
+from common.models.lanes import ahead
 from common.models.packed.decoder import PackedDecoder, PackedSettings
 from common.models.packed.head_losses import token_losses
 from common.models.packed.layout import PackedImage, PackLayout, lay_out

@@ -146,9 +146,21 @@ def in_order(work: Callable[[Item], Made], items: Iterable[Item], lanes: int) ->
     if lanes == 1:
         yield from map(work, items)
         return
+    with one_core_each():
+        yield from ahead(work, items, lanes, lanes + 1)
+
+
+def ahead(work: Callable[[Item], Made], items: Iterable[Item], threads: int, many: int) -> Iterator[Made]:
+    """`work` of each item, in their order, done in threads before it is asked for; without threads when it is.
+
+    `many`: results that wait at most.
+    """
+    if not threads:
+        yield from map(work, items)
+        return
     source = iter(items)
-    with one_core_each(), ThreadPoolExecutor(lanes, "lane") as pool:
-        waiting = deque(pool.submit(work, item) for item in islice(source, lanes + 1))
+    with ThreadPoolExecutor(threads, "lane") as pool:
+        waiting = deque(pool.submit(work, item) for item in islice(source, many))
         try:
             while waiting:
                 yield waiting.popleft().result()

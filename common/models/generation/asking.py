@@ -7,9 +7,8 @@ that its questions share are computed once an image; the rest belongs to each qu
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import Any, TypeVar
@@ -21,7 +20,6 @@ from common.models.generation.tree.trees import Ids, Tree, TreeSizes, shared_sta
 from common.models.text.ids import PromptIds
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
 
 MOST_BRANCHES = 8  # of a tree at a time; further ones begin where one has ended
 
@@ -124,25 +122,6 @@ def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     source = iter(items)
     while some := list(islice(source, size)):
         yield some
-
-
-def ahead(work: Callable[[Item], Made], items: Iterable[Item], threads: int, many: int) -> Iterator[Made]:
-    """`work` of each item, in their order, done in threads before it is asked for; without threads when it is.
-
-    `many`: results that wait at most.
-    """
-    if not threads:
-        yield from map(work, items)
-        return
-    source = iter(items)
-    with ThreadPoolExecutor(threads) as pool:
-        waiting = deque(pool.submit(work, item) for item in islice(source, many))
-        try:
-            while waiting:
-                yield waiting.popleft().result()
-                waiting.extend(pool.submit(work, item) for item in islice(source, 1))
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _common(rows: Sequence[Ids]) -> int:

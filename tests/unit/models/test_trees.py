@@ -13,7 +13,7 @@ from PIL import Image
 
 from common.errors import ArgumentError, ResourceError
 from common.models.generation import growing
-from common.models.generation.asking import Asked, Forest, ahead
+from common.models.generation.asking import Asked, Forest
 from common.models.generation.decoding import Decoding
 from common.models.generation.growing import grow_texts
 from common.models.generation.plain import by_transformers
@@ -22,6 +22,7 @@ from common.models.generation.tree import memory
 from common.models.generation.tree.llama import why_not
 from common.models.generation.tree.shapes import TableShape
 from common.models.generation.tree.trees import shared_start
+from common.models.lanes import ahead
 from common.models.text.ids import PromptIds
 from tests.unit.models.conftest import FAMILIES, Tiny
 

@@ -61,7 +61,7 @@ class Step:
 
     Attributes:
         module: whose `main` runs.
-        size: items of its smallest input; below it the fixed cost would hide the rest.
+        size: items of its smallest input; below it the fixed cost, and the memory of the imports, would hide the rest.
         write: writes an input of so many items into a folder, and gives the flags that read it.
     """
 
@@ -229,7 +229,7 @@ STEPS: dict[str, Step] = {
     "caption": Step("insight.caption", 50, images),
     "object": Step("insight.object", 100, captions),
     "clip": Step("insight.clip", 400, unscored),
-    "format": Step("finetune.format_data", 600, scored),
+    "format": Step("finetune.format_data", 2400, scored),
     "train": Step("finetune.train", 1500, samples),
     "auto": Step("evaluate.eval_auto", 150, evaluated),
     "pope": Step("evaluate.eval_pope", 1000, pope),

@@ -1,6 +1,6 @@
 """How time and memory of every step that reads files grow with its input.
 
-    python -m tests.bench.bench_growth                          # 1x, 4x and 16x; minutes on two cores
+    python -m tests.bench.bench_growth                          # 1x, 4x and 16x; a quarter of an hour on two cores
     python -m tests.bench.bench_growth --steps format,train --record growth.json
 
 Each size runs in a process of its own: processor seconds of the step's `main` (imports aside, worker processes
@@ -77,6 +77,7 @@ class GrowthArguments:
     steps: str | None = flag(None, "names of steps, with commas; default all")
     record: str | None = flag("tests/bench/records/growth.json", "where the record goes")
     scale: float = flag(1.0, "factor on all sizes, for a quick look")
+    runs: int = flag(3, "runs of each size, of which the least counts: others are disturbed")
 
 
 def captions(folder: Path, number: int) -> Flags:
@@ -288,11 +289,17 @@ def cost(step: Step, items: int) -> Cost:
     return Cost(items, *(round(found[name], 3) for name in ("cpu", "clock", "mib")))
 
 
-def measure(name: str, scale: float) -> Growth:
+def least(step: Step, items: int, runs: int) -> Cost:
+    """The least of several runs, value by value."""
+    costs = [cost(step, items) for _ in range(max(1, runs))]
+    return Cost(items, *(min(getattr(one, name) for one in costs) for name in ("cpu", "clock", "mib")))
+
+
+def measure(name: str, scale: float, runs: int) -> Growth:
     """All sizes of a step."""
     step = STEPS[name]
     size = max(4, round(step.size * scale))
-    growth = Growth(name, tuple(cost(step, size * factor) for factor in FACTORS))
+    growth = Growth(name, tuple(least(step, size * factor, runs) for factor in FACTORS))
     sizes = ", ".join(f"{c.items}: {c.cpu:.2f} s {c.mib:.0f} MiB" for c in growth.costs)
     found = growth.exponents()
     announce(f"{name}: {sizes}; exponents {found['cpu']:.2f} of seconds, {found['mib']:.2f} of memory")
@@ -305,7 +312,7 @@ def bench(args: GrowthArguments) -> dict[str, Any]:
     unknown = [name for name in names if name not in STEPS]
     if unknown:
         raise DataError(f"no step {unknown[0]}; known: {', '.join(STEPS)}")
-    grown = [measure(name, args.scale) for name in names]
+    grown = [measure(name, args.scale, args.runs) for name in names]
     crowd = cost(STEPS["train"], round(CROWD * args.scale)) if "train" in names else None
     record = {
         "card": _processor(),

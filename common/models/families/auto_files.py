@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from common.errors import CheckpointError, MissingDependencyError, first_line
+from common.files.json_text import shown
 from common.files.storage import read_record
 from common.paths import display
 
@@ -58,6 +59,8 @@ def _config(path: Path, trust_remote_code: bool) -> Any:
         raise CheckpointError(f"no config.json in {display(path)}; {WANTED}")
     said = read_record(where, dict[str, Any])
     kind = said.get("model_type")
+    if not isinstance(kind, str | None):
+        raise CheckpointError(f"{display(where)}: model_type is {shown(kind)}, not a name; copy it again")
     if kind not in CONFIG_MAPPING and said.get("auto_map") and not trust_remote_code:
         raise CheckpointError(
             f"{display(path)} is of the type {kind}, which needs code that comes with the checkpoint; read that code, "

@@ -60,6 +60,7 @@ BAD: dict[str, tuple[dict[str, object], str]] = {
         "mystery_vl, which needs code that comes with the checkpoint.*--trust_remote_code",
     ),
     "unknown": ({"model_type": "mystery_vl"}, "knows no model type mystery_vl"),
+    "no name": ({"model_type": []}, "model_type is \\[\\], not a name"),
     "text alone": ({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}, "text model, which sees no images"),
     "encoder-decoder": ({"model_type": "t5gemma2"}, "t5gemma2, an encoder-decoder"),
     "another kind": ({"model_type": "clip", "vision_config": {}, "text_config": {}}, "clip, no image-text-to-text"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from hypothesis import strategies as st
-from torch import Tensor
+from PIL import Image
+from torch import Tensor, nn
 
 from common.models.packed.layout import PackedImage, PackLayout, lay_out
 from common.models.text.ids import PromptIds
@@ -72,3 +73,17 @@ def assert_equal(
         # Some gradients are zero but for rounding (the bias of attention keys), so the largest one counts, too.
         atol = rtol * (float(gradient.abs().max()) + largest / 10)
         torch.testing.assert_close(found[name], gradient, rtol=rtol, atol=atol, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def losses_of_steps(model: Any, chosen: Mapping[str, nn.Parameter], image: Image.Image) -> list[float]:
+    """The loss before each of six steps on one caption."""
+    optimizer = torch.optim.AdamW(chosen.values(), lr=1e-3)
+    text = model.format_prompt("Describe")
+    losses = []
+    for _ in range(6):
+        loss = model.sample_losses([image], [text], ["a dog and a cat."], [True]).mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(float(loss.detach()))
+    return losses

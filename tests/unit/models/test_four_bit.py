@@ -18,7 +18,7 @@ from common.models.packed.layout import PackedImage
 from common.models.text.ids import PromptIds
 from common.models.weights.four_bit import is_quantised, quantise
 from tests.unit.models.conftest import FAMILIES, Tiny
-from tests.unit.models.packs import assert_equal, seen_by
+from tests.unit.models.packs import assert_equal, losses_of_steps, seen_by
 
 PACK = [
     PackedImage(1, PromptIds((1, 40), (50,)), ((4,), (5, 6, 7, 2))),
@@ -72,15 +72,7 @@ def test_a_step_of_adapters_lowers_the_loss(bnb: Any, images: list[Image.Image])
     assert bnb
     model = load_model("llava", load_in_4bit=True)
     chosen = model.set_trainable("connector+lora")
-    optimizer = torch.optim.AdamW(chosen.values(), lr=1e-3)
-    text = model.format_prompt("Describe")
-    losses = []
-    for _ in range(6):
-        loss = model.sample_losses(images[:1], [text], ["a dog and a cat."], [True]).mean()
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(float(loss.detach()))
+    losses = losses_of_steps(model, chosen, images[0])
     assert losses[-1] < losses[0]
 
 

@@ -35,9 +35,9 @@ lint: install
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/deptry .
 
-# Kills every step before every write (tests/crash/README.md); half an hour of one core. CI runs a sample.
+# Kills every step before every write (tests/crash/README.md), an hour of two cores. CI runs a sample.
 crash: install
-	$(RUN) OMP_NUM_THREADS=1 $(BIN)/python -m tests.crash.harness
+	$(RUN) OMP_NUM_THREADS=1 $(BIN)/python -m tests.crash.harness --jobs $$(nproc)
 
 bench: install
 	$(RUN) $(BIN)/python -m tests.bench.bench_train --size $(SIZE)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -15,7 +14,7 @@ import yaml
 from common.arguments.blocks import STEPS, own_values
 from common.arguments.values import Given
 from common.errors import ArgumentError
-from common.files.storage import read_text, require_file
+from common.files.storage import home, read_text, require_file
 from common.paths import display
 
 NULL = "tag:yaml.org,2002:null"
@@ -33,7 +32,7 @@ def read_config(path: str, step: str | None, known: Collection[str]) -> dict[str
     Raises ArgumentError, naming the file: not YAML, no mapping, an unknown or repeated key, an unknown step; DataError:
     no such file.
     """
-    file = require_file(Path(path).expanduser(), "--config")
+    file = require_file(home(path, "--config"), "--config")
     source = display(file)
     entries = _Nodes(source, frozenset(known)).entries(read_text(file))
     return own_values(entries, known, step, source)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import DataError
-from common.files.image_ids import KnownImages
+from common.files.image_ids import KnownImages, image_id_of, stem
 from common.files.json_text import as_record
 from common.files.storage import read_json
 from common.paths import display
@@ -108,6 +108,7 @@ def _only_persons(value: Mapping[str, Any]) -> bool:
 def _add_file(found: CocoAnnotations, file: _File, where: str) -> None:
     for image in file.images:
         if image.file_name:
+            _require_same_image(found.file_names.get(image.id), image, where)
             found.file_names[image.id] = image.file_name
             found.known.add(image.file_name, image.id)
         else:
@@ -130,6 +131,20 @@ def _add_file(found: CocoAnnotations, file: _File, where: str) -> None:
         found.with_instances |= listed
     if captions:
         found.with_captions |= listed
+
+
+def _require_same_image(before: str | None, image: _Image, where: str) -> None:
+    """Raise DataError for an id that another image has: what both show would be the truth of either.
+
+    COCO itself calls an image otherwise in 2014 and in 2017, with the same number.
+    """
+    if before is None or before == str(image.id) or image.file_name is None:
+        return
+    if stem(before) != stem(image.file_name) and image_id_of(before) != image_id_of(image.file_name):
+        raise DataError(
+            f"{where}: image {image.id} is called '{image.file_name}' here and '{before}' before; give each image an "
+            "id of its own"
+        )
 
 
 def _category_names(file: _File, where: str) -> dict[int, str]:

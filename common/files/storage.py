@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from common.errors import DataError, first_line
+from common.errors import ArgumentError, DataError, first_line
 from common.files.json_text import TOO_DEEP, as_record, parse_json, shown
 from common.paths import display
 
@@ -71,6 +71,14 @@ def write_json(path: Path | str, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def home(path: Path | str, flag: str) -> Path:
+    """The path with `~` replaced. Raises ArgumentError, naming the flag, where there is no such home folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ArgumentError(f"{flag} is '{path}', but there is no such home folder") from None
+
+
 def require_file(path: Path | str, flag: str) -> Path:
     """The path, if it is a file; otherwise a DataError that names the flag it came from."""
     path = Path(path)
@@ -89,8 +97,11 @@ def require_dir(path: Path | str, flag: str) -> Path:
 
 def read_bytes(path: Path | str) -> bytes:
     """The file's bytes without a UTF-8 byte order mark. Raises DataError for a file that is missing or unreadable."""
+    path = Path(path)
     try:
-        return Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise DataError(f"{display(path)} is a device or a pipe, which cannot be read twice; write it to a file")
+        return path.read_bytes().removeprefix(codecs.BOM_UTF8)
     except FileNotFoundError:
         raise DataError(f"no file {display(path)}") from None
     except (OSError, ValueError) as error:
@@ -161,11 +172,27 @@ def read_json_lines(
         yield number, value
 
 
+class UniqueKeys(yaml.SafeLoader):
+    """Plain types, and no key twice in one mapping, of which YAML's reader would take the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """As the base's. Raises MarkedYAMLError."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else None
+            if name in seen:
+                raise yaml.MarkedYAMLError(problem=f"{shown(key.value)} stands twice", problem_mark=key.start_mark)
+            if name is not None:
+                seen.add(name)
+        return node
+
+
 def read_yaml(path: Path | str) -> Any:
-    """One YAML value of plain types. Raises DataError naming the line where it does not parse."""
+    """One YAML value of plain types. Raises DataError naming the line where it does not parse, or says a key twice."""
     text = read_text(path)
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, UniqueKeys)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""

@@ -11,7 +11,7 @@ import yaml
 
 from common.arguments.blocks import STEPS, flags_of, own_values
 from common.errors import ArgumentError
-from common.files.storage import read_text, require_file
+from common.files.storage import UniqueKeys, home, read_text, require_file
 from common.paths import display
 
 PIPELINE = "pipeline"
@@ -43,7 +43,7 @@ def read_config(path: Path | str) -> PipelineConfig:
 
     Raises DataError for a missing file, ArgumentError for what is not YAML, holds no block, or names an unknown step.
     """
-    file = require_file(Path(path).expanduser(), "--config")
+    file = require_file(home(path, "--config"), "--config")
     return make_config(read_values(file), display(file))
 
 
@@ -58,7 +58,7 @@ def make_config(values: Mapping[str, Any], where: str) -> PipelineConfig:
 
 def read_values(file: Path) -> Values:
     """Names and values of a YAML file, blocks as mappings. Raises ArgumentError for what is not a mapping in YAML."""
-    loader = yaml.SafeLoader(read_text(file))
+    loader = UniqueKeys(read_text(file))
     try:
         root = loader.get_single_node()
         if root is not None and not isinstance(root, yaml.MappingNode):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import DataError
-from common.files.storage import whole_file
+from common.files.storage import home, whole_file
 from common.outputs.targets import check_targets
 from common.outputs.whole import WholeTarget, taken
 from common.paths import display
@@ -41,7 +41,7 @@ class Figures:
     folder: Path | str
 
     def __post_init__(self) -> None:
-        folder = Path(self.folder).expanduser()
+        folder = home(self.folder, "--figures")
         object.__setattr__(self, "folder", folder)
         if folder.exists() and not folder.is_dir():
             raise DataError(f"--figures {display(folder)} is a file; give a folder")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ArgumentError, DataError
-from common.files.storage import read_json, read_text
+from common.files.storage import home, read_json, read_text
 from common.manifest import manifest_path
 from common.outputs.settings import settings_path
 from common.paths import display
@@ -75,7 +75,7 @@ class Sources:
 def find_sources(args: ReportArguments) -> Sources:
     """Read what the bare words name. Raises ArgumentError, DataError."""
     found = Sources()
-    words = [Path(word).expanduser() for word in args.results]
+    words = [home(word, "--results") for word in args.results]
     folders = [word for word in words if word.is_dir()]
     if len(folders) > 1:
         raise ArgumentError(f"one run is shown at a time, and {len(folders)} folders were given; give two results")
@@ -97,8 +97,8 @@ def report_place(args: ReportArguments) -> Path:
         raise ArgumentError("name a run folder, one or two results, or one or two caption files (see --help)")
     if args.report_path:
         return Path(args.report_path)
-    if len(args.results) == 1 and Path(args.results[0]).expanduser().is_dir():
-        return Path(args.results[0]).expanduser() / "report.html"
+    if len(args.results) == 1 and home(args.results[0], "--results").is_dir():
+        return home(args.results[0], "--results") / "report.html"
     raise ArgumentError("--report_path is needed: where the page goes, such as report.html")
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 NUMBER = 987654321
+AGAIN = "@again@"  # before a key that is to stand a second time
 LITERALS = {  # what json cannot write: the word that stands for it, and its text
     "@deep@": "[" * 3000 + "]" * 3000,
     "@open@": '{"a":' * 3000,
@@ -200,6 +201,26 @@ def _twice(_: random.Random, document: Any, place: Place, lines: bool) -> Mutate
     return Mutated("twice", _written(copy, lines))
 
 
+def _again(chance: random.Random, document: Any, place: Place, lines: bool) -> Mutated:
+    """A key twice in one object, with two values; the twin is what a reader sees that takes the last."""
+    if not place or not isinstance(place[-1], str):
+        return _twice(chance, document, place, lines)
+    value, key = _other(_at(document, place)), place[-1]
+    last = _with(document, place, value)
+    both = _with(document, (*place[:-1], AGAIN + key), value)
+    data = _written(both, lines).replace(json.dumps(AGAIN + key).encode(), json.dumps(key).encode())
+    return Mutated("key again", data, _written(last, lines), key)
+
+
+def _other(value: Any) -> Any:
+    """A value of the same type that is not this one."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    return f"{value}x" if isinstance(value, str) else [] if value is None else type(value)()
+
+
 def _wrap(chance: random.Random, document: Any, place: Place, lines: bool) -> Mutated:
     value = _at(document, place)
     return Mutated("wrap", _written(_with(document, place, chance.choice([[value], {"a": value}])), lines))
@@ -211,4 +232,5 @@ VALUES: dict[str, tuple[Callable[[random.Random, Any, Place, bool], Mutated], in
     "rename": (_rename, 2),
     "twice": (_twice, 1),
     "wrap": (_wrap, 2),
+    "key again": (_again, 1),
 }

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import DataError
-from common.files.json_text import as_record, parse_json
+from common.files.json_text import _may_repeat, as_record, parse_json
 from common.files.storage import read_json, read_json_lines, read_record, read_text, read_yaml
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -65,6 +65,34 @@ def test_what_is_no_json_is_one_line(text: str, said: str, constants: bool) -> N
         parse_json(text.encode(), "f", constants)
     message = str(caught.value)
     assert said in message and message.startswith("f") and "\n" not in message and len(message) < 300
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"a": 1, "a": 2}', "'a' stands twice in one object, as 1 and as 2; remove one"),
+        ('[{"b": {"a": [], "a": 0}}]', "'a' stands twice"),
+        ('{"a": 1, "\\u0061": 2}', "'a' stands twice"),
+        ('{"a": "\\u003a", "b": 1, "b": 2}', "'b' stands twice"),  # the colon that was counted on
+        ('{"a": NaN, "a": 1}', "'a' stands twice"),
+        ('{"a": 1%s, "b": 1, "b": 2}' % ("0" * 308), "a number is too long"),
+    ],
+)  # fmt: skip
+def test_a_key_with_two_values_is_refused(text: str, said: str) -> None:
+    with pytest.raises(DataError) as caught:
+        parse_json(text.encode(), "f", constants=True)
+    assert str(caught.value).startswith("f: ") and said in str(caught.value)
+
+
+@given(st.recursive(st.text(alphabet=":\\\"a\n\u00e9", max_size=6), lambda inner: st.lists(inner) | st.dictionaries(
+    st.text(alphabet=":\"ab", max_size=3), inner), max_leaves=12), st.booleans())  # fmt: skip
+def test_colons_in_text_are_not_taken_for_keys(value: Any, ascii_only: bool) -> None:
+    """A repeated key is looked for by counting colons, so the count must be exact."""
+    data = json.dumps(value, ensure_ascii=ascii_only).encode()
+    assert not _may_repeat(data, value) and parse_json(data, "f") == value
+    assert parse_json(b'{"a": [], "a": [], "b": %s}' % data, "f")["b"] == value  # twice the same contradicts nothing
+    with pytest.raises(DataError, match="stands twice"):
+        parse_json(b'{"a": [], "a": 0, "b": %s}' % data, "f")
 
 
 def test_constants_do_not_open_the_door_to_the_rest() -> None:
@@ -138,6 +166,7 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
         "a: !!int 0o9",
         "\x00",
         "a: !!bool x",
+        "a: 1\nb: {c: 1, c: 2}",
     ],
 )
 def test_yaml_that_cannot_be_read_is_one_line(tmp_path: Path, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import signal
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import FrameType
 
 from common.errors import INTERRUPTED, LONGEST_MESSAGE, DryRunEnds, UserError, first_line, plain
 from common.paths import display
@@ -39,8 +41,8 @@ def run(main: Callable[[], None]) -> None:
     These are every :class:`UserError`, and what the operating system refuses (OSError). Of several processes that were
     launched together the first alone speaks; another does only for an error that the first does not have.
     """
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # which a background job is started with
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    _stop_at_signals()
+    _open_streams()
     for name in CHATTER:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
@@ -58,8 +60,39 @@ def run(main: Callable[[], None]) -> None:
     except OSError as error:
         _end(2, f"error: {plain(system_line(error), LONGEST_MESSAGE)}")
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
         _end(130, INTERRUPTED)
+
+
+def _open_streams() -> None:
+    """Standard output and error that take whatever is printed: also where they were closed, or know no Unicode."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8", errors="replace"))  # noqa: SIM115 (to the end)
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _stop_at_signals() -> None:
+    """Ctrl-C, and SIGTERM as schedulers and containers send it, end the script as KeyboardInterrupt.
+
+    Of a launch the processes leave SIGTERM alone: the launcher sends it when another has died, and a process that waits
+    for the dead one in a collective would not see an exception.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # which a background job is started with
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    me = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        if os.getpid() != me:  # a forked worker
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        raise KeyboardInterrupt
+
+    if "RANK" not in os.environ and signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, stop)
 
 
 def system_line(error: OSError) -> str:

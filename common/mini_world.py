@@ -109,7 +109,10 @@ class MiniWorld:
                 return all(file.is_file() for file in files)
         if not (path.exists() and manifest_path(path).is_file()):
             return False
-        noted = read_json(manifest_path(path))
+        try:
+            noted = read_json(manifest_path(path))
+        except DataError:
+            return False
         arguments = noted.get("arguments") if isinstance(noted, dict) else None
         if not isinstance(arguments, dict):
             return False

@@ -7,14 +7,19 @@ only training needs, is not initialised.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import socket
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from common.errors import ArgumentError, UserError, first_line
 
@@ -82,6 +87,30 @@ def _number(name: str, default: int) -> int:
 def usable_cores() -> int:
     """Processor cores that this process may keep busy: its share of those that the machine lends to all of them."""
     return max(1, len(os.sched_getaffinity(0)) // this_process().local_count)
+
+
+@contextmanager
+def worker_pool(
+    processes: int, method: str | None = None, prepare: Callable[[Any], object] | None = None, given: Any = None
+) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes, which leave Ctrl-C to this one: what is running then ends, the rest is not begun.
+
+    Args:
+        method: of starting them; None: Python's own.
+        prepare: called with `given` in each worker first.
+    """
+    context = multiprocessing.get_context(method)
+    with ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(prepare, given)) as pool:
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _begin(prepare: Callable[[Any], object] | None, given: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if prepare is not None:
+        prepare(given)
 
 
 def without_launcher(environment: dict[str, str]) -> dict[str, str]:

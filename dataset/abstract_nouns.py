@@ -16,7 +16,7 @@ if __name__ == "__main__" and not __package__:
 if __name__ == "__main__":
     import common.interrupts  # noqa: F401
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,16 +24,19 @@ from common.args import flag, parse
 from common.cli import run
 from common.errors import DataError
 from common.files.storage import read_text, require_dir, write_text
+from common.outputs.targets import check_targets
+from common.outputs.whole import WholeTarget, taken
 from common.paths import DATASET, display
 
 # Lexicographer files of WordNet (see lexnames(5WN)) whose nouns can be seen.
 VISIBLE_FILES = {5: "animal", 6: "artifact", 8: "body", 13: "food", 17: "object", 18: "person", 20: "plant"}
 VISIBLE_FILES[27] = "substance"
 LIST = DATASET / "nouns" / "abstract.txt"
+MARK = "# Made by dataset/abstract_nouns.py"
 HEADER = """\
 # Nouns whose most frequent sense cannot be seen: the first sense lies in none of WordNet's lexicographer files
 # {files}. Single words that are no names.
-# Made by dataset/abstract_nouns.py from WordNet 3.0 (licence: WORDNET_LICENSE); exceptions are in visible.txt.
+{mark} from WordNet 3.0 (licence: WORDNET_LICENSE); exceptions are in visible.txt.
 """
 
 
@@ -73,12 +76,21 @@ def _abstract(index: Path, synsets: dict[str, list[str]]) -> Iterator[str]:
             yield word
 
 
-def main() -> None:
-    """Write the list."""
-    (args,) = parse([AbstractNounArguments], __doc__ or "")
-    words = abstract_nouns(require_dir(args.wordnet_path, "--wordnet_path"))
-    header = HEADER.format(files=", ".join(VISIBLE_FILES.values()))
-    write_text(args.abstract_nouns_path, header + "\n".join(words) + "\n")
+def recognise(path: Path) -> None:
+    """Raise DataError unless a file is such a list."""
+    if MARK not in read_text(path):
+        raise DataError("no list of abstract nouns")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the list. Raises DataError for a file that is none, or what is not WordNet's."""
+    (args,) = parse([AbstractNounArguments], __doc__ or "", argv)
+    path = Path(args.abstract_nouns_path)
+    check_targets({"abstract_nouns_path": path})
+    with taken([WholeTarget(path, "abstract_nouns_path", "dataset.abstract_nouns", recognise)]):
+        words = abstract_nouns(require_dir(args.wordnet_path, "--wordnet_path"))
+        header = HEADER.format(files=", ".join(VISIBLE_FILES.values()), mark=MARK)
+        write_text(path, header + "\n".join(words) + "\n")
     print(f"{len(words)} nouns in {display(args.abstract_nouns_path)}")
 
 

@@ -28,6 +28,7 @@ from common.cli import run
 from common.errors import DataError
 from common.files.storage import read_json, write_json
 from common.mini_world import MiniWorld
+from common.outputs.whole import WholeTarget, json_object_with, taken
 from common.paths import MINI_CLIP, ROOT, display
 from common.progress import announce, say
 from deploy.pipeline import Pipeline
@@ -118,6 +119,19 @@ def examples(demo: Demo) -> list[dict[str, Any]]:
     return [{"image": b["image"], "before": b["caption"], "after": a["caption"]} for b, a in changed[:EXAMPLES]]
 
 
+def targets(demo: Demo) -> list[WholeTarget]:
+    """What is written beside the pipeline's files."""
+    kinds = {"results.json": json_object_with("base", "unlearned", "seconds"), "examples.json": _require_examples}
+    return [WholeTarget(demo.folder / name, "output_dir", "deploy.demo", kind) for name, kind in kinds.items()]
+
+
+def _require_examples(path: Path) -> None:
+    """Raise DataError for a file of something else."""
+    found = read_json(path)
+    if not isinstance(found, list) or not all(isinstance(e, dict) and {"before", "after"} <= set(e) for e in found):
+        raise DataError("no list of captions before and after")
+
+
 def _cell(name: str, value: float) -> str:
     return f"{100 * value:.1f} %" if name in RATES else f"{value:.1f}"
 
@@ -146,8 +160,9 @@ def report(demo: Demo) -> None:
     base, unlearned = (read_json(demo.result_file(which)) for which in ("base", "unlearned"))
     paired = read_json(demo.folder / "comparison.json")["differences"]
     found = examples(demo)
-    write_json(demo.folder / "examples.json", found)
-    write_json(demo.folder / "results.json", {"base": base, "unlearned": unlearned, "seconds": demo.seconds})
+    with taken(targets(demo)):
+        write_json(demo.folder / "examples.json", found)
+        write_json(demo.folder / "results.json", {"base": base, "unlearned": unlearned, "seconds": demo.seconds})
     for example in found:
         say(f"\n{example['image']}\n  before: {example['before']}\n  after:  {example['after']}")
     say("\n" + table(base, unlearned, paired))
@@ -161,6 +176,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     (args,) = parse([DemoArguments], __doc__ or "", argv)
     demo = Demo(args)
     pipeline = demo.pipeline()
+    for target in targets(demo):
+        target.check()
     announce(f"the whole method on the mini world into {display(demo.folder)}: about 5 minutes on two CPU cores")
     demo.seconds = pipeline.do(args.restart)
     report(demo)

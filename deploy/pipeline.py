@@ -17,6 +17,9 @@ import sys
 if __name__ == "__main__" and not __package__:
     sys.path[0] += "/.."  # run as a file: this checkout goes before whatever is installed
 
+if __name__ == "__main__":
+    import common.interrupts  # noqa: F401
+
 import argparse
 import importlib
 import shlex
@@ -31,8 +34,10 @@ import yaml
 from common.args import flag, parse
 from common.cli import run as run_script
 from common.errors import ArgumentError, DataError
-from common.files.storage import write_text
+from common.files.storage import home, read_text, write_text
 from common.outputs.locks import exclusive
+from common.outputs.targets import check_targets
+from common.outputs.whole import WholeTarget
 from common.paths import ROOT, display
 from common.progress import announce, say
 from deploy.steps.config import PipelineConfig, read_config
@@ -52,6 +57,7 @@ class PipelineArguments:
 
 ARGUMENTS = (PipelineArguments,)
 NOTES, RESOLVED = "pipeline.json", "pipeline.yaml"
+MARK = "# Made of "  # at the head of the resolved file
 
 
 @dataclass(frozen=True)
@@ -80,12 +86,17 @@ class Pipeline:
         """The resolved file."""
         shared = {k: v for k, v in self.config.shared.items() if k not in OF_THE_PIPELINE and "ckpt_load_path" not in k}
         values = {**shared, **Planner(self.config, self.folder).written()}
-        head = f"# Made of {self.config.where}; one step alone: python -m MODULE --config {display(self.resolved)}\n"
+        head = f"{MARK}{self.config.where}; one step alone: python -m MODULE --config {display(self.resolved)}\n"
         return head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+    def check(self) -> None:
+        """Raise DataError if the folder holds a file of somebody else's under the name of the resolved one."""
+        WholeTarget(self.resolved, "work_dir", "deploy.pipeline", _resolved).check()
 
     def do(self, restart: bool = False) -> dict[str, float]:
         """Do what is out of date; returns each step's seconds. Raises DataError if a step fails."""
         runs = self.runs()
+        self.check()
         with exclusive(self.folder / NOTES):
             notes = Notes.read(self.folder / NOTES)
             write_text(self.resolved, self.text())
@@ -124,6 +135,11 @@ class Pipeline:
         return found
 
 
+def _resolved(path: Path) -> None:
+    if not read_text(path).startswith(MARK):
+        raise DataError("not made by the pipeline")
+
+
 def arguments(run: Run, config: Path) -> list[str]:
     """The command line of a run."""
     own = [word for name, value in run.own.items() for word in (f"--{name}", str(value))]
@@ -146,8 +162,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     (args,) = parse(ARGUMENTS, __doc__ or "", argv, step="pipeline")
     if path is None or config is None:
         raise ArgumentError("--config is needed: the pipeline's YAML file (deploy/README.md shows one)")
-    folder = Path(args.work_dir).expanduser() if args.work_dir else ROOT / "runs" / Path(path).stem
+    folder = home(args.work_dir, "--work_dir") if args.work_dir else ROOT / "runs" / Path(path).stem
     pipeline = Pipeline(config, folder)
+    check_targets({"work_dir": pipeline.resolved}, config=home(path, "--config"))
     if args.dry_run:
         say("\n".join(pipeline.lines()))
         return

@@ -6,14 +6,13 @@ neighbours whoever works on it and the result is the same to the byte.
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from common.errors import UserError
 from common.files.records import ObjectMention
 from common.objects.extractors import ObjectExtractor
+from common.processes import worker_pool
 
 Found = list[tuple[ObjectMention, ...]]
 
@@ -33,8 +32,7 @@ def extracted(extractor: ObjectExtractor, batches: Sequence[Sequence[str]], proc
     if processes <= 1:
         yield from (list(extractor.extract(batch)) for batch in batches)
         return
-    fork = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(processes, fork, initializer=_inherited.append, initargs=(extractor,)) as pool:
+    with worker_pool(processes, "fork", _inherited.append, extractor) as pool:
         try:
             yield from pool.map(_extract, batches)
         except BrokenProcessPool:
@@ -42,8 +40,6 @@ def extracted(extractor: ObjectExtractor, batches: Sequence[Sequence[str]], proc
                 "a process that extracts objects died, perhaps for want of memory; the objects so far are kept: start "
                 "the same command again"
             ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _extract(batch: Sequence[str]) -> Found:

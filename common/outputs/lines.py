@@ -19,8 +19,8 @@ from common.manifest import git_commit, manifest_path, versions, write_manifest
 from common.outputs.locks import exclusive
 from common.outputs.parts import part_path, part_paths, part_records, remove_parts
 from common.outputs.session import Session
-from common.outputs.settings import check_settings, note_settings, noted_settings, settings_path
-from common.outputs.targets import refuse_foreign
+from common.outputs.settings import check_settings, note_settings, settings_path
+from common.outputs.targets import noted_beside_target, refuse_foreign
 from common.paths import display
 from common.processes import Process, launch_store, this_process
 from common.progress import batches
@@ -210,16 +210,14 @@ class LineTarget:
 
     def _is_begun(self, settings: Mapping[str, Any] | None, restart: bool) -> bool:
         """Whether the file holds something of ours. Raises DataError if it holds something else."""
+        noted = noted_beside_target(self.path, self.flag, self.step)
+        if noted and settings is not None and not set(settings) & set(noted):
+            raise refuse_foreign(self.path, self.flag, f"{settings_path(self.path).name} is not of this step")
         there = self.path.exists() and self.path.stat().st_size > 0
         if not there and not part_paths(self.path):
             return False
-        noted = noted_settings(self.path)
         if noted is None:
             raise refuse_foreign(self.path, self.flag, f"no {settings_path(self.path).name} beside it")
-        if noted.get("step", self.step) != self.step:
-            raise refuse_foreign(self.path, self.flag, f"{settings_path(self.path).name} says {noted['step']}")
-        if settings is not None and not set(settings) & set(noted):
-            raise refuse_foreign(self.path, self.flag, f"{settings_path(self.path).name} is not of this step")
         self._check_records(restart)
         return True
 

@@ -17,6 +17,9 @@ from common.errors import UserError
 from common.paths import display
 from common.progress import announce
 
+# A link would lead to a file of somebody else's.
+FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+
 
 class InUseError(UserError):
     """Another process is writing the same output; the message says which."""
@@ -49,7 +52,7 @@ def exclusive(target: Path | str) -> Iterator[None]:
 def _locked(path: Path, target: Path | str) -> IO[str]:
     """The open lock file, locked, with our name in it. Raises InUseError, OSError."""
     while True:
-        note = path.open("a+", encoding="utf-8")
+        note = os.fdopen(os.open(path, FLAGS, 0o666), "a+", encoding="utf-8")
         try:
             if not _lock(note.fileno(), path):
                 raise InUseError(f"{display(target)} is being written by {_holder(note)}; wait, or choose another name")

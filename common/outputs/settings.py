@@ -24,7 +24,10 @@ def noted_settings(result: Path | str) -> dict[str, Any] | None:
     path = settings_path(result)
     if not path.is_file():
         return None
-    value = read_json(path)
+    try:
+        value = read_json(path)
+    except DataError as error:
+        raise DataError(f"{error}; move it away, or choose another name for the result") from None
     if not isinstance(value, dict):
         raise DataError(f"{display(path)} holds no settings; move it away, or choose another name for the result")
     return value

@@ -10,8 +10,9 @@ from types import MappingProxyType
 from typing import Any
 
 from common.errors import ArgumentError, DataError
+from common.files.json_text import shown
 from common.manifest import manifest_path
-from common.outputs.settings import settings_path
+from common.outputs.settings import noted_settings, settings_path
 from common.paths import display
 
 
@@ -68,6 +69,8 @@ def _require_place(target: Path, flag: str) -> None:
     """Raise DataError if the target cannot become a file."""
     if target.is_dir():
         raise DataError(f"--{flag} {display(target)} is a folder; give the name of a file in it")
+    if target.exists() and not target.is_file():  # what is renamed over a device takes its place for everybody
+        raise DataError(f"--{flag} {display(target)} is a device or a pipe; give the name of a file")
     place = Path(os.path.realpath(target)).parent
     while not os.path.lexists(place):
         place = place.parent
@@ -77,6 +80,19 @@ def _require_place(target: Path, flag: str) -> None:
         raise DataError(
             f"--{flag} {display(target)}: no permission to write into {display(place)}; choose another folder"
         )
+
+
+def noted_beside_target(path: Path, flag: str, step: str) -> dict[str, Any] | None:
+    """The settings noted beside an output, None where there are none.
+
+    Raises DataError for notes of another step, and for a manifest without settings and result, which would be lost.
+    """
+    noted = noted_settings(path)
+    if noted is not None and noted.get("step", step) != step:
+        raise refuse_foreign(path, flag, f"{settings_path(path).name} says {shown(noted['step'])}")
+    if noted is None and not path.exists() and manifest_path(path).exists():
+        raise refuse_foreign(manifest_path(path), flag, f"no {settings_path(path).name} beside it")
+    return noted
 
 
 def refuse_foreign(path: Path | str, flag: str, why: str) -> DataError:

@@ -12,8 +12,8 @@ from common.errors import DataError
 from common.files.storage import read_json, remove_leftovers
 from common.manifest import manifest_path
 from common.outputs.locks import exclusive
-from common.outputs.settings import note_settings, noted_settings, settings_path
-from common.outputs.targets import refuse_foreign
+from common.outputs.settings import note_settings, settings_path
+from common.outputs.targets import noted_beside_target, refuse_foreign
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,13 @@ class WholeTarget:
 
     def check(self) -> None:
         """Raise DataError if a file is there that is not provably of this step. Writes nothing."""
+        noted = noted_beside_target(self.path, self.flag, self.step) if self.needs_note else None
         if not self.path.exists() or self.path.stat().st_size == 0:
             return
-        if self.needs_note and not any(manifest_path(path).is_file() for path in (self.path, self.noted_by) if path):
-            noted = noted_settings(self.path)
-            if noted is None or noted.get("step") != self.step:
-                raise refuse_foreign(self.path, self.flag, f"no {manifest_path(self.path).name} beside it")
+        manifests = [manifest_path(path) for path in (self.path, self.noted_by) if path]
+        known = any(path.is_file() for path in manifests) or (noted or {}).get("step") == self.step
+        if self.needs_note and not known:
+            raise refuse_foreign(self.path, self.flag, f"no {manifests[0].name} beside it")
         try:
             self.recognise(self.path)
         except DataError as error:

@@ -19,10 +19,14 @@ from itertools import count
 from pathlib import Path
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from common.args import flag, parse
 from common.cli import run
-from common.errors import ArgumentError
+from common.errors import ArgumentError, DataError
+from common.files.storage import whole_file
+from common.outputs.targets import check_targets
+from common.outputs.whole import WholeTarget, taken
 from common.paths import ROOT, display
 from dataset.mini.layout import IMAGE_SIZE, generator, make_layout
 from dataset.mini.paint import paint
@@ -30,6 +34,7 @@ from dataset.mini.scenes import SCENES
 
 GAP = 4  # pixels between two pictures
 COLOURS = 160  # in the palette: a small file, and the noise still shows
+MARK = "EFUF, dataset/mini/contact_sheet.py"  # in the file, so that it is known as ours
 
 
 @dataclass
@@ -65,13 +70,33 @@ def sheet(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
     return canvas
 
 
+def recognise(path: Path) -> None:
+    """Raise DataError unless a file is such a sheet."""
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            ours = image.info.get("Software") == MARK
+    except (OSError, ValueError, SyntaxError):
+        ours = False
+    if not ours:
+        raise DataError("no sheet of scenes")
+
+
+def save(picture: Image.Image, path: Path) -> None:
+    """Write the sheet at once. Raises OSError."""
+    note = PngInfo()
+    note.add_text("Software", MARK)
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        picture.save(file, "PNG", optimize=True, pnginfo=note)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    """Draw and write the sheet."""
+    """Draw and write the sheet. Raises DataError for a file that is none, ArgumentError, OSError."""
     (args,) = parse([SheetArguments], __doc__ or "", argv)
-    picture = sheet(one_of_each(args.seed), args.columns).quantize(COLOURS, dither=Image.Dither.NONE)
     path = Path(args.output_path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path, optimize=True)
+    check_targets({"output_path": path})
+    with taken([WholeTarget(path, "output_path", "dataset.mini.contact_sheet", recognise)]):
+        picture = sheet(one_of_each(args.seed), args.columns).quantize(COLOURS, dither=Image.Dither.NONE)
+        save(picture, path)
     print(f"{display(path)}: {picture.width}x{picture.height}, {path.stat().st_size / 1000:.0f} kB")
 
 

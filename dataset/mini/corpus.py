@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
+import shutil
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from common import prompts
+from common.processes import usable_cores, worker_pool
 from common.progress import bar
 from dataset.mini.categories import BY_NAME, Category
 from dataset.mini.describe import absent_typical, instruction_caption, reference_captions
@@ -102,15 +101,22 @@ def _draw_chunk(
 
 
 def draw_corpus(count: int, seed: int, split: str = "pretrain", folder: str | None = None) -> Corpus:
-    """Draw `count` scenes with all cores. Pixels go to a file in `folder` (default: a temporary one), 38 KB each."""
+    """Draw `count` scenes with all cores. Pixels go to a file in `folder`, 38 KB each.
+
+    Without a folder it is a temporary one, which has no name any more when this returns: its room is free when the
+    process ends, however it does.
+    """
     shape = (count, IMAGE_SIZE, IMAGE_SIZE, 3)
-    path = str(Path(folder or tempfile.mkdtemp(prefix="mini-corpus-")) / f"{split}-{seed}-{count}.u8")
+    place = Path(folder or tempfile.mkdtemp(prefix="mini-corpus-"))
+    path = str(place / f"{split}-{seed}-{count}.u8")
     np.memmap(path, dtype=np.uint8, mode="w+", shape=shape).flush()
     starts = range(0, count, CHUNK)
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
+    with worker_pool(usable_cores(), "spawn") as pool:
         jobs = [pool.submit(_draw_chunk, path, split, seed, s, min(s + CHUNK, count), count) for s in starts]
         parts = [job.result() for job in bar(jobs, "drawing", len(jobs), unit=f"{CHUNK} img")]
     pixels = np.memmap(path, dtype=np.uint8, mode="r", shape=shape)
+    if folder is None:
+        shutil.rmtree(place)
     examples = tuple(example for part, _ in parts for example in part)
     return Corpus(pixels, np.concatenate([patches for _, patches in parts]), examples)
 

@@ -16,7 +16,6 @@ if __name__ == "__main__" and not __package__:
 if __name__ == "__main__":
     import common.interrupts  # noqa: F401
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +25,14 @@ import numpy as np
 
 from common.args import flag, parse
 from common.cli import run
+from common.files.storage import whole_file, write_json
 from common.paths import MINI_CLIP, display
 from common.progress import announce
 from dataset.mini.categories import CATEGORIES
 from dataset.mini.corpus import Corpus, draw_corpus, tokenizer_texts, visits_of
 from dataset.mini.layout import IMAGE_SIZE
 from dataset.mini.normalise import MEAN, STD, normalise
+from dataset.mini.pretrained import pretrained_folder
 from dataset.mini.vision_warmup import PatchDataset, train_vision
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def write_config(folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:
         },
         "preprocess_cfg": {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest"},
     }
-    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "open_clip_config.json", config)
 
 
 def object_names() -> tuple[list[str], np.ndarray]:
@@ -219,9 +220,17 @@ def train(model: Any, tokenize: Any, corpus: Corpus, held_out: Corpus, args: Cli
     ).train()
 
 
-def main() -> None:
-    """Draw, train until the target, save in float16."""
-    (args,) = parse([ClipArguments], __doc__ or "")
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw, train until the target, save in float16. Raises ArgumentError for a folder of something else."""
+    (args,) = parse([ClipArguments], __doc__ or "", argv)
+    target = pretrained_folder(args.output_dir, "pretrain_clip.py")
+    target.check()
+    with target.taken():
+        pretrain(args)
+
+
+def pretrain(args: ClipArguments) -> None:
+    """All of it."""
     import open_clip
     import torch
     from safetensors.torch import save_file
@@ -237,7 +246,8 @@ def main() -> None:
     model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
     train(model, open_clip.get_tokenizer(f"local-dir:{folder}"), corpus, held_out, args)
     weights = {name: tensor.cpu().half().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, folder / "open_clip_model.safetensors")
+    with whole_file(folder / "open_clip_model.safetensors") as temporary:
+        save_file(weights, temporary)
     announce(f"wrote {display(folder)}")
 
 

@@ -30,6 +30,7 @@ from common.progress import announce
 from dataset.mini.corpus import TEMPLATE, Corpus, draw_corpus, tokenizer_texts, visits_of
 from dataset.mini.layout import IMAGE_SIZE
 from dataset.mini.normalise import MEAN, STD, normalise
+from dataset.mini.pretrained import pretrained_folder
 from dataset.mini.vision_warmup import GRID, PATCH, PatchDataset, train_vision
 
 if TYPE_CHECKING:
@@ -219,9 +220,17 @@ def save(model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerFas
     write_json(folder / "preprocessor_config.json", preprocessing)
 
 
-def main() -> None:
-    """Draw, train, save."""
-    (args,) = parse([PretrainArguments], __doc__ or "")
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw, train, save. Raises ArgumentError for a folder of something else."""
+    (args,) = parse([PretrainArguments], __doc__ or "", argv)
+    target = pretrained_folder(args.output_dir, "pretrain_llava.py")
+    target.check()
+    with target.taken():
+        pretrain(args)
+
+
+def pretrain(args: PretrainArguments) -> None:
+    """All of it."""
     import torch
 
     from dataset.mini.tokenizer import llava_tokenizer, train_bpe

@@ -138,14 +138,17 @@ def _absent(
 
 
 def write_questions(folder: Path | str, questions: Sequence[Question]) -> None:
-    """One `pope_{split}.json` a split in POPE's layout, one object a line."""
+    """One `pope_{split}.json` a split in POPE's layout, one object a line. Raises DataError for other files there."""
+    texts: dict[Path, str] = {}
     for split in SPLITS:
         rows = [q for q in questions if q.group == split]
         lines = [
             dump_line({"question_id": n, "image": q.image, "text": q.text, "label": q.label})
             for n, q in enumerate(rows, start=1)
         ]
-        text, path = "\n".join(lines) + "\n", Path(folder) / f"pope_{split}.json"
+        texts[Path(folder) / f"pope_{split}.json"] = "\n".join(lines) + "\n"
+    for path, text in texts.items():
         if path.exists() and read_text(path) != text:
             raise DataError(f"{display(path)} (--questions_save_path) holds other questions; choose another folder")
+    for path, text in texts.items():
         write_text(path, text)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from common.files.image_ids import KnownImages
 from common.files.storage import read_json, write_json
 from common.manifest import file_hash
 from common.paths import display
+from common.processes import usable_cores, worker_pool
 from common.progress import announce
 from evaluate.chair.parser import PARSER_VERSION, ChairParser
 from evaluate.chair.synonyms import BUNDLED, ChairMode
@@ -30,8 +31,12 @@ _FORMAT = "truth-2"  # of the cached file
 
 
 def cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/efuf`, or `~/.cache/efuf`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "efuf"
+    """`$XDG_CACHE_HOME/efuf`, or `~/.cache/efuf`; for a user without a home, as in some containers, in `/tmp`."""
+    given = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(given or Path.home() / ".cache") / "efuf"
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"efuf-{os.getuid()}"
 
 
 def cache_key(
@@ -104,7 +109,7 @@ def build(
         return _build_part(annotations, mode, synonyms_path, pos_tagger)
     parts = [_part(annotations, ids[start::_CHUNKS]) for start in range(_CHUNKS)]
     gold: dict[int, frozenset[str]] = {}
-    with ProcessPoolExecutor(min(_CHUNKS, os.cpu_count() or 1)) as pool:
+    with worker_pool(min(_CHUNKS, usable_cores())) as pool:
         for found in pool.map(_build_part, parts, *zip(*[(mode, synonyms_path, pos_tagger)] * _CHUNKS, strict=True)):
             gold.update(found)
     return gold

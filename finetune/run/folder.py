@@ -140,7 +140,13 @@ class RunFolder:
         """Raise DataError if the folder holds files but is not known to be of a run: they would be mixed up."""
         if os.path.lexists(self.path) and not self.path.is_dir():
             raise DataError(f"{display(self.path)} is a file; choose another ckpt_save_path")
-        if self.path.is_dir() and any(self.path.iterdir()) and "trainable" not in (noted_settings(self.path) or {}):
+        noted = noted_settings(self.path)
+        if noted is not None and "trainable" not in noted:
+            raise DataError(
+                f"{display(settings_path(self.path))} is not of a training run and would be lost; choose another "
+                "ckpt_save_path"
+            )
+        if self.path.is_dir() and any(self.path.iterdir()) and noted is None:
             raise DataError(
                 f"{display(self.path)} holds files that are not of a training run (no "
                 f"{settings_path(self.path).name} beside it); choose another ckpt_save_path"

@@ -84,7 +84,7 @@ SCRIPTS = sorted(
     str(path.relative_to(ROOT))
     for room in ("insight", "finetune", "evaluate", "dataset", "deploy")
     for path in (ROOT / room).rglob("*.py")
-    if "run(main)" in path.read_text(encoding="utf-8")
+    if re.search(r"^    run\w*\(main\)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
 )
 
 
@@ -109,9 +109,11 @@ sys.meta_path.insert(0, Slow())
 """
 
 
-@pytest.mark.parametrize("module", ["dataclasses", "common.args"])
-def test_ctrl_c_during_imports_prints_one_line(module: str, tmp_path: Path) -> None:
-    """Of the standard library and of ours."""
+@pytest.mark.parametrize(
+    ("module", "number"), [("dataclasses", signal.SIGINT), ("common.args", signal.SIGINT), ("json", signal.SIGTERM)]
+)
+def test_ctrl_c_during_imports_prints_one_line(module: str, number: signal.Signals, tmp_path: Path) -> None:
+    """Of the standard library and of ours; SIGTERM, as schedulers and containers send it, is no other thing."""
     reached = tmp_path / "reached"
     (tmp_path / "sitecustomize.py").write_text(SLOW_IMPORT.format(module=module, reached=str(reached)))
     command = [sys.executable, str(ROOT / "insight" / "object.py"), "--caption_data_path", "no such file"]
@@ -127,6 +129,53 @@ def test_ctrl_c_during_imports_prints_one_line(module: str, tmp_path: Path) -> N
         end = time.monotonic() + 60
         while not reached.exists() and time.monotonic() < end:
             time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, shown = process.communicate(timeout=60)
     assert (process.returncode, shown) == (130, "interrupted; run the same command again to continue\n")
+
+
+BUSY = """
+import os, sys, time
+from common.cli import run
+from common.files.storage import whole_file
+def main():
+    with whole_file(sys.argv[1]) as temporary:
+        temporary.write_text("half")
+        if not os.fork():
+            os.write(1, b"busy")
+            time.sleep(60)  # a worker, which ends as processes do
+        time.sleep(60)
+run(main)
+"""
+
+
+@pytest.mark.parametrize("launched", [False, True])
+def test_sigterm_is_an_interruption_that_leaves_nothing_half_done(launched: bool, tmp_path: Path) -> None:
+    """Of a launch, whose launcher sends it, it is the end at once."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **({"RANK": "0"} if launched else {})}
+    with subprocess.Popen(
+        [sys.executable, "-c", BUSY, str(tmp_path / "x.json")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None and process.stdout.read(4) == b"busy"
+        os.killpg(process.pid, signal.SIGTERM)
+        _, shown = process.communicate(timeout=60)
+    left = [path.name for path in tmp_path.iterdir()]
+    if launched:
+        assert process.returncode == -signal.SIGTERM
+    else:
+        assert (process.returncode, shown) == (130, b"interrupted; run the same command again to continue\n")
+        assert left == []
+
+
+def test_output_that_is_closed_or_knows_no_unicode_is_no_fault() -> None:
+    code = "from common.cli import run; run(lambda: print('\\u732b \\ud800'))"
+    command = [sys.executable, "-c", code]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\\u732b \\ud800\n", "")
+    closed = subprocess.run(["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *command], env=environment)
+    assert closed.returncode == 0

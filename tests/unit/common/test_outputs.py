@@ -15,7 +15,7 @@ import pytest
 
 from common.errors import ArgumentError, DataError
 from common.files.record_files import caption_from_json, caption_key
-from common.files.storage import ResumableLines, remove_leftovers, whole_file, write_json
+from common.files.storage import ResumableLines, read_json, remove_leftovers, whole_file, write_json
 from common.manifest import manifest_path
 from common.outputs.lines import LineTarget
 from common.outputs.locks import InUseError, exclusive, lock_path
@@ -211,6 +211,43 @@ def test_a_folder_or_a_file_as_folder_is_named(tmp_path: Path) -> None:
         check_targets({"out": tmp_path})
     with pytest.raises(DataError, match="file is a file, not a folder"):
         check_targets({"out": tmp_path / "file" / "deep" / "out.json"})
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe", "link to a device"])
+def test_a_device_or_a_pipe_is_no_file(tmp_path: Path, kind: str) -> None:
+    """As root, what is renamed over /dev/null takes its place for the whole machine; reading a pipe waits for ever."""
+    path = tmp_path / "x"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link to a device":
+        path.symlink_to("/dev/zero")
+    place = Path("/dev/zero") if kind == "device" else path
+    with pytest.raises(DataError, match="is a device or a pipe; give the name of a file"):
+        check_targets({"result_path": place})
+    with pytest.raises(DataError, match="is a device or a pipe, which cannot be read twice"):
+        read_json(place)
+
+
+@pytest.mark.parametrize("notes", ['{"mine": 1}', '{"step": "another.step"}', '{"mi', "[1]"])
+def test_notes_of_somebody_elses_beside_a_new_target_stay(tmp_path: Path, notes: str) -> None:
+    path = tmp_path / "c.jsonl"
+    settings_path(path).write_text(notes)
+    with pytest.raises(DataError, match=r"c\.jsonl"):
+        make(path, range(2))
+    assert settings_path(path).read_text() == notes and not path.exists()
+    settings_path(path).unlink()
+    manifest_path(path).write_text('{"mine": 1}')
+    with pytest.raises(DataError, match=r"c\.jsonl\.manifest\.json is there already"):
+        make(path, range(2))
+    assert manifest_path(path).read_text() == '{"mine": 1}'
+
+
+def test_a_lock_is_no_link_to_a_file_of_somebody_elses(tmp_path: Path) -> None:
+    (tmp_path / "thesis").write_text("mine")
+    lock_path(tmp_path / "c.jsonl").symlink_to(tmp_path / "thesis")
+    with pytest.raises(OSError, match="symbolic links"), exclusive(tmp_path / "c.jsonl"):
+        pass
+    assert (tmp_path / "thesis").read_text() == "mine"
 
 
 # Files that appear at once

@@ -13,6 +13,7 @@ import yaml
 
 from common.args import parse
 from common.cli import run
+from common.errors import DataError
 from common.files.storage import read_json
 from common.mini_world import GREEDY, SAMPLING
 from common.paths import MINI_CLIP
@@ -116,6 +117,14 @@ def test_the_report_leaves_results_and_examples(demo: Demo, capsys: pytest.Captu
     assert read_json(demo.folder / "examples.json")[0]["before"] == "base caption"
     printed = capsys.readouterr().out
     assert "before: base caption" in printed and "-52.0 %" in printed and "total 64 s" in printed
+
+
+@pytest.mark.parametrize("name", ["results.json", "examples.json", "pipeline.yaml", "pipeline.json"])
+def test_a_file_of_somebody_elses_is_named_before_anything_runs(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text('[{"mine": 1}]')
+    with pytest.raises(DataError, match=name):
+        main(["--output_dir", str(tmp_path)])
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {name: '[{"mine": 1}]'}
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones(

@@ -131,6 +131,8 @@ def test_the_resolved_file_gives_a_step_alone_the_same_values(tmp_path: Path) ->
         ("caption: {infer_bs: many}\n", "infer_bs"),
         ("- caption\n", "must be a mapping"),
         ("caption: [\n", "not YAML"),
+        ("caption: {seed: 1}\ncaption: {seed: 2}\n", "is not YAML: 'caption' stands twice"),
+        ("caption: {seed: 1, seed: 2}\n", "is not YAML: 'seed' stands twice"),
     ],
 )
 def test_everything_is_refused_before_anything_runs(text: str, message: str, tmp_path: Path) -> None:
@@ -294,3 +296,14 @@ def test_a_foreign_notes_file_is_refused(world: Callable[..., Calls]) -> None:
     with pytest.raises(DataError, match=r"pipeline\.json is not the pipeline's"):
         world()
     assert Path("work/pipeline.json").read_text() == '{"mine": 1}'
+
+
+def test_a_file_of_ones_own_is_not_written_over_by_the_resolved_one(world: Callable[..., Calls]) -> None:
+    """Neither the pipeline's own file, whose name the resolved one would have, nor somebody else's."""
+    Path("work").mkdir()
+    Path("work/pipeline.yaml").write_text(MINE)
+    with pytest.raises(ArgumentError, match=r"pipeline\.yaml is an input of this command \(from --config\)"):
+        main(["--config", "work/pipeline.yaml", "--work_dir", "work"])
+    with pytest.raises(DataError, match=r"pipeline\.yaml is there already"):
+        world()
+    assert {path.name: path.read_text() for path in Path("work").iterdir()} == {"pipeline.yaml": MINE}

@@ -163,6 +163,13 @@ def test_written_questions_read_back(annotations: CocoAnnotations, tmp_path: Pat
     assert sorted(q.text for q in read_questions(tmp_path)) == sorted(q.text for q in questions)
 
 
+def test_no_file_is_written_beside_other_questions(annotations: CocoAnnotations, tmp_path: Path) -> None:
+    (tmp_path / "pope_adversarial.json").write_text("mine")
+    with pytest.raises(DataError, match=r"pope_adversarial\.json .* holds other questions"):
+        write_questions(tmp_path, build_questions(annotations, images=3, seed=0))
+    assert [p.name for p in tmp_path.iterdir()] == ["pope_adversarial.json"]
+
+
 def test_too_few_objects_are_refused() -> None:
     found = CocoAnnotations()
     found.instances[1] = ["dog"]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.errors import ArgumentError
+from common.errors import ArgumentError, DataError
 from common.paths import ROOT
-from dataset.mini.contact_sheet import GAP, main, sheet
+from dataset.mini.contact_sheet import GAP, main, recognise, sheet
 from dataset.mini.layout import IMAGE_SIZE
 
 
@@ -31,6 +31,12 @@ def test_the_bundled_sheet_is_what_the_script_draws(tmp_path: Path, capsys: pyte
     assert "sheet.png: 924x228" in capsys.readouterr().out
     bundled = ROOT / "assets" / "mini_world.png"
     assert bundled.stat().st_size < 200_000
+    recognise(bundled)
+    main(["--output_path", str(tmp_path / "sheet.png")])
+    (tmp_path / "mine.png").write_bytes(b"mine")
+    with pytest.raises(DataError, match=r"mine\.png is there already"):
+        main(["--output_path", str(tmp_path / "mine.png")])
+    assert (tmp_path / "mine.png").read_bytes() == b"mine"
     with Image.open(bundled) as a, Image.open(tmp_path / "sheet.png") as b:
         assert a.size == b.size
         difference = np.asarray(a.convert("RGB"), dtype=int) - np.asarray(b.convert("RGB"), dtype=int)

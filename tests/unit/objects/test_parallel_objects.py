@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 
@@ -13,6 +15,7 @@ from common.errors import DataError, UserError
 from common.files.records import ObjectMention
 from common.objects.parallel import extracted
 from common.objects.spacy_extractor import SpacyExtractor
+from common.paths import ROOT
 
 BATCHES = [[f"{i}.{k}" for k in range(1 + i % 3)] for i in range(9)]
 
@@ -80,3 +83,36 @@ def test_spacy_finds_the_same_in_any_number_of_processes():
     alone = list(extracted(extractor, batches, 1))
     assert alone == list(extracted(extractor, batches, 3))
     assert [m.text for m in alone[0][0]] == ["man", "horses", "table", "traffic light"]
+
+
+SCRIPT = """
+import time
+from common.cli import run
+from common.objects.parallel import extracted
+class Slow:
+    def extract(self, captions):
+        time.sleep(0.3)
+        return [() for _ in captions]
+def main():
+    for n, _ in enumerate(extracted(Slow(), [["a"]] * 1000, 2)):
+        n or print("begun", flush=True)
+run(main)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_is_one_line_and_soon_over(number):
+    """Ctrl-C reaches every process of the terminal, SIGTERM of a scheduler as well."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"begun\n"
+        os.killpg(process.pid, number)
+        _, shown = process.communicate(timeout=30)
+    assert (process.returncode, shown) == (130, b"interrupted; run the same command again to continue\n")

@@ -28,7 +28,7 @@ def test_tokens_stand_where_they_are_said_to(text: str) -> None:
     for token, (start, end) in zip(words(text), places, strict=True):
         assert at <= start <= end <= len(text)
         if token not in ("``", "''"):
-            assert token in text[start:end].lower()
+            assert token.casefold() in text[start:end].casefold()  # a final sigma depends on what follows
         at = end
 
 

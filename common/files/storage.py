@@ -157,11 +157,12 @@ def read_json_lines(
     data = read_bytes(path)
     if whole_lines:
         data = data[: data.rfind(b"\n") + 1]
+    name = display(path)  # which asks the file system: once, not once a line
     for number, line in enumerate(data.splitlines(), start=1):
         line = line.removeprefix(codecs.BOM_UTF8)  # of a file that was appended to another
         if not line.strip():
             continue
-        where = f"{display(path)}:{number}"
+        where = f"{name}:{number}"
         try:
             value = parse_json(line, where, constants)
         except DataError:

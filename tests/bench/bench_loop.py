@@ -2,7 +2,6 @@
 
     python -m tests.bench.bench_loop --size 7b     # one GPU; LLaVA-1.5's shape and open_clip's, random weights
     python -m tests.bench.bench_loop --size mini   # anywhere: the bundled shapes, to try the script itself
-    torchrun --standalone --nproc_per_node 2 -m tests.bench.bench_loop --size 7b   # each card makes its share
 
 Works on JPEG files that it writes; captions end at lengths drawn from real ones (the test data, or `--captions_path`).
 Prints a line a row and writes loop_SIZE.json after each stage. `minutes_paper_loop` reckons the paper's loop from the
@@ -29,7 +28,6 @@ from common.files.storage import read_json, write_json
 from common.manifest import git_commit, versions
 from common.models.resolve import resolve_device
 from common.paths import ROOT, display
-from common.processes import this_process
 from common.progress import announce, say
 from tests.bench.loop_captions import Lengths, Way, make_captions, make_plainly
 from tests.bench.loop_objects import find_objects
@@ -48,17 +46,15 @@ class Load:
     """How much is done."""
 
     scale: str
-    clip: tuple[str, ...]
-    clip_images: int
+    scored: tuple[tuple[str, int], ...]  # scorers, and the images of each
     images: int  # captioned greedily; twice as many with beams, as the paper's loop does; a quarter with samples
-    plain_tokens: int
     captions: int
     longest: int
 
 
 LOADS = {
-    "7b": Load("7b", ("ViT-B-32", "ViT-L-14"), 1280, 512, 64, 6400, 200),
-    "mini": Load("tiny", ("ViT-B-32",), 2, 8, 6, 96, 12),
+    "7b": Load("7b", (("ViT-B-32", 3200), ("ViT-L-14", 512)), 512, 6400, 200),
+    "mini": Load("tiny", (("ViT-B-32", 2),), 8, 96, 12),
 }
 
 
@@ -86,9 +82,8 @@ class LoopBench:
     def run(self) -> None:
         """All stages that were asked for; one that fails is noted, and the others go on."""
         self.captions = real_captions(self.load.captions, Path(p) if (p := self.args.captions_path) else None)
-        me = this_process()
-        names = write_photos(self.folder / f"photos{me.rank}", max(2 * self.load.images, self.load.clip_images))
-        self.photos, self.names = self.folder / f"photos{me.rank}", names
+        self.photos = self.folder / "photos"
+        self.names = write_photos(self.photos, max(2 * self.load.images, *(count for _, count in self.load.scored)))
         work: dict[str, Callable[[], None]] = {
             "captions": self.make_captions,
             "plain": self.make_plainly,
@@ -122,20 +117,20 @@ class LoopBench:
             self.note(f"captions, {what}", **make_captions(model, self.photos, names, way, lengths, out))
 
     def make_plainly(self) -> None:
-        """transformers' generate, one image at a time and sixteen."""
+        """transformers' generate, one image at a time and sixteen, to the same lengths."""
         model = random_model("llava", self.device, self._dtype(), self.load.scale)
-        model.stop_ids = frozenset()
+        lengths = Lengths.of(self.captions, self.load.longest)
         for together, count in ((1, 2), (16, 16)):
-            found = make_plainly(model, self.photos, self.names[:count], 5, together, self.load.plain_tokens)
+            found = make_plainly(model, self.photos, self.names[:count], 5, together, lengths)
             self.note(f"plain, beam5, {together} at a time", **found)
 
     def score(self) -> None:
         """Each scorer, with warm workers and kernels."""
-        for name in self.load.clip:
+        for name, count in self.load.scored:
             scorer = random_scorer(name, str(self.device), "bfloat16" if self.device.type == "cuda" else "float32")
             out = self.folder / "scores.jsonl"
-            score_photos(scorer, self.photos, self.names[: self.load.clip_images // 8 or 1], out)
-            found = score_photos(scorer, self.photos, self.names[: self.load.clip_images], out)
+            score_photos(scorer, self.photos, self.names[: count // 8 or 1], out)
+            found = score_photos(scorer, self.photos, self.names[:count], out)
             self.note(f"scores, {name}", **found)
             del scorer
 
@@ -146,18 +141,17 @@ class LoopBench:
         """The record as it is now."""
         record = {
             "card": torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu",
-            "processes": this_process().count,
             "versions": versions(),
             "date": datetime.now(UTC).date().isoformat(),
             "commit": os.environ.get("EFUF_COMMIT") or git_commit(),
             "rows": self.rows,
             "rates": rates(self.rows),
+            "ratios": ratios(self.rows),
             **paper_loop(self.rows, self.args.size),
             "failed": self.failed,
         }
         path = Path(self.args.record_path or RECORDS / f"loop_{self.args.size}.json")
-        if this_process().is_first:
-            write_json(path, record)
+        write_json(path, record)
         announce(display(path))
 
 
@@ -175,6 +169,14 @@ def rates(rows: Sequence[dict[str, Any]]) -> dict[str, float | None]:
     """What the rows say of each; None for what was not measured."""
     found = {row["what"]: row for row in rows}
     return {name: found[what][key] if what in found else None for name, (what, key) in RATES.items()}
+
+
+def ratios(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Tokens of finished text with five beams, against the plain ways that were measured."""
+    found = {row["what"]: row["tokens_s"] for row in rows if "tokens_s" in row}
+    ours = found.get("captions, beam5")
+    plain = {count: found.get(f"plain, beam5, {count} at a time") for count in (1, 16)}
+    return {f"beam5_over_plain_{count}": ours / rate for count, rate in plain.items() if ours and rate}
 
 
 def paper_loop(rows: Sequence[dict[str, Any]], size: str) -> dict[str, Any]:

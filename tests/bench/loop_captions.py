@@ -24,11 +24,17 @@ from common.files.record_files import caption_key
 from common.files.storage import ResumableLines, read_json_lines
 from common.models.base import CaptionModel
 from common.models.generation import growing
+from common.models.generation.decoding import Decoding
+from common.models.generation.plain import by_transformers
 from common.models.generation.search.beams import Beams
 from common.models.generation.search.branches import Branches
 from common.models.generation.tree import engine
 from common.models.generation.tree.llama import Decoder, decoder_of
+from common.models.generation.tree.trees import Tree
+from common.models.text.ids import PromptIds
+from common.progress import batches
 from common.prompts import TRAIN
+from tests.bench.device_clock import DeviceClock
 
 TOKENS_A_WORD = 1.3  # of a Llama tokenizer on captions
 BANDWIDTH = {"NVIDIA H100 80GB HBM3": 3350e9}  # bytes a second, the makers' figures
@@ -99,22 +105,30 @@ def ending_at(lengths: Lengths) -> Iterator[None]:
 
 @dataclass
 class Traffic:
-    """What the steps of trees have read: weights once a step, and the filled places of every slot in use.
+    """What trees do while captions are made.
 
     Attributes:
-        steps: of all decoders; moved: bytes.
+        clock: of tower, trunks and steps.
+        steps: of all decoders.
+        moved: bytes that these read: weights once a step, and the filled places of every slot in use.
     """
 
+    clock: DeviceClock
     steps: int = 0
     moved: int = 0
 
 
 @contextmanager
-def counted() -> Iterator[Traffic]:
-    """Count while captions are made."""
-    traffic = Traffic()
+def counted(model: CaptionModel) -> Iterator[Traffic]:
+    """Count and time while captions are made."""
+    traffic = Traffic(DeviceClock(model.device))
+    see = model.image_features
 
     class Counting(engine.TreeDecoder):
+        def _plant(self, trees: list[Tree], chosen: list[int]) -> None:
+            with traffic.clock.piece("trunks"):
+                super()._plant(trees, chosen)
+
         def _step(self) -> None:
             branches = self.shape.branches
             places = sum(
@@ -122,13 +136,20 @@ def counted() -> Iterator[Traffic]:
             )
             traffic.steps += 1
             traffic.moved += step_bytes(self.decoder, places, self.tables.keys.element_size())
-            super()._step()
+            with traffic.clock.piece("steps"):
+                super()._step()
+
+    def watched(pixels: Tensor) -> Tensor:
+        with traffic.clock.piece("tower"):
+            return see(pixels)
 
     growing.TreeDecoder = Counting  # type: ignore[misc]
+    model.image_features = watched  # type: ignore[method-assign]
     try:
         yield traffic
     finally:
         growing.TreeDecoder = engine.TreeDecoder  # type: ignore[misc]
+        del model.image_features
 
 
 def step_bytes(decoder: Decoder, places: int, size: int) -> int:
@@ -170,50 +191,63 @@ def make_captions(
     plan = CaptionPlan(TRAIN, decoding, None, way.samples)  # type: ignore[arg-type]
     out.unlink(missing_ok=True)
     begin = time.perf_counter()
-    with ending_at(lengths), counted() as traffic, ResumableLines(out, caption_key) as lines:
+    with ending_at(lengths), counted(model) as traffic, ResumableLines(out, caption_key) as lines:
         caption_images(model, ImageFolder(folder), names, plan, lines)
     seconds = time.perf_counter() - begin
     tokens = sum(len(str(record["caption"]).split()) for _, record in read_json_lines(out))
+    worked = traffic.clock.seconds()
     return {
         "images": len(names),
         "seconds": round(seconds, 2),
         "images_s": len(names) / seconds,
         "tokens_s": tokens / seconds,
         "steps": traffic.steps,
+        "tokens_s_of_steps": tokens / worked["steps"] if worked else None,
         "bandwidth_share": bandwidth_share(traffic.moved, seconds, model.device),
+        "bandwidth_share_of_steps": bandwidth_share(traffic.moved, worked["steps"], model.device) if worked else None,
+        "card_waits": traffic.clock.waited(),
+        **{f"{what}_ms_an_image": 1e3 * spent / len(names) for what, spent in worked.items()},
     }
 
 
 def make_plainly(
-    model: CaptionModel, folder: Path, names: list[str], beams: int, together: int, tokens: int
+    model: CaptionModel, folder: Path, names: list[str], beams: int, together: int, lengths: Lengths
 ) -> dict[str, Any]:
-    """The same by transformers' generate, `together` images at a time, each `tokens` long."""
-    from common.models.generation.decoding import Decoding
-    from common.models.generation.plain import by_transformers
+    """The same by transformers' generate, `together` images at a time.
 
+    A batch takes as many steps as its longest caption has tokens; what stands behind the end of the others is no text.
+    """
     images = ImageFolder(folder)
     prompt = model.encode_prompt(model.format_prompt(TRAIN), for_generation=True)
-    begin, made = time.perf_counter(), 0
-    for first in range(0, len(names), together):
-        opened = images.open_all(names[first : first + together])
-        with torch.no_grad():
-            features = model.image_features(model.preprocess(opened))
-            embed = model.lm.get_input_embeddings()
-            before, after = (embed(torch.tensor(ids, device=model.device)) for ids in (prompt.before, prompt.after))
-            rows = torch.stack([torch.cat([before, one.to(before.dtype), after]) for one in features])
-            inputs = {
-                "inputs_embeds": rows,
-                "attention_mask": torch.ones(rows.shape[:2], dtype=torch.long, device=rows.device),
-            }
-            made += sum(map(len, by_transformers(model.lm, inputs, Decoding(beams, tokens), (LAST_ID,), ())))
+    begin, moved = time.perf_counter(), 0
+    for some in batches(names, together):
+        rows = _prompt_rows(model, images.open_all(some), prompt)
+        steps = max(map(lengths, some))
+        mask = torch.ones(rows.shape[:2], dtype=torch.long, device=rows.device)
+        inputs = {"inputs_embeds": rows, "attention_mask": mask}
+        by_transformers(model.lm, inputs, Decoding(beams, steps, PLAIN_LENGTH_PENALTY), (LAST_ID,), ())
+        moved += steps * _plain_step_bytes(model, rows, beams, steps)
     seconds = time.perf_counter() - begin
-    decoder = decoder_of(model.lm.model, model.lm.get_output_embeddings(), join=False)
-    places = together * beams * (rows.shape[1] + tokens // 2)
-    moved = step_bytes(decoder, places, rows.element_size()) * tokens * -(-len(names) // together)
     return {
         "images": len(names),
         "together": together,
+        "seconds": round(seconds, 2),
         "images_s": len(names) / seconds,
-        "tokens_s": made / seconds,
+        "tokens_s": sum(map(lengths, names)) / seconds,
         "bandwidth_share": bandwidth_share(moved, seconds, model.device),
     }
+
+
+def _prompt_rows(model: CaptionModel, images: Sequence[Any], prompt: PromptIds) -> Tensor:
+    """Embeddings [n, t, d] of the prompt with each image in its place."""
+    with torch.no_grad():
+        features = model.image_features(model.preprocess(images))
+        embed = model.lm.get_input_embeddings()
+        before, after = (embed(torch.tensor(ids, device=model.device)) for ids in (prompt.before, prompt.after))
+        return torch.stack([torch.cat([before, one.to(before.dtype), after]) for one in features])
+
+
+def _plain_step_bytes(model: CaptionModel, rows: Tensor, beams: int, steps: int) -> int:
+    """Read by a step in the mean: each beam has an image's keys and values of its own."""
+    decoder = decoder_of(model.lm.model, model.lm.get_output_embeddings(), join=False)
+    return step_bytes(decoder, len(rows) * beams * (rows.shape[1] + steps // 2), rows.element_size())

@@ -14,6 +14,7 @@ from common.files.record_files import caption_key
 from common.files.storage import ResumableLines
 from common.relevance.clip_scorer import ClipScorer, scorer_of
 from common.relevance.scoring import RelevanceJob, ScoreSettings
+from tests.bench.device_clock import DeviceClock
 from tests.bench.loop_photos import records
 
 GROUP = 16  # images, the default of --clip_bs
@@ -21,24 +22,14 @@ GROUP = 16  # images, the default of --clip_bs
 
 @dataclass
 class WatchedScorer(ClipScorer):
-    """A scorer that notes when the device begins and ends each group of images."""
+    """A scorer whose device is watched while it works on groups of images."""
 
-    spans: list[tuple[Any, Any]] = field(default_factory=list)
+    clock: DeviceClock = field(default_factory=lambda: DeviceClock(torch.device("cuda")))
 
     def embed_images(self, *args: Any, **kwargs: Any) -> list[torch.Tensor]:
         """As the scorer's."""
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        begin.record()
-        found = super().embed_images(*args, **kwargs)
-        end.record()
-        self.spans.append((begin, end))
-        return found
-
-    def waited(self) -> float:
-        """Share of the time from the first group's beginning to the last one's end in which no group was worked on."""
-        torch.cuda.synchronize()
-        whole = self.spans[0][0].elapsed_time(self.spans[-1][1])
-        return 1 - sum(begin.elapsed_time(end) for begin, end in self.spans) / whole
+        with self.clock.piece("groups"):
+            return super().embed_images(*args, **kwargs)
 
 
 def random_scorer(name: str, device: str, dtype: str) -> ClipScorer:
@@ -65,5 +56,5 @@ def score_photos(
     with ResumableLines(out, caption_key) as lines:
         job.run(records(names), lines)
     seconds = time.perf_counter() - begin
-    waited = round(scorer.waited(), 4) if isinstance(scorer, WatchedScorer) else None
+    waited = scorer.clock.waited() if isinstance(scorer, WatchedScorer) else None
     return {"images": len(names), "seconds": round(seconds, 2), "images_s": len(names) / seconds, "card_waits": waited}

@@ -3,7 +3,8 @@
     python -m tests.bench.loop_shared --folder /tmp/shared --out one
     torchrun --standalone --nproc_per_node 2 -m tests.bench.loop_shared --folder /tmp/shared --out two
 
-Prints a JSON line for each: images a second from the first image to the joined file, and the SHA-256 of that file.
+Prints a JSON line for each: images a second from the first image to the joined file, seconds of the joining (waiting
+for the others included), and the SHA-256 of that file. `bench_two_cards` runs both and compares.
 """
 
 from __future__ import annotations
@@ -43,22 +44,26 @@ class SharedArguments:
     out: str = flag("one", "name of the outputs")
     scored: int = flag(3200, "images to score; 0: none")
     captioned: int = flag(256, "images to caption; 0: none")
+    beams: int = flag(1, "of the captions")
     scale: str = flag("7b", "of the model", ("7b", "tiny"))
     captions_path: str | None = flag(None, "real captions, for their lengths; default: of the test data")
 
 
 def timed(name: str, target: LineTarget, names: list[str], work: Callable[[list[str], LineOutput], None]) -> None:
-    """Do the work twice, the first time a quarter of it to warm up, and say how fast the second was."""
+    """Do the work twice, the first time an eighth of it to warm up, and say how fast the second was."""
     for turn in range(2):
-        some = names[: len(names) if turn else max(1, len(names) // 4)]
+        some = names[: len(names) if turn else max(1, len(names) // 8)]
         with target.open({"turn": turn}, restart=True) as out:
             begin = time.perf_counter()
             work(some, out)
+            worked = time.perf_counter() - begin
             if out.gather():
-                rate = len(some) / (time.perf_counter() - begin)
+                seconds = time.perf_counter() - begin
                 out.finish({})
                 row = {"what": name, "turn": turn, "processes": this_process().count, "images": len(some)}
-                say(json.dumps({**row, "images_s": round(rate, 1), "sha256": file_hash([target.path])[:16]}))
+                row |= {"seconds": round(seconds, 2), "joining": round(seconds - worked, 2)}
+                row |= {"images_s": round(len(some) / seconds, 1), "sha256": file_hash([target.path])[:16]}
+                say(json.dumps(row))
 
 
 def score(args: SharedArguments, names: list[str], device: torch.device) -> None:
@@ -71,13 +76,13 @@ def score(args: SharedArguments, names: list[str], device: torch.device) -> None
 
 
 def caption(args: SharedArguments, names: list[str], device: torch.device) -> None:
-    """Greedy captions of all photos, at lengths drawn from real ones."""
+    """Captions of all photos, at lengths drawn from real ones."""
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     model = random_model("llava", device, dtype, args.scale)
     model.stop_ids = frozenset()
     most = 200 if args.scale == "7b" else 12
     lengths = Lengths.of(real_captions(500, Path(args.captions_path) if args.captions_path else None), most)
-    decoding = {"num_beams": 1, "max_new_tokens": most, "length_penalty": 0.0}
+    decoding = {"num_beams": args.beams, "max_new_tokens": most, "length_penalty": 0.0}
     plan = CaptionPlan(TRAIN, decoding, None)
     target = caption_target(Path(args.folder) / f"{args.out}_captions.jsonl", "folder", "tests.bench")
     images = ImageFolder(Path(args.folder) / "photos")

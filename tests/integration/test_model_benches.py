@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.errors import ArgumentError
-from tests.bench import bench_loop
+from common.errors import ArgumentError, UserError
+from tests.bench import bench_loop, bench_two_cards
 from tests.bench.bench_loading import LoadingArguments, measure_loading
 from tests.bench.bench_models import COLUMNS, BenchArguments, bench
 
@@ -51,5 +51,26 @@ def test_the_loops_bench_writes_its_record_with_every_stage(tmp_path: Path) -> N
         assert found["rates"][name] > 0
     assert found["rates"]["clip_vit_b_32_images_s"] is None
     assert found["minutes_paper_loop"] is None  # nobody measured the scores
+    assert found["ratios"]["beam5_over_plain_16"] > 0
     beams = next(row for row in found["rows"] if row["what"] == "captions, beam5")
     assert found["minutes"]["captions to mine"] == pytest.approx(10_000 / beams["images_s"] / 60, rel=1e-3)
+
+
+def test_two_cards_are_compared_by_the_rows_behind_the_warm_up() -> None:
+    rows = [
+        {"what": "scores", "processes": 1, "images_s": 90.0, "sha256": "warm"},
+        {"what": "scores", "processes": 1, "images_s": 100.0, "sha256": "abc"},
+        {"what": "scores", "processes": 2, "images_s": 190.0, "sha256": "abc"},
+        {"what": "training", "processes": 1, "samples_s": 80.0},
+        {"what": "training", "processes": 2, "samples_s": 150.0},
+        {"what": "captions", "processes": 1, "images_s": 18.0, "sha256": "x"},
+    ]
+    assert bench_two_cards.ratios(rows) == {"scores": 1.9, "training": 1.875}
+    assert bench_two_cards.paper_loop(rows, "7b") == {}  # nobody measured captions on two cards
+    other = [*rows, {"what": "captions", "processes": 2, "images_s": 36.0, "sha256": "y"}]
+    with pytest.raises(UserError, match="captions: two processes wrote y, one x"):
+        bench_two_cards.ratios(other)
+    whole = [*rows, {"what": "captions", "processes": 2, "images_s": 36.0, "sha256": "x"}]
+    found = bench_two_cards.paper_loop(whole, "7b")["minutes"]
+    assert found["captions to mine"] == pytest.approx(10_000 / 36 / 60)
+    assert found["scores"] == pytest.approx(10_000 / 190 / 60)

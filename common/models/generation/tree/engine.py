@@ -254,9 +254,13 @@ class TreeDecoder:
         return answers
 
     def _release(self, number: int) -> None:
-        """Give a slot away; on the CPU the last one in use takes its place, so that those in use come first."""
+        """Give a slot away; on the CPU the last one in use takes its place, so that those in use come first.
+
+        On a GPU steps go on for it, but read nothing of what it held.
+        """
         self.slots[number] = None
         if self.on_gpu:
+            self.tables.forget(number)
             return
         last = max((used for used, _ in self._used()), default=-1)
         slot = self.slots[last]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -24,6 +27,9 @@ SHARE = 0.88  # of the free memory; the rest is for images and trunks on their w
 MOST_ROWS = {"cuda": 320, "cpu": 64}  # with more, a step takes as much longer as it does more
 MOST_SLOTS = 128
 GIB = 2**30
+V2 = ("memory.max", "memory.current", "inactive_file")  # of control groups: limit, used, of that in a cache
+V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+NO_ROOM = ("can't allocate memory", "not enough memory")  # as torch says of main memory, in no error of its own
 
 
 def free_memory(device: torch.device) -> int:
@@ -32,7 +38,39 @@ def free_memory(device: torch.device) -> int:
         gc.collect()
         torch.cuda.empty_cache()  # what is held but unused lies in pieces, and tables are large
         return int(torch.cuda.mem_get_info(device)[0])
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return main_memory()
+
+
+def main_memory(root: Path = Path("/")) -> int:
+    """Bytes that a process of this machine can still have: caches that give way included, limits of containers kept."""
+    return min([_available(root / "proc/meminfo"), *_left_in_groups(root)])
+
+
+def _available(meminfo: Path) -> int:
+    try:
+        found = re.search(r"^MemAvailable:\s*(\d+) kB", meminfo.read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return int(found[1]) << 10 if found else os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _left_in_groups(root: Path) -> Iterator[int]:
+    """Of the control groups that this process belongs to (a container, a job of a cluster), those with a limit."""
+    try:
+        groups = [line.split(":", 2) for line in (root / "proc/self/cgroup").read_text().splitlines()]
+    except OSError:
+        return
+    for _, controllers, path in groups:
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top = root / "sys/fs/cgroup" / ("memory" if controllers else "")
+        names = V1 if controllers else V2
+        own = top / path.lstrip("/")
+        for folder in (own, *own.parents[: len(own.parts) - len(top.parts)]):
+            with suppress(OSError, ValueError):  # not there, or "max"
+                limit, used = (int((folder / name).read_text()) for name in names[:2])
+                cached = re.search(rf"^{names[2]} (\d+)", (folder / "memory.stat").read_text(), re.MULTILINE)
+                yield max(0, limit - used + (int(cached[1]) if cached else 0))
 
 
 def fit_slots(one: TableShape, slot_bytes: int, device: torch.device, wanted: int, most: int | None) -> TableShape:
@@ -76,7 +114,9 @@ def make_fitting(shape: TableShape, slot_bytes: int, make: Callable[[TableShape]
     while True:
         try:
             return make(shape)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:  # of a GPU an OutOfMemoryError
+            if not isinstance(error, torch.OutOfMemoryError) and not any(text in str(error) for text in NO_ROOM):
+                raise
             half = shape.slots // 2
         torch.cuda.empty_cache()
         if half < 1:

@@ -52,6 +52,12 @@ class Tables:
         for tensor in (self.trunk, self.at, self.seen, self.inputs, *state):
             tensor[target] = tensor[source]
 
+    def forget(self, slot: int) -> None:
+        """Let a slot's rows see nothing from now on but the token that they write."""
+        self.trunk[slot] = 0
+        self.at[slot] = 0
+        self.seen[slot] = False
+
     def begin(self, slot: Tensor, branch: Tensor, at: Tensor, inputs: Tensor) -> None:
         """Branches begin: slots, branches and tokens of each in the pool [n], embeddings of the next ones [n, d]."""
         depth = torch.arange(self.shape.branches * self.shape.depth, device=at.device)

@@ -87,6 +87,11 @@ class MiniWorld:
         return self.root / "repaired.json"
 
     @property
+    def own_answers(self) -> Path:
+        """What `insight/answer.py` writes: what the model answers before training."""
+        return self.root / "own_answers.jsonl"
+
+    @property
     def eval_captions(self) -> Path:
         """What `evaluate/eval_caption.py` writes."""
         return self.root / "captions_eval.jsonl"
@@ -129,6 +134,7 @@ class MiniWorld:
             self.captions: ("insight.caption", *SAMPLING),
             self.objects: ("insight.object",),
             self.scores: ("insight.clip",),
+            self.own_answers: ("insight.answer",),
             self.pos_neg: spans,
             self.sentences: spans,
             self.repaired: spans,

@@ -28,6 +28,7 @@ STEPS: dict[str, str] = {
     "objects": "insight.object",
     "score": "insight.clip",
     "browse": "insight.browse",
+    "answers": "insight.answer",
     "format": "finetune.format_data",
     "train": "finetune.train",
     "caption_eval": "evaluate.eval_caption",

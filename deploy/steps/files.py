@@ -43,6 +43,7 @@ PLACES = {
     "scores": "scores.jsonl",
     "density": "density.png",
     "mined": "mined.html",
+    "own_answers": "own_answers.jsonl",
     "pos_neg": "pos_neg.json",
     "sentences": "sentences.json",
     "repaired": "repaired.json",
@@ -74,6 +75,9 @@ FILES: dict[str, StepFiles] = {
     "browse": StepFiles(
         {"score_data_path": "scores", "image_dir_path": "train_images"}, {"page_path": "mined"}, DRAWN, restarts=False
     ),
+    "answers": StepFiles(
+        {"object_data_path": "objects", "image_dir_path": "train_images"}, {"answer_data_path": "own_answers"}, DRAWN
+    ),
     "format": StepFiles(
         {"score_data_path": "scores"},
         {"pos_neg_data_path": "pos_neg", "sentence_data_path": "sentences", "repaired_data_path": "repaired"},
@@ -85,10 +89,11 @@ FILES: dict[str, StepFiles] = {
             "sentence_data_path": "sentences",
             "repaired_data_path": "repaired",
             "image_dir_path": "train_images",
+            "gold_data_path": "own_answers",
         },
         {"ckpt_save_path": "trained"},
-        DRAWN | {"repaired_data_path"},
-        wanted_by={"repaired_data_path": "repair_w"},
+        DRAWN | {"repaired_data_path", "gold_data_path"},
+        wanted_by={"repaired_data_path": "repair_w", "gold_data_path": "gold_w"},
     ),
     "caption_eval": StepFiles(
         {"image_dir_path": "eval_images"}, {"caption_eval_path": "eval_captions"}, DRAWN, label="caption"

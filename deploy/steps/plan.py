@@ -12,7 +12,7 @@ from common.errors import ArgumentError
 from deploy.steps.config import PIPELINE, PipelineConfig, Values
 from deploy.steps.files import BASE, BENCHMARKS, BOTH, COMPARISON, FILES, HEART, MAKERS, OF_THE_WORLD, PLACES, UNLEARNED
 
-ORDER = ("prepare", "draw", "caption", "objects", "score", "browse", "format")
+ORDER = ("prepare", "draw", "caption", "objects", "score", "browse", "answers", "format")
 CHECKPOINT = "ckpt_load_path"
 OF_THE_PIPELINE = ("restart", "dry_run", "work_dir")  # which decides for every step whether it begins anew
 

@@ -1,17 +1,21 @@
-"""Instruction data ("gold"): a question and its answer of records in LLaVA's JSON layout; answer and end are learnt."""
+"""Instruction data ("gold"): questions and answers; the answer and its end are learnt.
+
+In LLaVA's JSON layout, or as JSON Lines of image, question and answer (`insight/answer.py` writes them).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from common.errors import DataError
 from common.files.images import ImageFolder
 from common.files.json_text import as_record, shown
-from common.files.storage import read_json, require_file
+from common.files.storage import read_json, read_json_lines, require_file
 from common.paths import display
 from finetune.corpus.records import GOLD, GOLD_SCORE, CaptionItem, Encoder, Span
 
@@ -30,6 +34,12 @@ class GoldSample:
     answer: str
 
 
+class _Line(msgspec.Struct, frozen=True):
+    image: str
+    question: str
+    answer: str
+
+
 class _Turn(msgspec.Struct, frozen=True, rename={"speaker": "from", "text": "value"}):
     speaker: str
     text: str
@@ -41,7 +51,7 @@ class _Record(msgspec.Struct, frozen=True):
 
 
 def read_gold(path: str, folder: Path, size: int, flag: str = "--gold_image_dir_path") -> tuple[list[GoldSample], int]:
-    """The first `size` records that have an image, and the number of text-only ones passed over on the way.
+    """The first `size` records with an image and an answer, and how many of the others were passed over on the way.
 
     The question is the first human turn with the image mark (the first human turn where none has it), the answer the
     gpt turn behind it; a system turn is neither. `folder`, from the flag `flag`, holds the images.
@@ -49,33 +59,49 @@ def read_gold(path: str, folder: Path, size: int, flag: str = "--gold_image_dir_
     Raises DataError for a malformed record, an image that is not in the folder, or no record with an image.
     """
     file = require_file(path, "--gold_data_path")
+    samples: list[GoldSample] = []
+    images, passed, number = ImageFolder(folder, flag), 0, 0
+    for number, (where, record) in enumerate(_records(file), start=1):  # noqa: B007 (told below)
+        if len(samples) >= size:
+            break
+        if isinstance(record, Mapping) and (record.get("image") in (None, "", []) or record.get("answer") == ""):
+            passed += 1
+            continue
+        samples.append(_sample(record, images, where))
+    if not samples:
+        raise DataError(f"{display(file)} (from --gold_data_path): none of {number} records has an image")
+    return samples, passed
+
+
+def _records(file: Path) -> Iterator[tuple[str, Any]]:
+    """(place, record) of a JSON list or of JSON Lines. Raises DataError."""
+    if file.suffix == ".jsonl":
+        for number, value in read_json_lines(file):
+            yield f"{display(file)}:{number}", value
+        return
     records = read_json(file)
     if not isinstance(records, list):
         raise DataError(f"{display(file)} (from --gold_data_path): expected a JSON list of records")
-    samples: list[GoldSample] = []
-    images, text_only = ImageFolder(folder, flag), 0
     for number, record in enumerate(records, start=1):
-        if len(samples) >= size:
-            break
-        where = f"{display(file)}: entry {number}"
-        if isinstance(record, Mapping) and record.get("image") in (None, "", []):
-            text_only += 1
-            continue
-        samples.append(_sample(as_record(record, _Record, where), images, where))
-    if not samples:
-        raise DataError(f"{display(file)} (from --gold_data_path): none of {len(records)} records has an image")
-    return samples, text_only
+        yield f"{display(file)}: entry {number}", record
 
 
-def _sample(record: _Record, images: ImageFolder, where: str) -> GoldSample:
-    question, answer = _question_and_answer(record.conversations, where)
+def _sample(value: Any, images: ImageFolder, where: str) -> GoldSample:
+    if isinstance(value, Mapping) and "question" in value:
+        line = as_record(value, _Line, where)
+        image: str | list[str] | None = line.image
+        question, answer = line.question, line.answer
+    else:
+        record = as_record(value, _Record, where)
+        image = record.image
+        question, answer = _question_and_answer(record.conversations, where)
     if question.count(IMAGE_MARK) > 1:
         raise DataError(f"{where}: the question holds {IMAGE_MARK} {question.count(IMAGE_MARK)} times, for one image")
     question = question.replace(IMAGE_MARK, "").strip()
     for name, text in (("question", question), ("answer", answer)):
         if not text.strip():
             raise DataError(f"{where}: the {name} is empty")
-    return GoldSample(str(_image_path(record.image, images, where)), question, answer)
+    return GoldSample(str(_image_path(image, images, where)), question, answer)
 
 
 def _question_and_answer(turns: list[_Turn], where: str) -> tuple[str, str]:

@@ -34,6 +34,10 @@ class ProbeArguments:
         0.1, "by how much more captions than at the start may name something twice (share)", least=0, most=1
     )
     probe_patience: int = flag(3, "probes without a better one after which --keep best ends the run", least=1)
+    probe_retreats: int = flag(
+        4, "how often a broken bound sends the run back to the best weights, with a third of the negatives' weight",
+        least=0,
+    )  # fmt: skip
     clip_model: str | None = flag(None, "scorer of the probe; default: that of the scores, as noted beside the spans")
     clip_pretrained: str | None = flag(None, "its weights, for a named model")
     extractor: str | None = flag(None, "extractor of the probe; default: as noted beside the spans", EXTRACTORS)
@@ -60,4 +64,4 @@ class ProbeArguments:
         return {name: getattr(self, name) for name in names}
 
 
-BEST_ONLY = ("probe_max_object_loss", "probe_max_word_loss", "probe_max_repetition", "probe_patience")
+BEST_ONLY = ("probe_max_object_loss", "probe_max_word_loss", "probe_max_repetition", "probe_patience", "probe_retreats")

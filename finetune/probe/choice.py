@@ -1,4 +1,5 @@
-"""Which probe is the best, and when a run has gone on long enough: a function of the probes so far and nothing else.
+"""Which probe is the best, when a run goes back to it, and when it has gone on long enough: a function of the probes so
+far and nothing else.
 
 So a run that was killed decides again as it did, and every process of a launch decides alike.
 """
@@ -43,34 +44,50 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The best of the probes so far, and why there need be no more; None while the run goes on."""
+    """What the probes so far say.
+
+    Attributes:
+        best: of them; stop: why there need be no more, None while the run goes on.
+        retreats: steps after which the run went back to the weights that were the best by then.
+    """
 
     best: Measure
     stop: str | None
+    retreats: tuple[int, ...] = ()
 
 
-def verdict(probes: Sequence[Measure], bounds: Bounds, patience: int) -> Verdict:
+def verdict(probes: Sequence[Measure], bounds: Bounds, patience: int, retreats: int = 0) -> Verdict:
     """The probe with the lowest share of low mentions among those that keep the bounds; of equal ones the earliest.
 
-    The start is among them. It is enough where the share is 0, or the last `patience` probes brought no better one.
+    The start is among them. A probe that breaks a bound sends the run back to the best, so many times at most, and the
+    count of probes without a better one begins anew: from there it goes on another way. It is enough where the share
+    is 0, or the last `patience` probes brought no better one.
 
     Args:
         probes: by step, the first before training, with at least one mention.
     """
     start = best = probes[0]
     since: list[Measure] = []
+    back: list[int] = []
     for probe in probes[1:]:
-        if bounds.broken(probe, start) is None and _share(probe) < _share(best):
+        broken = bounds.broken(probe, start) is not None
+        if not broken and _share(probe) < _share(best):
             best, since = probe, []
+        elif broken and len(back) < retreats and _share(best) > 0:
+            back.append(probe.step)
+            since = []
         else:
             since.append(probe)
+    return Verdict(best, _stop(best, since, bounds.broken(since[-1], start) if since else None, patience), tuple(back))
+
+
+def _stop(best: Measure, since: Sequence[Measure], broken: str | None, patience: int) -> str | None:
     if _share(best) == 0:
-        return Verdict(best, f"no mention is below the threshold at step {best.step}, and none can be fewer")
+        return f"no mention is below the threshold at step {best.step}, and none can be fewer"
     if len(since) < patience:
-        return Verdict(best, None)
-    broken = bounds.broken(since[-1], start)
+        return None
     why = f"; the last breaks {broken}" if broken else ""
-    return Verdict(best, f"{len(since)} probes after step {best.step} are no better{why}")
+    return f"{len(since)} probes after step {best.step} are no better{why}"
 
 
 def _share(probe: Measure) -> float:

@@ -23,6 +23,8 @@ from finetune.probe.history import read_probes, write_probes
 from finetune.probe.measure import Measure
 from finetune.run.folder import RunFolder
 
+ONWARD = 1 / 3  # after each retreat the negatives weigh so much of before
+
 
 class Probes(Protocol):
     """What measures; :class:`finetune.probe.prober.Prober` is one."""
@@ -41,11 +43,13 @@ class ProbePlan:
         between: steps between two probes.
         bounds: what the best probe must keep; None: the last step is kept, and nothing ends the run early.
         patience: probes without a better one that end it.
+        retreats: how often a broken bound sends the run back to the best weights.
     """
 
     between: int
     bounds: Bounds | None
     patience: int
+    retreats: int = 0
 
     def is_due(self, step: int, last: int) -> bool:
         """Whether there is a probe after this step."""
@@ -62,6 +66,7 @@ class Probing(TrainerCallback):
         log: writes a line of values.
         save: writes the weights as they are now into a folder; restore: lays those of a folder over the model.
         settle: sees to it that all steps so far were good.
+        forget: makes the optimizer a new one, which remembers no gradient.
     """
 
     plan: ProbePlan
@@ -71,6 +76,7 @@ class Probing(TrainerCallback):
     save: Callable[[Path], None]
     restore: Callable[[Path], object]
     settle: Callable[[], None]
+    forget: Callable[[], None]
     known: dict[int, Measure] = field(default_factory=dict)
 
     def recall(self) -> None:
@@ -122,6 +128,23 @@ class Probing(TrainerCallback):
         reached = self.reached(step)
         if reached is not None and reached.stop is not None:
             control.should_training_stop = control.should_save = True
+        elif reached is not None and step in reached.retreats:
+            self._retreat(reached.best.step, step)
+            control.should_save = True  # so that no later run has to find these weights again
+
+    def _retreat(self, best: int, step: int) -> None:
+        """In every process: the best weights, and an optimizer that does not pull away from them at once."""
+        weights = self.folder.best(best)
+        if not weights.is_dir():
+            raise DataError(f"{display(weights)}, the weights of the best probe, is gone; use --restart")
+        self.restore(weights)
+        self.forget()
+        announce(f"step {step} breaks a bound: back to the weights of step {best}, negatives weigh a third of before")
+
+    def of_negatives(self, step: int) -> float:
+        """What the weight of the negatives is multiplied by in the step after so many."""
+        reached = self.reached(step) if self.known else None
+        return ONWARD ** len(reached.retreats) if reached else 1.0
 
     def _keep(self, found: Measure) -> None:
         """Write a new probe: the weights first, if it is the best, then its line, then what is no longer the best."""
@@ -138,7 +161,7 @@ class Probing(TrainerCallback):
         """What the probes up to a step say; None where the last step is kept."""
         if self.plan.bounds is None:
             return None
-        return verdict(self.until(step), self.plan.bounds, self.plan.patience)
+        return verdict(self.until(step), self.plan.bounds, self.plan.patience, self.plan.retreats)
 
     def until(self, step: int) -> list[Measure]:
         """The probes up to a step. Raises DataError if the first is gone."""
@@ -165,6 +188,8 @@ class Probing(TrainerCallback):
             return f"probe: low mentions {_percent(first)} before training, {_percent(last)} after"
         early = reached.stop if step < steps else None
         why = f"ended at step {step} of {steps}: {early}" if early else f"all {steps} steps done"
+        if reached.retreats:
+            why += f"; went back {len(reached.retreats)} times, after step {', '.join(map(str, reached.retreats))}"
         best = reached.best
         if best.step == 0:
             return f"{why}; no probe was better than the start ({_percent(first)} low mentions), whose weights are kept"
@@ -181,6 +206,7 @@ class Probing(TrainerCallback):
             "kept_step": reached.best.step if reached else step,
             "stopped": self._words(step, steps),
             "steps_between": self.plan.between,
+            "retreats": list(reached.retreats) if reached else [],
             "probes": [probe.to_json() for probe in self.until(step)],
             "seconds": self.prober.seconds,
         }

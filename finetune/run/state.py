@@ -46,6 +46,16 @@ def save_state(folder: Path, optimizer: Any, scheduler: Any) -> None:
     )
 
 
+def forget(optimizer: Any) -> None:
+    """Make an optimizer's state that of a new one: no mean of gradients, no steps; what it holds keeps its place."""
+    for entries in optimizer.state.values():
+        for name, value in entries.items():
+            if isinstance(value, Tensor):
+                value.zero_()
+            else:
+                entries[name] = type(value)()
+
+
 class _Values(msgspec.Struct, frozen=True):
     """What of a state is no tensor."""
 

@@ -21,7 +21,7 @@ from transformers import ProgressCallback, Trainer, TrainerState, TrainingArgume
 from common.errors import UserError
 from common.models.lanes import in_order, lanes_of
 from common.progress import announce, batches
-from finetune.corpus.records import KINDS, CaptionItem
+from finetune.corpus.records import KINDS, NEG, CaptionItem
 from finetune.objectives.loss import PartLosses
 from finetune.objectives.presets import LossWeights
 from finetune.run.finite_guard import FiniteGuard, Step
@@ -29,7 +29,7 @@ from finetune.run.folder import RunFolder
 from finetune.run.logs import LogLines, WaitClock
 from finetune.run.packed_step import PackedStep, StepResult, result_of
 from finetune.run.probing import ProbePlan, Probes, Probing
-from finetune.run.state import load_generators, load_state, save_state
+from finetune.run.state import forget, load_generators, load_state, save_state
 from finetune.steps.batch import Pack, StepBatch
 from finetune.steps.collate import AsMapping, Collator
 from finetune.steps.sampling import Steps
@@ -94,6 +94,7 @@ class SpanTrainer(Trainer):
             save=lambda folder: model.save_trained(folder, self.names),
             restore=model.load_trained,
             settle=lambda: self._stop_if(self.guard.failed()),
+            forget=lambda: forget(self.optimizer),
         )
         self.add_callback(self.probing)
 
@@ -160,8 +161,13 @@ class SpanTrainer(Trainer):
     ) -> Any:
         """The weighted loss of one pack."""
         parts: PartLosses = model(inputs["batch"])
-        loss = parts.total(self.weights.at(self.state.global_step, self.state.max_steps))
+        loss = parts.total(self._weights_at(self.state.global_step, self.state.global_step))
         return (loss, parts) if return_outputs else loss
+
+    def _weights_at(self, step: int, done: int) -> dict[str, float]:
+        """Of each kind at a step of the schedules, after the probes of the steps that are done."""
+        weights = self.weights.at(step, self.state.max_steps)
+        return weights if self.probing is None else {**weights, NEG: weights[NEG] * self.probing.of_negatives(done)}
 
     def _end_step(self) -> None:
         """Before the update: average over the processes, and see to it that no bad gradient is applied."""
@@ -191,7 +197,8 @@ class SpanTrainer(Trainer):
             self._stop_if(self.guard.failed())
             means = self._means(self.seen)
             self.seen.clear()
-            now = self.weights.at(max(0, self.state.global_step - 1), self.state.max_steps)
+            step = max(0, self.state.global_step - 1)
+            now = self._weights_at(step, step)
             logs.update({f"loss_{kind}": mean for kind, mean in means.items()})
             logs.update({f"weight_{kind}": now[kind] for kind in means})
             logs["waiting"] = self.clock.share_since_last()

@@ -20,10 +20,14 @@ from common.thresholds import Thresholds
 SINGULAR = ("a", "an", "one", "another", "each", "every")
 PLURAL = ("two", "three", "four", "five", "six", "several", "some", "many", "few", "multiple", "various", "numerous")
 DETERMINERS = (*SINGULAR, *PLURAL, "the", "its", "their", "his", "her")
-# Words that end a noun phrase; between its determiner and its noun there are others only.
-NOT_INSIDE = "of|with|and|or|in|on|at|near|by|from|to|for|is|are|was|were|be|can|that|which|who|as|there|while"
+# Words that end a noun phrase or begin one; between its determiner and its noun there are others only.
+NOT_INSIDE = (
+    "a|an|the|its|their|his|her|another|each|every|of|with|and|or|in|on|at|near|by|from|to|for|is|are|was|were|be|can|"
+    f"that|which|who|as|there|while|{'|'.join(PLURAL)}"
+)
 PHRASE = re.compile(
-    rf"(?<![\w-])(?:{'|'.join(DETERMINERS)})\s+(?:(?:\w+\s+)?(?:pairs?|groups?|couple|few|bunch|row|set)\s+(?:of\s+)?)?"
+    rf"(?<![\w-])(?:{'|'.join(DETERMINERS)})\s+(?:(?:{'|'.join(PLURAL)})\s+)?"
+    rf"(?:(?:\w+\s+)?(?:pairs?|groups?|couple|few|bunch|row|set)\s+(?:of\s+)?)?"
     rf"(?:(?!(?:{NOT_INSIDE})\b)[\w'-]+\s+){{0,4}}\Z",
     re.IGNORECASE,
 )

@@ -26,7 +26,9 @@ class TrainDataArguments:
     sentence_data_path: str | None = flag(None, "whole captions, from the same")
     repaired_data_path: str | None = flag(None, "repaired captions, from the same; learnt where --repair_w is above 0")
     image_dir_path: str | None = flag(None, "folder of the images")
-    gold_data_path: str | None = flag(None, "instruction data in LLaVA's JSON layout, for a part of its own")
+    gold_data_path: str | None = flag(
+        None, "instruction data: LLaVA's JSON layout, or the answers of insight/answer.py"
+    )
     gold_image_dir_path: str | None = flag(None, "folder of its images; default: --image_dir_path")
     gold_size: int = flag(10_000, "records of the instruction data to use, from the first", least=1)
     valid_data_split: float = flag(0.05, "share of the images that is kept for validation", least=0, most=0.9)
@@ -66,7 +68,9 @@ class LossArguments:
 class OptimizerArguments:
     """Steps and the optimizer. The mini model has its own learning rate and batch (`objectives/presets.py`)."""
 
-    trainable: str = flag("connector", "connector, lm_head, lora, decoder or all; several joined with +")
+    trainable: str = flag(
+        "connector", "connector, lm_head, lora, decoder, decoder:N (from block N), all; joined with +"
+    )
     lora_rank: int | None = flag(None, "rank of the adapters of --trainable lora; default 16", least=1)
     lora_alpha: int | None = flag(None, "their scale times the rank; default 32", least=1)
     lora_dropout: float | None = flag(None, "of their input in training; default 0, which keeps losses exact")

@@ -52,7 +52,7 @@ def read_inputs(flags: Flags, weights: LossWeights) -> Inputs:
     else:
         found = inputs({name: getattr(data, name) for name in SETS})
         pos_neg, sentences, folder = (found[name] for name in SETS)
-    gold, gold_folder = _gold(data, folder) if gold_counts else ([], folder)
+    gold, gold_folder = _gold(data, folder, mini, flags.run.dry_run) if gold_counts else ([], folder)
     turn = not model.ignore_exif_orientation
     source = MINI_LLAVA if is_mini_model(model) else model.chosen("path")
     repaired = _repaired_path(data, REPAIR in weights.active(), mini)
@@ -60,21 +60,26 @@ def read_inputs(flags: Flags, weights: LossWeights) -> Inputs:
     return Inputs(pos_neg, sentences, folder, samples, tuple(gold), source, repaired, turn, gold_folder)
 
 
-def _gold(data: TrainDataArguments, folder: Path) -> tuple[list[GoldSample], Path]:
+def _gold(data: TrainDataArguments, folder: Path, mini: bool, dry_run: bool) -> tuple[list[GoldSample], Path]:
     """Instruction data and the folder of its images: as given (by default among the others), or in its published place.
 
+    In the mini world the model's own answers, made if they are not there.
     Raises ArgumentError if there is none, DataError as `read_gold`.
     """
-    path = data.gold_data_path or placed("gold_data_path")
+    path: str | Path | None = data.gold_data_path or placed("gold_data_path")
+    own = path is None and mini
+    if own:
+        path = default_path(None, mini, MiniWorld().own_answers, "--gold_data_path", dry_run)
     if path is None:
         raise ArgumentError(
             "the loss has a part on instruction data (--gold_w above 0): give LLaVA's JSON with --gold_data_path "
-            f"(there is no {display(PUBLISHED['gold_data_path'][0])}), or leave it out with --gold_w 0"
+            f"(there is no {display(PUBLISHED['gold_data_path'][0])}) or the model's own answers (insight/answer.py), "
+            "or leave it out with --gold_w 0"
         )
-    given = data.gold_image_dir_path or (None if data.gold_data_path else placed("gold_image_dir_path"))
+    given = data.gold_image_dir_path or (None if data.gold_data_path or own else placed("gold_image_dir_path"))
     flag, images = "--image_dir_path" if given is None else "--gold_image_dir_path", Path(given or folder)
     gold, passed = read_gold(str(path), images, data.gold_size, flag)
-    announce(f"instruction data: {len(gold)} records, {passed} without an image passed over")
+    announce(f"instruction data: {len(gold)} records, {passed} without an image or an answer passed over")
     return gold, images
 
 

@@ -54,4 +54,4 @@ def plan_probes(job: Job, plan: Plan, prober: Prober | None) -> tuple[ProbePlan,
     between = min(steps, args.probe_steps or cost.steps_between(steps))
     announce(cost.line(steps, between))
     bounds = Bounds(args.probe_max_object_loss, args.probe_max_word_loss, args.probe_max_repetition)
-    return ProbePlan(between, bounds if args.keep == "best" else None, args.probe_patience), prober
+    return ProbePlan(between, bounds if args.keep == "best" else None, args.probe_patience, args.probe_retreats), prober

@@ -16,7 +16,7 @@ from common.errors import DataError
 from common.paths import ROOT
 
 MODULES = (
-    "insight.caption", "insight.object", "insight.clip", "finetune.format_data", "finetune.train",
+    "insight.caption", "insight.object", "insight.clip", "insight.answer", "finetune.format_data", "finetune.train",
     "evaluate.eval_caption", "evaluate.eval_auto", "evaluate.eval_pope", "dataset.mini.draw",
 )  # fmt: skip
 LIBRARIES = ("torch", "transformers.models.llava.modeling_llava", "finetune.run.trainer", "finetune.setup.build")

@@ -4,11 +4,11 @@
     python -m tests.bench.leaderboard --jobs 12 --worlds 0,1,2,3,4        # on a GPU: minutes
     python -m tests.bench.leaderboard --table                             # only print what is there
 
-`leaderboard.yaml` holds the recipes: flags of `finetune/train.py` laid over `finetune/recipes/mini_bounded.yaml`, those
-of `finetune/format_data.py` under `format`, and how much of what was mined is used: `captions` an image, `images`. Each
-world is mined once, by the scripts that a user runs; a run trains, captions 300 images that nothing else has seen, and
-is judged as everywhere. A run is one line of `rows.jsonl`; what is there is not run again. Recipes are chosen on worlds
-from 20 up; 0 to 4 are only looked at.
+`leaderboard.yaml` holds the recipes: flags of `finetune/train.py` laid over those of the demo's recipe, those of
+`finetune/format_data.py` under `format`, those of `insight/answer.py` under `answers`, and how much of what was mined
+is used: `captions` an image, `images`. Each world is mined once, by the scripts that a user runs; a run trains,
+captions 300 images that nothing else has seen, and is judged as everywhere. A run is one line of `rows.jsonl`; what is
+there is not run again. Recipes are chosen on worlds from 20 up; 0 to 4 are only looked at.
 
 Scripts run in processes forked from one that has imported everything: starting Python anew took longer than training.
 
@@ -21,11 +21,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import yaml
@@ -46,16 +45,13 @@ from common.relevance.noise import noisy
 from insight.scores.auto_thresholds import resolve_thresholds
 from insight.scores.detector_quality import auroc, label_scores
 from tests.bench.board_scripts import Scripts
+from tests.bench.board_table import BASE, SCORES, table
 
 RECIPES = ROOT / "tests" / "bench" / "leaderboard.yaml"
 BASE_RECIPE = ROOT / "finetune" / "recipes" / "mini_bounded.yaml"
 AUTO = ("--hal_clip_thres", "auto", "--norm_clip_thres", "auto", "--sentence_clip_thres", "auto")
-SCORES = ("chair_s", "chair_i", "recall", "words", "bleu_4", "repetition")
-POINTS = {"words"}
-MINED = ("captions", "images", "format")
+MINED = ("captions", "images", "format", "answers")
 INFER_BS = 256
-BASE = "base"
-Cell = Callable[[Sequence[Mapping[str, Any]], str], str]
 ANOTHER_ORDER = 100  # added to the seed for each further order of the batches
 
 
@@ -74,6 +70,7 @@ class LeaderboardArguments:
     jobs: int = flag(1, "runs side by side")
     folder: str = flag("runs/leaderboard", "where worlds, runs and rows are kept")
     pope: bool = flag(False, "also ask the questions of POPE")
+    pope_images: int = flag(500, "images to ask them about, at most", least=1)
     table: bool = flag(False, "only print the table of the rows that are there")
 
 
@@ -95,17 +92,23 @@ class Run:
 
 @dataclass(frozen=True)
 class Mined:
-    """How much of what was mined of a world a recipe takes (0: all), and the flags of `finetune/format_data.py`."""
+    """How much of what was mined of a world a recipe takes (0: all), and the flags of `finetune/format_data.py` and of
+    `insight/answer.py`."""
 
     captions: int
     images: int
     flags: tuple[str, ...]
+    answers: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """For its folder."""
-        made = hashlib.sha256(" ".join(self.flags).encode()).hexdigest()[:8]
-        return f"sets-{self.captions}captions-{self.images}images-{made}"
+        return f"sets-{self.captions}captions-{self.images}images-{_short(self.flags)}"
+
+    @property
+    def answers_name(self) -> str:
+        """For the file of answers, which the sets do not change."""
+        return f"answers-{self.captions}captions-{self.images}images-{_short(self.answers)}"
 
     def taken(self, records: Sequence[CaptionObjects]) -> list[CaptionObjects]:
         """The first captions of the first images."""
@@ -115,8 +118,21 @@ class Mined:
 
 def mined_by(recipe: Mapping[str, Any]) -> Mined:
     """What a recipe takes; two captions of every image where it says nothing."""
-    flags = [f"--{name}={value}" for name, value in (recipe.get("format") or {}).items()]
-    return Mined(recipe.get("captions", 2), recipe.get("images", 0), tuple(flags))
+    flags, answers = (
+        tuple(f"--{name}={value}" for name, value in (recipe.get(block) or {}).items())
+        for block in ("format", "answers")
+    )
+    return Mined(recipe.get("captions", 2), recipe.get("images", 0), flags, answers)
+
+
+def _short(flags: Sequence[str]) -> str:
+    return hashlib.sha256(" ".join(flags).encode()).hexdigest()[:8]
+
+
+def flags_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The training flags of a recipe, over those of the demo's."""
+    base: dict[str, Any] = yaml.safe_load(BASE_RECIPE.read_text(encoding="utf-8"))
+    return base | {name: value for name, value in recipe.items() if name not in MINED}
 
 
 @dataclass(frozen=True)
@@ -125,7 +141,7 @@ class Board:
 
     folder: Path
     recipes: Mapping[str, Mapping[str, Any]]
-    pope: bool
+    pope_images: int
     scripts: Scripts
     images: tuple[int, int]
     captions: int
@@ -171,6 +187,17 @@ class Board:
         for result, command in steps:
             if not manifest_path(result).exists():
                 self.script(str(command[0]), *command[1:])
+
+    def own_answers(self, seed: int, sets: Path, mined: Mined) -> Path:
+        """What the base model answers about the images that a recipe takes of a world."""
+        world = self.world(seed)
+        path = world.root / f"{mined.answers_name}.jsonl"
+        if not manifest_path(path).exists():
+            self.script(
+                "insight.answer", "--object_data_path", sets / "scores.jsonl", "--image_dir_path", world.train_images,
+                "--answer_data_path", path, "--seed", seed, "--infer_bs", INFER_BS, *mined.answers,
+            )  # fmt: skip
+        return path
 
     def sets(self, seed: int, target: float, mined: Mined) -> Path:
         """The folder of the three sets of a world, made of what a recipe takes of its scores, blurred or not."""
@@ -225,15 +252,16 @@ class Board:
             "--result_path", result,
         )  # fmt: skip
         row = {**asdict(chosen), **{name: read_json(result)["scores"][name] for name in SCORES}}
-        return row | (self.ask_pope(world, folder, trained) if self.pope else {})
+        return row | (self.ask_pope(world, folder, trained) if self.pope_images else {})
 
     def train(self, chosen: Run, folder: Path) -> None:
         """One run of `finetune/train.py`."""
         world, given = self.world(chosen.world), self.recipes[chosen.recipe]
         sets = self.sets(chosen.world, chosen.auroc, mined_by(given))
-        base = yaml.safe_load(BASE_RECIPE.read_text(encoding="utf-8"))
-        flags = base | {name: value for name, value in given.items() if name not in MINED}
+        flags = flags_of(given)
         repaired = {"repaired_data_path": str(sets / "repaired.json")} if flags.get("repair_w") else {}
+        if flags.get("gold_w"):
+            flags["gold_data_path"] = str(self.own_answers(chosen.world, sets, mined_by(given)))
         flags |= repaired | {"seed": chosen.world + ANOTHER_ORDER * chosen.order, "report_to": "none"}
         config = folder / "recipe.yaml"
         write_text(config, yaml.safe_dump(flags))
@@ -248,11 +276,13 @@ class Board:
         result = folder / "pope.json"
         self.script(
             "evaluate.eval_pope", "--image_dir_path", world.eval_images, "--annotation_path", world.eval_annotations,
-            "--answers_save_path", folder / "answers.jsonl", "--result_path", result, *trained,
+            "--answers_save_path", folder / "answers.jsonl", "--result_path", result,
+            "--pope_images", self.pope_images, *trained,
         )  # fmt: skip
         found = read_json(result)
         low, high = found["intervals"]["f1"]
-        return {"pope_f1": found["scores"]["f1"], "pope_f1_low": low, "pope_f1_high": high}
+        more = {f"pope_{name}": found["scores"][name] for name in ("f1", "yes_rate", "accuracy")}
+        return more | {"pope_f1_low": low, "pope_f1_high": high}
 
 
 def blurred_to(
@@ -287,56 +317,6 @@ def key_of(row: Mapping[str, Any]) -> Run:
     return Run(row["recipe"], row["world"], row["order"], row["auroc"])
 
 
-def cell(name: str, values: Sequence[float]) -> str:
-    """Mean, least and most."""
-    scale = 1.0 if name in POINTS else 100.0
-    average, least, most = (scale * value for value in (mean(values), min(values), max(values)))
-    return f"{average:.1f} [{least:.1f}, {most:.1f}]"
-
-
-def against_base(rows: Sequence[Mapping[str, Any]], base: Mapping[int, Mapping[str, Any]], name: str) -> str:
-    """Mean difference to the base model of the same world, with the 95 % t interval over the runs; or nothing."""
-    from scipy.stats import t
-
-    scale = 1.0 if name in POINTS else 100.0
-    pairs = [(row, base[row["world"]]) for row in rows if row["world"] in base]
-    differences = [scale * (row[name] - other[name]) for row, other in pairs if name in row and name in other]
-    if not differences:
-        return ""
-    average, n = mean(differences), len(differences)
-    if n < 2:
-        return f"{average:+.1f}"
-    spread = (sum((d - average) ** 2 for d in differences) / (n - 1) / n) ** 0.5
-    half = float(t.ppf(0.975, n - 1)) * spread
-    return f"{average:+.1f} [{average - half:+.1f}, {average + half:+.1f}]"
-
-
-def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Scores that are shown."""
-    return [*SCORES, *(["pope_f1"] if any("pope_f1" in row for row in rows) else [])]
-
-
-def lines_of(rows: Sequence[Mapping[str, Any]], names: Sequence[str], cell_of: Cell, head: str) -> list[str]:
-    """One line a recipe and AUROC, under a head; `cell_of` makes a cell of the runs and the name of a score."""
-    columns = columns_of(rows)
-    lines = [f"| {head} | AUROC | runs | {' | '.join(columns)} |", "|" + " --- |" * (len(columns) + 3)]
-    for name in names:
-        for blur in sorted({row["auroc"] for row in rows if row["recipe"] == name}):
-            chosen = [row for row in rows if row["recipe"] == name and row["auroc"] == blur]
-            cells = [cell_of([row for row in chosen if column in row], column) for column in columns]
-            lines.append(f"| {name} | {f'{blur:g}' if blur else 'as it is'} | {len(chosen)} | {' | '.join(cells)} |")
-    return lines
-
-
-def table(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
-    """Mean [least, most] over worlds and orders, in percent; then differences to the base model, world by world."""
-    base = {row["world"]: row for row in rows if row["recipe"] == BASE}
-    levels = lines_of(rows, names, lambda runs, name: cell(name, [r[name] for r in runs]) if runs else "", "recipe")
-    others = [name for name in names if name != BASE]
-    paired = lines_of(rows, others, lambda runs, name: against_base(runs, base, name), "against base")
-    return "\n".join([*levels, "", *paired])
-
-
 def runs_of(args: LeaderboardArguments, names: Sequence[str]) -> list[Run]:
     """All runs of the command line; the base model has one a world, whatever the scores."""
     worlds = [int(world) for world in args.worlds.split(",")]
@@ -363,8 +343,11 @@ def side_by_side(board: Board, wanted: Sequence[Run], jobs: int, rows: Path) -> 
     def mined(world: int) -> None:
         board.mine(world)
         ours = [one for one in wanted if one.recipe != BASE and one.world == world]
-        for target, mined in dict.fromkeys((one.auroc, mined_by(board.recipes[one.recipe])) for one in ours):
-            board.sets(world, target, mined)
+        recipes = [(one.auroc, board.recipes[one.recipe]) for one in ours]
+        for target, mined, asks in dict.fromkeys((t, mined_by(r), bool(flags_of(r).get("gold_w"))) for t, r in recipes):
+            sets = board.sets(world, target, mined)
+            if asks:
+                board.own_answers(world, sets, mined)
 
     def measured(one: Run) -> None:
         try:
@@ -396,7 +379,8 @@ def main() -> None:
         wanted = [one for one in runs_of(args, list(recipes)) if one not in done]
         announce(f"{len(wanted)} runs, {len(done)} there already; a run takes about two minutes of two CPU cores")
         scripts = Scripts(threads=max(1, (os.cpu_count() or 1) // args.jobs))
-        board = Board(folder, recipes, args.pope, scripts, (args.train_images, args.eval_images), args.captions)
+        pope_images = args.pope_images if args.pope else 0
+        board = Board(folder, recipes, pope_images, scripts, (args.train_images, args.eval_images), args.captions)
         failed = side_by_side(board, wanted, args.jobs, rows)
     say(table(read_rows(rows), [BASE, *recipes]))
     if failed:

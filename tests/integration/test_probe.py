@@ -128,6 +128,39 @@ def test_a_kill_after_the_deciding_probe_decides_alike(
     assert notes["steps"] == 6 and notes["probe"]["kept_step"] == 4
 
 
+def test_a_broken_bound_sends_the_run_back(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To the best weights, with a new optimizer and a third of the negatives; killed behind it, it goes on alike."""
+
+    def far_at_4(_: Prober, step: int) -> Measure:
+        return Measure(step, 4, 1, {0: 0.5, 2: 0.3}.get(step, 0.4), 5.0, 4.0, 2.0, 10.0 if step == 4 else 40.0, 0.1)
+
+    monkeypatch.setattr(Prober, "measure", far_at_4)
+    main(world.train_flags(tmp_path / "run", **BEST, train_lr=1e-2, max_steps=8))
+    said = capsys.readouterr().err
+    assert "step 4 breaks a bound: back to the weights of step 2" in said and "went back 1 times, after step 4" in said
+    found = [entry["weight_neg"] for entry in log(tmp_path / "run") if "weight_neg" in entry]
+    assert found == pytest.approx([0.3, 0.3, 0.1, 0.1])
+    assert read_json(tmp_path / "run" / "trained.safetensors.manifest.json")["probe"]["retreats"] == [4]
+    kept = (tmp_path / "run" / "checkpoint-000008" / "trained.safetensors").read_bytes()
+
+    whole = Prober.measure
+
+    def killed(self: Prober, step: int) -> Measure:
+        if step == 6:
+            raise KeyboardInterrupt
+        return whole(self, step)
+
+    flags = world.train_flags(tmp_path / "again", **BEST, train_lr=1e-2, max_steps=8, save_steps=8)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Prober, "measure", killed)
+        main(flags)
+    main(flags)
+    assert "continuing at step 4" in capsys.readouterr().err  # written where the run went back
+    assert (tmp_path / "again" / "checkpoint-000008" / "trained.safetensors").read_bytes() == kept
+
+
 def test_nothing_better_than_the_start_keeps_the_start(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,14 +15,18 @@ from common.models.anatomy import outermost
 from common.models.body import LoraSettings, ModelBody
 
 PARTS = ("connector", "lm_head", "lora", "decoder", "all")
+UPPER = re.compile(r"decoder:\d+")  # the upper blocks of the decoder
 MOST_NAMED = 8  # modules in a line
 
 
 def select(model: ModelBody, selection: str) -> dict[str, nn.Parameter]:
-    """Name -> parameter for parts joined with +. Raises ArgumentError for an unknown part."""
+    """Name -> parameter for parts joined with +, of which `decoder:N` are its blocks from N on and what follows them.
+
+    Raises ArgumentError for an unknown part.
+    """
     parts = selection.split("+")
     for part in parts:
-        if part not in PARTS:
+        if part not in PARTS and not UPPER.fullmatch(part):
             raise ArgumentError(
                 f"unknown part {part!r} in the trainable selection {selection}{suggestion(part, PARTS)}"
             )
@@ -56,8 +61,19 @@ def _belongs(model: ModelBody, name: str, parameter: nn.Parameter, part: str) ->
         return part == "lora" and ".lora_" in name
     if part == "lm_head":
         return parameter is model.lm.get_output_embeddings().weight
+    if UPPER.fullmatch(part):
+        return _is_behind(model, name, parameter, int(part.partition(":")[2]))
     starts = {"connector": model.connector_parts, "decoder": model.decoder_parts, "all": ("",)}
     return name.startswith(starts[part])
+
+
+def _is_behind(model: ModelBody, name: str, parameter: nn.Parameter, block: int) -> bool:
+    """Whether a parameter of the decoder is needed only from a block on: no gradient then goes below that block."""
+    if not name.startswith(model.decoder_parts) or parameter is model.lm.get_input_embeddings().weight:
+        return False
+    if not name.startswith(model.decoder_layers):
+        return True
+    return int(name.removeprefix(model.decoder_layers).partition(".")[0]) >= block
 
 
 def add_lora(model: ModelBody, settings: LoraSettings | None = None) -> None:

@@ -45,6 +45,21 @@ def test_t21_as_many_records_with_an_image_as_asked_for_and_their_first_turn(tmp
     assert len(read_gold(write(tmp_path, RECORDS), tmp_path, 1)[0]) == 1
 
 
+def test_json_lines_of_questions_and_answers(tmp_path: Path) -> None:
+    """As insight/answer.py writes them."""
+    write(tmp_path, [])
+    path = tmp_path / "own.jsonl"
+    rows = [
+        {"question_id": f"{n}", "answer": "Yes", "question": f"Is it {n}?", "image": f"coco/{n}.jpg"} for n in (1, 2)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    samples, passed = read_gold(str(path), tmp_path, 9)
+    assert [(s.question, s.answer) for s in samples] == [("Is it 1?", "Yes"), ("Is it 2?", "Yes")] and passed == 0
+    path.write_text('{"question": "Is it?", "answer": 3, "image": "coco/1.jpg"}\n')
+    with pytest.raises(DataError, match=r"own\.jsonl:1"):
+        read_gold(str(path), tmp_path, 9)
+
+
 def test_answer_and_one_end_symbol_are_learnt_whole(tmp_path: Path) -> None:
     """A span over all tokens."""
     samples, _ = read_gold(write(tmp_path, RECORDS), tmp_path, 1)

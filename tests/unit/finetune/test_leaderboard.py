@@ -17,19 +17,17 @@ from finetune.format_data import FormatArguments
 from finetune.setup.arguments import GROUPS
 from insight.scores.detector_quality import auroc, label_scores
 from tests.bench.board_scripts import Scripts
+from tests.bench.board_table import BASE, against_base, goal_lines, table
 from tests.bench.leaderboard import (
-    BASE,
     MINED,
     LeaderboardArguments,
     Run,
-    against_base,
     blurred_to,
     chosen_recipes,
     key_of,
     mined_by,
     read_rows,
     runs_of,
-    table,
 )
 
 GOLD = {image: frozenset({"dog"}) for image in range(300)}
@@ -90,6 +88,19 @@ def test_the_table_by_hand() -> None:
     assert against_base(rows[2:], {0: rows[0] | {"words": 42.0}}, "words") == "-2.0"
     assert against_base(rows[2:], {}, "words") == "" == against_base(rows[2:], {0: rows[0]}, "pope_f1")
     assert "pope_f1" in table([*rows, rows[2] | {"pope_f1": 0.7}], [BASE, "a"])
+
+
+def test_the_goal_that_is_furthest_is_named() -> None:
+    """Of two runs: CHAIR_S 2 and 4 % (mean 3, worst 4), POPE one half width below the base in one, two in the other."""
+    base: dict[str, object] = {
+        "recipe": BASE, "world": 0, "order": 0, "auroc": 0.0, "chair_s": 0.7, "chair_i": 0.2, "recall": 0.97,
+        "words": 40.0, "repetition": 0.05, "pope_f1": 0.7, "pope_f1_low": 0.68,
+    }  # fmt: skip
+    good = base | {"recipe": "a", "chair_s": 0.02, "chair_i": 0.005, "recall": 0.965, "pope_f1": 0.68}
+    runs = [base, good, good | {"order": 1, "chair_s": 0.04, "pope_f1": 0.66}]
+    assert goal_lines(runs, ["a"]) == [" 1.50  a: POPE F1, within the base's interval"]
+    short = good | {"recipe": "b", "words": 10.0}
+    assert goal_lines([*runs, short], ["b", "a"])[1] == " 3.00  b: words, a quarter fewer"
 
 
 def test_what_a_recipe_takes_of_what_was_mined() -> None:

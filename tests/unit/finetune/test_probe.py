@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from common.errors import DataError
 from common.files.records import CaptionObjects, ObjectMention
 from common.thresholds import Thresholds
-from finetune.probe.choice import Bounds, verdict
+from finetune.probe.choice import Bounds, Verdict, verdict
 from finetune.probe.cost import MOST, ProbeCost
 from finetune.probe.figure import draw
 from finetune.probe.history import read_probes, write_probes
@@ -99,6 +99,16 @@ def test_the_best_is_the_lowest_that_keeps_the_bounds(
     assert found.best == min(fit, key=lambda p: (p.share, p.step))
     since = len(probes) - 1 - probes.index(found.best)
     assert (found.stop is not None) == (found.best.share == 0 or since >= patience)
+
+
+def test_a_broken_bound_sends_back_so_often_and_the_count_begins_anew() -> None:
+    """Worse probes that keep the bounds only count; nothing goes back to a probe that cannot be bettered."""
+    far: dict[str, Any] = {"share": 0.01, "words": 10.0}
+    probes = [probe(0), probe(2, **far), probe(4, share=0.1), probe(6), probe(8, **far), probe(10), probe(12, **far)]
+    assert verdict(probes, BOUNDS, 3, 2) == Verdict(probes[2], None, (2, 8))
+    assert verdict(probes[:-1], BOUNDS, 1, 2).stop == "1 probes after step 4 are no better"
+    assert "--probe_max_word_loss" in (verdict(probes, BOUNDS, 2, 1).stop or "")
+    assert verdict([probe(0), probe(2, share=0.0), probe(4, **far)], BOUNDS, 9, 2).retreats == ()
 
 
 @given(st.integers(1, 500), st.floats(1e3, 1e9), st.sampled_from(["cpu", "cuda"]), st.integers(1, 8))

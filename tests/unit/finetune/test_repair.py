@@ -43,6 +43,12 @@ def caption(text: str, **scores: float) -> CaptionObjects:
         ("Two dogs and a cat are visible.", {"dogs": LOW, "cat": GOOD}, "A cat is visible."),
         ("A dog and an old red umbrella on the left.", {"dog": GOOD, "umbrella": LOW}, "A dog on the left."),
         ("A pair of scissors and a cup.", {"scissors": GOOD, "cup": LOW}, "A pair of scissors."),
+        # A phrase begins with its own article, not with the sentence's.
+        ("A bus. The scene also includes a dog and a cat.", {"bus": GOOD, "dog": LOW, "cat": GOOD},
+         "A bus. The scene also includes a cat."),
+        ("A bus. The scene also includes two dogs and a cat, as it seems.", {"bus": GOOD, "dogs": LOW, "cat": GOOD},
+         "A bus. The scene also includes a cat, as it seems."),
+        ("A bus and the two big dogs.", {"bus": GOOD, "dogs": LOW}, "A bus."),
         # Whatever is in no list takes its sentence with it.
         ("A dog. A cat sleeps. A man.", {"dog": GOOD, "cat": LOW, "man": GOOD}, "A dog. A man."),
         ("A dog. A man holds a cup.", {"dog": GOOD, "man": GOOD, "cup": LOW}, "A dog."),

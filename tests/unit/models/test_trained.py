@@ -64,6 +64,9 @@ def test_selections_nest_and_join(name: str, tiny: Callable[[str], Tiny]) -> Non
     assert parts["lm_head"] == {"lm.lm_head.weight"} < parts["decoder"] < parts["all"]
     assert parts["all"] == {key for key, _ in model.named_parameters()}
     assert set(model.trainable_parameters("connector+lm_head")) == parts["connector"] | parts["lm_head"]
+    upper = [set(model.trainable_parameters(f"decoder:{block}")) for block in (0, 1, 99)]
+    assert parts["decoder"] - upper[0] == {"lm.model.embed_tokens.weight"} and "lm.lm_head.weight" in upper[2]
+    assert upper[0] > upper[1] > upper[2] and not any(".layers.0." in key for key in upper[1])
     adapters = set(model.trainable_parameters("lora"))
     assert len(adapters) == 2 * 7 * 2 and all(".lora_" in key for key in adapters)
     assert not set(model.trainable_parameters("decoder")) & adapters

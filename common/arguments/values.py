@@ -57,7 +57,20 @@ def _single(option: Option, text: str, given: Given) -> Any:
         meant = near(text, option.flag.choices or ())
         hint = f"; did you mean {meant}?" if meant else ""
         raise given.refuse(f"--{option.name} is '{_short(text)}'; give {_wanted(option)}{hint}")
-    return expanded(value, option.name, given) if option.is_path else value
+    if option.is_path:
+        value = expanded(value, option.name, given)
+    if isinstance(value, str) and not _is_unicode(value):
+        raise given.refuse(f"--{option.name} is '{_short(value)}', which is no UTF-8; rename it")
+    return value
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be written down, as every value is in a manifest; names of files may hold any bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _converted(option: Option, text: str) -> Any:

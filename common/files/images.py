@@ -63,6 +63,12 @@ class ImageFolder:
             raise DataError(
                 f"no images in {display(self.path)} (from {self.flag}); known endings: {' '.join(SUFFIXES)}"
             )
+        unwritable = [name for name in names if any("\ud800" <= c <= "\udfff" for c in name)]
+        if unwritable:
+            raise DataError(
+                f"image {unwritable[0]!r} in {display(self.path)} (from {self.flag}) has a name that is no UTF-8, which "
+                f"no result can hold; rename it ({len(unwritable)} such in all)"
+            )
         return names
 
     def file(self, name: str) -> Path:

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from common.errors import DataError
+from common.args import parse
+from common.errors import ArgumentError, DataError
 from common.files.images import ImageFolder, image_names
+from evaluate.compare import CompareArguments
 
 
 @pytest.fixture
@@ -68,3 +70,14 @@ def test_what_is_kept_of_an_image_is_the_callers_choice(folder: Path) -> None:
     images = ImageFolder(folder, reduced=lambda image: image.resize((1, 1)))
     found = images.open("2.png")
     assert found is not None and found.size == (1, 1)
+
+
+def test_a_name_that_no_result_can_hold_is_refused_at_once(folder: Path) -> None:
+    (folder / "a\udcff.png").write_bytes((folder / "2.png").read_bytes())
+    with pytest.raises(DataError, match=r"'a\\udcff\.png' in .* has a name that is no UTF-8"):
+        ImageFolder(folder).names()
+
+
+def test_a_flag_that_no_manifest_can_hold_is_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"--result_path is 'a\\udcff', which is no UTF-8"):
+        parse([CompareArguments], "", ["--result_path", "a\udcff"])

@@ -17,5 +17,5 @@ def display(path: Path | str) -> str:
     path = Path(path)
     try:
         return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
+    except (ValueError, RuntimeError, OSError):  # elsewhere; links in a circle; a working directory that is gone
         return str(path)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import DataError
-from common.files.image_ids import KnownImages, image_id_of, stem
+from common.files.image_ids import KnownImages, may_be_one
 from common.files.json_text import as_record
 from common.files.storage import read_json
 from common.paths import display
@@ -134,13 +134,10 @@ def _add_file(found: CocoAnnotations, file: _File, where: str) -> None:
 
 
 def _require_same_image(before: str | None, image: _Image, where: str) -> None:
-    """Raise DataError for an id that another image has: what both show would be the truth of either.
-
-    COCO itself calls an image otherwise in 2014 and in 2017, with the same number.
-    """
+    """Raise DataError for an id that another image has: what both show would be the truth of either."""
     if before is None or before == str(image.id) or image.file_name is None:
         return
-    if stem(before) != stem(image.file_name) and image_id_of(before) != image_id_of(image.file_name):
+    if not may_be_one(before, image.file_name):
         raise DataError(
             f"{where}: image {image.id} is called '{image.file_name}' here and '{before}' before; give each image an "
             "id of its own"

@@ -63,6 +63,11 @@ def image_ids_of(names: Iterable[str]) -> dict[str, int]:
     return ids
 
 
+def may_be_one(first: str, second: str) -> bool:
+    """Whether two names may be one image with one number: COCO itself calls one otherwise in 2014 and in 2017."""
+    return stem(first) == stem(second) or image_id_of(first) == image_id_of(second)
+
+
 @dataclass
 class KnownImages:
     """Names and numbers of images as data state them (rule 1).

@@ -66,8 +66,8 @@ class ImageFolder:
         unwritable = [name for name in names if any("\ud800" <= c <= "\udfff" for c in name)]
         if unwritable:
             raise DataError(
-                f"image {unwritable[0]!r} in {display(self.path)} (from {self.flag}) has a name that is no UTF-8, which "
-                f"no result can hold; rename it ({len(unwritable)} such in all)"
+                f"image {unwritable[0]!r} in {display(self.path)} (from {self.flag}) has no UTF-8 name, which "
+                f"results cannot hold; rename it ({len(unwritable)} such in all)"
             )
         return names
 

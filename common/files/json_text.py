@@ -37,6 +37,10 @@ LONGEST_NUMBER = b"0" * 308  # so many digits a float holds; msgspec takes whole
 TOO_DEEP = "nested too deeply"
 
 
+class RepeatedKeyError(DataError):
+    """JSON by its form, and two values for one key."""
+
+
 def parse_json(data: bytes, where: Where, constants: bool = False) -> Any:
     """The value that UTF-8 bytes spell.
 
@@ -75,13 +79,13 @@ def _may_repeat(data: bytes, value: Any) -> bool:
 
 
 def _refuse_repeated(data: bytes, where: Where) -> None:
-    """Raise DataError for a key that stands twice in one object with two values, of which readers take either."""
+    """Raise RepeatedKeyError for a key that stands twice in one object with two values: readers take either."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key, value in pairs:
             if key in found and found[key] != value:
-                raise DataError(
+                raise RepeatedKeyError(
                     f"{where}: {shown(key)} stands twice in one object, as {shown(found[key])} and as {shown(value)}; "
                     "remove one"
                 )

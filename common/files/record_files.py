@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from common.errors import DataError
-from common.files.image_ids import image_id_of, image_ids_of
+from common.files.image_ids import image_id_of, image_ids_of, may_be_one
 from common.files.json_text import WholeNumber, as_record, shown
 from common.files.records import Answer, Caption, CaptionObjects, ObjectMention, SentenceSample, SpanSample
 from common.files.storage import read_json_lines, read_record, read_text, write_json
@@ -126,12 +126,17 @@ def read_captions(path: Path | str, allow_empty: bool = False) -> list[Caption]:
 
 
 def _check_keys(records: Sequence[Caption | CaptionObjects], path: Path) -> None:
-    """Raise DataError for two records of one image and sample."""
+    """Raise DataError for two records of one image and sample, or where two images have one id."""
     seen: set[str] = set()
+    names: dict[int, str] = {}
     for record in records:
+        image, number = record.image, record.image_id
+        name = names.setdefault(number, image)
+        if name != image and str(number) not in (name, image) and not may_be_one(name, image):
+            raise DataError(f"{display(path)}: images {name} and {image} have the same id {number}; rename one")
         if record.key in seen:
             raise DataError(
-                f"{display(path)}: two captions of image {record.image} (sample {record.sample}); "
+                f"{display(path)}: two captions of image {image} (sample {record.sample}); "
                 "remove one or number them with a 'sample' field"
             )
         seen.add(record.key)
@@ -158,12 +163,25 @@ def _check_mention(mention: ObjectMention, caption: str, where: str) -> None:
         )
 
 
+def _check_scores(mentions: Sequence[ObjectMention], where: str) -> None:
+    """Raise DataError for an object that has two scores in one place: one may say learn it, the other unlearn it."""
+    scores: dict[tuple[int, int], float | None] = {}
+    for mention in mentions:
+        place = (mention.start, mention.end)
+        if scores.setdefault(place, mention.score) != mention.score:
+            raise DataError(
+                f"{where}: object {shown(mention.text)} at {mention.start}:{mention.end} has the scores "
+                f"{scores[place]} and {mention.score}; score the objects again"
+            )
+
+
 def objects_from_json(value: Any, where: str) -> CaptionObjects:
     """An objects record from one JSON object, offsets and scores checked. Raises DataError."""
     base = caption_from_json(value, where)
     mentions = as_record(value, _ObjectRow, where).objects
     for mention in mentions:
         _check_mention(mention, base.caption, where)
+    _check_scores(mentions, where)
     return CaptionObjects(base.image, base.image_id, base.caption, tuple(mentions), base.sample)
 
 

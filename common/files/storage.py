@@ -27,27 +27,42 @@ REPLACED = ".old"  # before it, where a folder is on its way out
 
 
 @contextmanager
-def whole_file(path: Path | str) -> Iterator[Path]:
+def whole_file(path: Path | str, in_folder: bool = False) -> Iterator[Path]:
     """A temporary name beside `path`, to be written to: renamed where the block ends, removed where it fails.
 
     A symbolic link is written through. Raises OSError, also where a library has its own error for it.
+
+    Args:
+        in_folder: the temporary name lies in a folder of its own, for a library that makes further files beside it.
     """
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    made = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    temporary = made / path.name if in_folder else made
     try:
+        if in_folder:
+            made.mkdir()
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+        if in_folder:
+            made.rmdir()
     except BaseException as error:
-        with suppress(OSError):  # on a full disk what is left would keep it full
-            temporary.unlink(missing_ok=True)
+        _remove(made)  # on a full disk what is left would keep it full
         code = re.search(r"\(os error (\d+)\)", str(error))  # as safetensors says it
         number = error.errno if isinstance(error, OSError) else int(code[1]) if code else None
         if number is None:
             raise
         raise OSError(number, os.strerror(number), str(path)) from None
+
+
+def _remove(path: Path) -> None:
+    """A file or folder, as far as that goes."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def remove_leftovers(path: Path | str) -> None:

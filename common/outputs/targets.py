@@ -67,6 +67,8 @@ def paths_in(groups: Iterable[Any], inputs: Mapping[str, Any] = MappingProxyType
 
 def _require_place(target: Path, flag: str) -> None:
     """Raise DataError if the target cannot become a file."""
+    if os.path.islink(os.path.realpath(target)):  # noqa: PTH114 (what pathlib does not resolve)
+        raise DataError(f"--{flag} {display(target)} is a link in a circle; give the name of a file")
     if target.is_dir():
         raise DataError(f"--{flag} {display(target)} is a folder; give the name of a file in it")
     if target.exists() and not target.is_file():  # what is renamed over a device takes its place for everybody

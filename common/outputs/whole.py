@@ -58,6 +58,7 @@ def taken(targets: Sequence[WholeTarget]) -> Iterator[None]:
         for target in targets:
             stack.enter_context(exclusive(target.path))
             target.check()
+        for target in targets:  # now that all may be written
             for path in (target.path, settings_path(target.path), manifest_path(target.path)):
                 remove_leftovers(path)
             if target.needs_note:

@@ -246,7 +246,7 @@ def pretrain(args: ClipArguments) -> None:
     model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
     train(model, open_clip.get_tokenizer(f"local-dir:{folder}"), corpus, held_out, args)
     weights = {name: tensor.cpu().half().contiguous() for name, tensor in model.state_dict().items()}
-    with whole_file(folder / "open_clip_model.safetensors") as temporary:
+    with whole_file(folder / "open_clip_model.safetensors", in_folder=True) as temporary:
         save_file(weights, temporary)
     announce(f"wrote {display(folder)}")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import DataError, MissingDependencyError
+from common.files.json_text import RepeatedKeyError
 from common.files.storage import read_json, read_json_lines, read_text
 from common.paths import display
 
@@ -55,9 +56,11 @@ def _json(path: Path, start: str) -> Rows:
 
 
 def _whole(path: Path) -> Mapping[str, Any] | None:
-    """The one object that the file is; None for JSON Lines of several."""
+    """The one object that the file is; None for JSON Lines of several. Raises RepeatedKeyError."""
     try:
         value = read_json(path, constants=True)
+    except RepeatedKeyError:
+        raise
     except DataError:
         return None
     return value if isinstance(value, Mapping) else None

@@ -18,6 +18,8 @@ from evaluate.answers.joining import SPLITS
 from evaluate.answers.own import self_contained as own_questions
 from evaluate.answers.questions import AnswerRow, Joined, Question
 from evaluate.answers.tables import Row, read_rows
+from evaluate.answers.values import shown
+from evaluate.answers.wording import normal
 from evaluate.metrics.yes_no import YesNo
 
 WORDING = "Is there {article} {name} in the image?"
@@ -55,8 +57,20 @@ def read_questions(path: Path | str) -> list[Question]:
         for file in files
         for number, (where, row) in enumerate(read_rows(file), start=1)
     ]
+    _refuse_two_truths(found, display(path))
     shared = len({q.key for q in found}) < len(found) and len({q.group for q in found}) > 1
     return [replace(q, key=f"{q.group}/{q.key}") if shared else q for q in found]
+
+
+def _refuse_two_truths(questions: Sequence[Question], where: str) -> None:
+    """Raise DataError for a question that has both answers, in one split or in two: no model could be right."""
+    labels: dict[tuple[str, str], str] = {}
+    for q in questions:
+        place = (q.image, normal(q.text))
+        if q.image and labels.setdefault(place, q.label) != q.label:
+            raise DataError(
+                f"{where} (from --question_path): {shown(q.text)} on {q.image} is to be answered yes and no; keep one"
+            )
 
 
 def _question(row: Row, where: str, file: Path, number: int) -> Question:

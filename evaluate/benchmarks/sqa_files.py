@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import DataError
+from common.files.json_text import RepeatedKeyError
 from common.files.storage import read_json, read_text
 from common.paths import display
 from evaluate.answers.questions import AnswerRow, Question
@@ -118,6 +119,8 @@ def _by_id(path: Path) -> Mapping[str, Any] | None:
         return None
     try:
         value = read_json(path, constants=True)
+    except RepeatedKeyError:
+        raise
     except DataError:
         return None  # JSON Lines
     return value if isinstance(value, Mapping) and ("outputs" in value or "results" in value) else None

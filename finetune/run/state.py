@@ -38,7 +38,7 @@ def save_state(folder: Path, optimizer: Any, scheduler: Any) -> None:
             else:
                 values.setdefault(str(number), {})[name] = value
     folder.mkdir(parents=True, exist_ok=True)
-    with whole_file(folder / TENSORS) as temporary:
+    with whole_file(folder / TENSORS, in_folder=True) as temporary:
         save_file(tensors, str(temporary))
     write_json(
         folder / VALUES,

@@ -40,7 +40,9 @@ import importlib, json, resource, sys, time
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF
 def used():
     both = [resource.getrusage(who) for who in (RUSAGE_SELF, RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in both), both[0].ru_maxrss / 1024  # git's would hide it
+    # Not ru_maxrss, which begins with what the process held that started this one.
+    held = next(line for line in open("/proc/self/status", "rb") if line.startswith(b"VmHWM"))
+    return sum(one.ru_utime + one.ru_stime for one in both), int(held.split()[1]) / 1024
 module = importlib.import_module(sys.argv[1])
 if sys.argv[1] == "finetune.train":  # what its main imports only when it needs it
     for name in ("finetune.setup.build", "transformers.models.llama.modeling_llama", "transformers.models.clip"):
@@ -234,9 +236,9 @@ STEPS: dict[str, Step] = {
     "clip": Step("insight.clip", 400, unscored),
     "format": Step("finetune.format_data", 2400, scored),
     "train": Step("finetune.train", 1500, samples),
-    "auto": Step("evaluate.eval_auto", 150, evaluated),
+    "auto": Step("evaluate.eval_auto", 600, evaluated),
     "pope": Step("evaluate.eval_pope", 1000, pope),
-    "mme": Step("evaluate.eval_mme", 1000, mme),
+    "mme": Step("evaluate.eval_mme", 4000, mme),
     "gqa": Step("evaluate.eval_gqa", 1000, gqa),
     "scienceqa": Step("evaluate.eval_sqa", 1000, scienceqa),
     "qbench": Step("evaluate.eval_qbench", 1000, qbench),

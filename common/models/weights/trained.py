@@ -191,7 +191,7 @@ def write_safetensors(
     from safetensors.torch import save_file
 
     whole = {name: tensor.cpu().contiguous() for name, tensor in tensors}
-    with whole_file(path) as temporary:
+    with whole_file(path, in_folder=True) as temporary:  # safetensors writes to a temporary name of its own
         save_file(whole, str(temporary), metadata=dict(metadata or {"format": "pt"}))
         mask = os.umask(0)
         os.umask(mask)

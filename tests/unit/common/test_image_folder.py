@@ -74,7 +74,7 @@ def test_what_is_kept_of_an_image_is_the_callers_choice(folder: Path) -> None:
 
 def test_a_name_that_no_result_can_hold_is_refused_at_once(folder: Path) -> None:
     (folder / "a\udcff.png").write_bytes((folder / "2.png").read_bytes())
-    with pytest.raises(DataError, match=r"'a\\udcff\.png' in .* has a name that is no UTF-8"):
+    with pytest.raises(DataError, match=r"'a\\udcff\.png' in .* has no UTF-8 name"):
         ImageFolder(folder).names()
 
 

@@ -228,6 +228,13 @@ def test_a_device_or_a_pipe_is_no_file(tmp_path: Path, kind: str) -> None:
         read_json(place)
 
 
+def test_a_link_in_a_circle_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x").symlink_to("y")
+    (tmp_path / "y").symlink_to("x")
+    with pytest.raises(DataError, match="x is a link in a circle"):
+        check_targets({"result_path": tmp_path / "x"})
+
+
 @pytest.mark.parametrize("notes", ['{"mine": 1}', '{"step": "another.step"}', '{"mi', "[1]"])
 def test_notes_of_somebody_elses_beside_a_new_target_stay(tmp_path: Path, notes: str) -> None:
     path = tmp_path / "c.jsonl"
@@ -289,6 +296,21 @@ def test_a_failed_write_leaves_the_file_and_no_temporary(tmp_path: Path) -> None
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"] and json.loads((tmp_path / "a.json").read_text()) == {
         "n": 1
     }
+
+
+def test_what_a_library_leaves_beside_its_file_goes_too(tmp_path: Path) -> None:
+    """safetensors writes to a temporary name of its own choice, which a kill leaves."""
+    with pytest.raises(RuntimeError), whole_file(tmp_path / "w", in_folder=True) as temporary:
+        temporary.with_name(".tmpAbC").write_text("half")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    with whole_file(tmp_path / "w", in_folder=True) as temporary:
+        temporary.write_text("whole")
+        left = tmp_path / temporary.parent.name.replace(str(os.getpid()), "123")
+        left.mkdir()
+        (left / ".tmpAbC").write_text("half")
+    remove_leftovers(tmp_path / "w")
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"w": "whole"}
 
 
 def test_records_that_do_not_fit_on_the_disk_leave_whole_lines(tmp_path: Path) -> None:

@@ -59,6 +59,10 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(2)
     except OSError as error:
         _end(2, f"error: {plain(system_line(error), LONGEST_MESSAGE)}")
+    except RuntimeError as error:
+        if not str(error).startswith("Symlink loop"):  # as pathlib says what the system calls ELOOP
+            raise
+        _end(2, f"error: {plain(str(error), LONGEST_MESSAGE)}; give a path without links in a circle")
     except KeyboardInterrupt:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)

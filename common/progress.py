@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -22,6 +23,12 @@ def announce(text: str) -> None:
     """
     if is_first():
         print(plain_lines(text), file=sys.stderr, flush=True)
+
+
+@functools.cache
+def announce_once(text: str) -> None:
+    """The same, the first time in a process that this is said."""
+    announce(text)
 
 
 def say(text: str) -> None:

@@ -49,6 +49,7 @@ def load_model(
     import torch
 
     from common.models.parts.flash_attention import use_flash_attention
+    from common.models.parts.stretches import attend_to_stretches
 
     family = adapter(name)
     if path is None and name == "llava":
@@ -62,6 +63,7 @@ def load_model(
     if lessen:
         lessen(model)
     use_flash_attention({"vision tower": model.vision, "decoder": model.lm}, model.device, model.compute_dtype)
+    attend_to_stretches(model.lm, model.device, model.compute_dtype)
     if ckpt:
         model.load_trained(ckpt)
     elif ckpt is not None:

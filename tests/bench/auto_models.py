@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from common.models.families.auto import Auto
+from common.models.parts.stretches import attend_to_stretches
 
 IMAGE, VIDEO, START, END = 391, 392, 393, 394  # ids of the placeholders, which no caption has
 BEFORE, AFTER = 14, 12  # tokens of the chat template and the prompt around the image
@@ -218,4 +219,5 @@ def random_auto(family: str, size: str, device: torch.device, dtype: torch.dtype
     for name, parameter in lm.named_parameters():
         parameter.data.normal_(0, 0.02) if parameter.ndim > 1 else parameter.data.fill_(float("bias" not in name))
     lm.generation_config.eos_token_id = 2
+    attend_to_stretches(lm, device, dtype)
     return Auto.around(lm.eval(), BenchProcessor(sizes.vision["patch_size"]), None)

@@ -4,8 +4,9 @@
     python -m tests.bench.bench_auto --size full                  # on a GPU: Qwen2.5-VL-7B's and Qwen3-VL-8B's shapes
 
 Random weights, bfloat16, images of 640 x 480, captions of 75 tokens, 2.5 samples (spans and the whole) a caption. A
-step is whole: tower, connector, decoder, losses, backward pass, AdamW on the connector. Writes
-tests/bench/records/auto_SIZE.json; what was expected is in tests/bench/NOTES.md.
+step is whole: tower, connector, decoder, losses, backward pass, AdamW on the connector. Each row is written to
+tests/bench/records/auto_SIZE.json as soon as it is measured, and one that fails costs no other; families that are not
+measured keep their rows of the same commit and card. What was expected is in tests/bench/NOTES.md.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import cycle, islice
+from functools import partial
+from itertools import cycle, islice, product
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +30,13 @@ from common.args import flag, parse
 from common.cli import run
 from common.errors import DataError
 from common.files.images import ImageFolder
-from common.files.storage import write_json
+from common.files.storage import read_json, write_json
 from common.manifest import git_commit, versions
 from common.models.base import PackedSettings
 from common.models.families.auto import Auto
+from common.models.generation.decoding import Decoding
+from common.models.generation.plain import by_transformers
+from common.models.packed.foreign.layers import attending
 from common.models.resolve import resolve_device
 from common.paths import ROOT
 from finetune.corpus.records import CaptionItem
@@ -40,13 +45,14 @@ from finetune.steps.batch import StepBatch
 from finetune.steps.collate import Collator
 from finetune.steps.packs import PackPlan
 from tests.bench.auto_models import AFTER, BEFORE, SIZES, random_auto
-from tests.bench.train_items import Shape, batches, write_images
+from tests.bench.train_items import IMAGES, Shape, batches, write_images
 from tests.bench.train_steps import EngineStep, Timing, Updater, ceiling, timed
 
 CAPTION = 75
 TOKENS = {"full": 8192, "mini": 1024}  # of a pack
 ROWS = 4  # of a plain step
-NEW_TOKENS, TOGETHER = 64, 16
+NEW_TOKENS = 64
+TOGETHER, MANY = 16, 128  # captions
 
 
 @dataclass
@@ -55,7 +61,7 @@ class AutoBenchArguments:
 
     size: str = flag("mini", "mini or full", ("mini", "full"))
     families: str = flag("qwen2_5_vl,qwen3_vl", "which, separated by commas")
-    parts: str = flag("training,captions,memory", "which, separated by commas")
+    parts: str = flag("training,tower,captions,memory", "which, separated by commas; static: by a static cache")
     tokens_per_batch: int | None = flag(None, "of a pack; default 8192, for the mini models 1024")
     compile: bool = flag(True, "compile the layers of packs, on a GPU")
     steps: int = flag(4, "timed steps of each row; the median is taken")
@@ -87,23 +93,35 @@ class AutoBench:
         self.images = ImageFolder(self.folder)
         self.prompt = self.model.encode_prompt(self.model.format_prompt(""))
         self.image_tokens = self.model.tokens_of((640, 480), self.prompt)
-        if not self.model.sees_apart:
-            raise DataError(f"{family} cannot be packed, or its tower not be left out; the reason is above")
-        parts = self.args.parts.split(",")
-        if "training" in parts:
-            self.part(family, "plain rows", self.plain)
-            for count in (5, 1):
-                for kept in (True, False):
-                    name = f"{count} captions an image" + (", tower kept" if kept else "")
-                    self.part(family, name, lambda c=count, k=kept: self.packed(c, kept=k))
-        if "captions" in parts:
-            self.part(family, "captions", self.captions)
-        if "memory" in parts:
-            self.part(family, "one image", self.one_image)
-            if self.args.load_in_4bit:
-                self.part(family, "one image in 4 bits", self.one_image_in_4bit)
+        for name, work in self.parts():
+            self.part(family, name, work)
         del self.model
         self.forget()
+
+    def parts(self) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
+        """All that is asked for, with names."""
+        asked = self.args.parts.split(",")
+        if "training" in asked:
+            yield "plain rows", self.plain
+            for count, kept in product((5, 1), (True, False)):
+                yield self.packed_name(count, kept), partial(self.packed, count, kept)
+        if "tower" in asked:
+            yield "tower", self.tower
+        if "captions" in asked:
+            yield f"captions, {TOGETHER} together", partial(self.captions, TOGETHER)
+            if self.gpu:
+                yield f"captions, {MANY} together", partial(self.captions, MANY)
+            yield f"captions by generate, {TOGETHER} together", partial(self.generated, False)
+        if "static" in asked:
+            yield f"captions by generate with a static cache, {TOGETHER} together", partial(self.generated, True)
+        if "memory" in asked:
+            yield "one image", self.one_image
+            if self.args.load_in_4bit:
+                yield "one image in 4 bits", self.one_image_in_4bit
+
+    def packed_name(self, count: int, kept: bool) -> str:
+        """Of a row."""
+        return f"{count} captions an image" + (", tower kept" if kept else "")
 
     def part(self, family: str, name: str, work: Callable[[], dict[str, Any]]) -> None:
         """Run one part, note what it gives, write the record."""
@@ -136,7 +154,12 @@ class AutoBench:
         }
 
     def plain(self) -> dict[str, Any]:
-        """Rows of one sample each through the model's own forward and loss."""
+        """Rows of one sample each through the model's own forward and loss, with its own attention everywhere."""
+        with attending(self.model.lm, "sdpa"):
+            return self.plain_rows()
+
+    def plain_rows(self) -> dict[str, Any]:
+        """The same, with whatever attention is chosen."""
         updater = Updater(self.model)
         pictures = self.images.open_all([f"{i}.jpg" for i in range(ROWS)])
         made = {k: v.to(self.device) for k, v in self.model.made_inputs(pictures, [self.prompt] * ROWS).items()}
@@ -172,6 +195,8 @@ class AutoBench:
 
     def packed(self, count: int, kept: bool) -> dict[str, Any]:
         """A step of packs that are as full as they can be."""
+        if not (self.model.sees_apart if kept else self.model.packs):
+            raise DataError("it cannot be packed, or its tower not be left out; the reason is above")
         self.model.set_packed(PackedSettings(compile=self.args.compile and self.gpu, fast_connector=True))
         cache = TowerCache(self.model, self.images, 1 << 36) if kept else None
         own = self.image_tokens + AFTER + 1 + count * CAPTION
@@ -181,21 +206,66 @@ class AutoBench:
         samples = sum(len(item.spans) for batch in made for item in batch.items) / len(made)
         tokens = sum(pack.layout.tree.tokens for batch in made for pack in batch.packs) // len(made)
         timing = timed(step, self.device, self.args.steps)
-        return {"images": images, "packs": len(made[0].packs), **self.row(timing, samples, tokens)}
+        handed = timed(partial(self.handed, made[0]), self.device, 2, 1)
+        own = {"images": images, "packs": len(made[0].packs), "handed_ms": round(handed.seconds * 1e3, 1)}
+        return {**own, **self.row(timing, samples, tokens)}
 
-    def captions(self) -> dict[str, Any]:
-        """Greedy captions in one batch."""
+    def handed(self, batch: StepBatch) -> None:
+        """What comes before the decoder in a step of packs, without gradients."""
+        with torch.no_grad():
+            for pack in batch.packs:
+                pack = pack.to(self.device)
+                self.model.foreign.given(pack.layout, *self.model.handing(pack.pixels))
+
+    def tower(self) -> dict[str, Any]:
+        """What is kept of the tower, for an image after the other; the processor's work is in it."""
         pictures = self.images.open_all([f"{i}.jpg" for i in range(TOGETHER)])
-        texts = [self.prompt.text] * TOGETHER  # type: ignore[attr-defined]
-        new = NEW_TOKENS if self.gpu else 4
+        timing = timed(partial(self.model.keep, pictures), self.device, 2, 1)
+        return {"ms": round(timing.seconds * 1e3 / TOGETHER, 2), "images_s": round(TOGETHER / timing.seconds, 1)}
+
+    def captions(self, count: int) -> dict[str, Any]:
+        """Greedy captions by whatever answers for this model."""
+        pictures, texts = self.asked(count)
 
         def ask() -> float:
             start = time.perf_counter()
-            self.model.generate_ids(pictures, texts, max_new_tokens=new)
+            self.model.generate_ids(pictures, texts, max_new_tokens=self.new_tokens)
             return time.perf_counter() - start
 
-        warm_up = ask()  # on a GPU transformers compiles its step
-        return {"captions_s": round(TOGETHER / ask(), 2), "warm_up_s": round(warm_up, 1), "new_tokens": new}
+        return self.said(ask, count)
+
+    def generated(self, static: bool) -> dict[str, Any]:
+        """Greedy captions by transformers' generate."""
+        pictures, texts = self.asked(TOGETHER)
+        prompts = [self.model.encode_prompt(text) for text in texts]
+        inputs = self.model.made_inputs(pictures, prompts)
+
+        def ask() -> float:
+            start = time.perf_counter()
+            moved = {key: value.to(self.device) for key, value in inputs.items()}
+            decoding = Decoding(max_new_tokens=self.new_tokens)
+            by_transformers(self.model.lm, moved, decoding, [], [""] * TOGETHER, 0, static)
+            return time.perf_counter() - start
+
+        with attending(self.model.lm, "sdpa"), torch.no_grad():
+            return self.said(ask, TOGETHER)
+
+    @property
+    def new_tokens(self) -> int:
+        """Of a caption."""
+        return NEW_TOKENS if self.gpu else 4
+
+    def asked(self, count: int) -> tuple[list[Any], list[str]]:
+        """Pictures, the files over and over, and prompts."""
+        pictures = self.images.open_all([f"{i % IMAGES}.jpg" for i in range(count)])
+        return pictures, [self.prompt.text] * count  # type: ignore[attr-defined]
+
+    def said(self, ask: Callable[[], float], count: int) -> dict[str, Any]:
+        """Of two calls, the first of which compiles and records."""
+        self.model.stop_ids = frozenset()  # random weights would end where they like
+        warm_up = ask()
+        rate = round(count / ask(), 2)
+        return {"captions_s": rate, "warm_up_s": round(warm_up, 1), "new_tokens": self.new_tokens}
 
     def one_image(self) -> dict[str, Any]:
         """Memory of a step of one image with one caption, layers computed twice."""
@@ -221,17 +291,26 @@ class AutoBench:
     def write(self) -> None:
         """The record as it is now."""
         path = Path(self.args.record or ROOT / "tests" / "bench" / "records" / f"auto_{self.args.size}.json")
-        write_json(
-            path,
-            {
-                "card": torch.cuda.get_device_name(self.device) if self.gpu else "cpu",
-                "versions": versions(),
-                "date": datetime.now(UTC).date().isoformat(),
-                "commit": os.environ.get("EFUF_COMMIT") or git_commit(),
-                "rows": self.rows,
-                "ratios": self.ratios,
-            },
-        )
+        record = {
+            "card": torch.cuda.get_device_name(self.device) if self.gpu else "cpu",
+            "versions": versions(),
+            "date": datetime.now(UTC).date().isoformat(),
+            "commit": os.environ.get("EFUF_COMMIT") or git_commit(),
+        }
+        kept = self.of_other_families(path, record)
+        write_json(path, {**record, "rows": kept["rows"] + self.rows, "ratios": kept["ratios"] | self.ratios})
+
+    def of_other_families(self, path: Path, record: dict[str, Any]) -> dict[str, Any]:
+        """Rows and ratios that a run with the same code on the same card left for families that this one leaves out."""
+        before = read_json(path) if path.exists() else {}
+        if not isinstance(before, dict) or any(before.get(key) != value for key, value in record.items()):
+            return {"rows": [], "ratios": {}}
+        own = self.args.families.split(",")
+        rows = [row for row in before["rows"] if row.get("family") not in (None, *own)]
+        return {
+            "rows": rows,
+            "ratios": {name: ratio for name, ratio in before["ratios"].items() if name.split(",")[0] not in own},
+        }
 
 
 def main() -> None:
@@ -246,7 +325,11 @@ def main() -> None:
         if bench.gpu:
             bench.rows.append({"name": "ceiling", "tflop_s": round(ceiling(bench.device, 8192, torch.bfloat16), 1)})
         for family in args.families.split(","):
-            bench.measure(family)
+            try:
+                bench.measure(family)
+            except Exception:
+                traceback.print_exc()
+                bench.failed.append(family)
     if bench.failed:
         raise DataError(f"not measured: {'; '.join(bench.failed)}; the reasons are above")
 

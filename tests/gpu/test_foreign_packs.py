@@ -1,4 +1,4 @@
-"""On a GPU: packs of transformers' families by FlexAttention and in compiled layers equal their plain rows."""
+"""On a GPU: packs of transformers' families, answers by trees, and the kernel of towers, against the plain ways."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
+from common.models.generation.decoding import Decoding
 from common.models.packed.decoder import PackedSettings
-from common.models.packed.foreign.engine import ForeignDecoder, plain_losses, try_out
+from common.models.packed.foreign.engine import ForeignDecoder
+from common.models.packed.foreign.handing import handed_over
+from common.models.packed.foreign.layers import attending
 from common.models.packed.foreign.layout import GivenRow, lay_out_rows
+from common.models.packed.foreign.trial import plain_losses, try_out
+from common.models.parts.stretches import NAME
+from tests.bench.auto_models import random_auto
 from tests.unit.models import tiny_foreign as tiny
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -51,3 +58,30 @@ def _row(inputs: dict[str, torch.Tensor], number: int) -> GivenRow:
 
 def _on_cpu(row: GivenRow) -> GivenRow:
     return GivenRow(row.image, {key: value.cpu() for key, value in row.inputs.items()}, row.image_at, row.branches)
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+def test_answers_are_those_of_generate(family: str) -> None:
+    """In float32, one graph a step: rotations of three numbers, norms of heads, additions between layers."""
+    model = random_auto(family, "mini", DEVICE, torch.float32)
+    pictures = [Image.linear_gradient("L").resize(size).convert("RGB") for size in ((96, 64), (64, 96), (160, 64))]
+    prompts = [model.encode_prompt(model.format_prompt(""))] * 3
+    expected = model.continue_batch(pictures, prompts, Decoding(1, 12), [""] * 3)
+    assert not isinstance(model.text_turns, str), model.text_turns
+    texts = [model.format_prompt("")] * 3
+    assert model.generate_ids(pictures, texts, max_new_tokens=12) == expected
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+def test_stretches_in_one_kernel(family: str) -> None:
+    """What the decoder is given differs from PyTorch's attention, stretch by stretch, by rounding alone."""
+    model = random_auto(family, "mini", DEVICE, torch.bfloat16)
+    picture = Image.effect_noise((320, 240), 90).convert("RGB")
+    inputs = model.row_of(picture, model.encode_prompt(model.format_prompt(""))).inputs
+    tower: Any = model.lm.model.visual
+    assert tower.config._attn_implementation == NAME
+    with torch.no_grad():
+        found = handed_over(model.lm, model.trunk(), inputs)["inputs_embeds"].float()
+        with attending(tower, "sdpa"):
+            expected = handed_over(model.lm, model.trunk(), inputs)["inputs_embeds"].float()
+    assert 0 < float((found - expected).norm()) <= 0.02 * float(expected.norm())

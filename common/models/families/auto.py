@@ -10,7 +10,6 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -28,13 +27,11 @@ from common.models.checkpoints.key_maps import KeyMap, rename
 from common.models.checkpoints.tensor_checks import require_finite, require_floats
 from common.models.families.auto_files import load_processor, load_weights
 from common.models.families.auto_packs import PackingAuto
+from common.models.families.auto_trees import GrowingAuto
 from common.models.families.processor_check import check_loaded_processor, check_placeholders
-from common.models.generation.asking import Asked, Said
 from common.models.generation.decoding import Decoding
-from common.models.generation.growing import grow_rows
-from common.models.generation.plain import by_transformers, in_batches
-from common.models.generation.tree.llama import why_not
-from common.models.packed.foreign.handing import handed_over, with_tail
+from common.models.generation.plain import by_transformers
+from common.models.packed.foreign.handing import with_tail
 from common.models.packed.head_losses import token_losses
 from common.models.parts.preprocess import Preprocessing
 from common.models.text.ids import PromptIds
@@ -45,7 +42,6 @@ from common.paths import display
 from common.progress import announce
 
 SWITCHES = ("enable_thinking", "thinking")  # as templates call them
-TREES = 128  # rows that are embedded, and then grown
 MOST_PIXELS = 4096 * 4096  # kept of an image while its batch is gathered
 
 
@@ -88,7 +84,7 @@ class RawImages:
         return self
 
 
-class Auto(PackingAuto, CaptionModel):
+class Auto(PackingAuto, GrowingAuto, CaptionModel):
     """A model of transformers' image-text-to-text kind; `lm` is the whole of it."""
 
     name = "auto"
@@ -256,45 +252,9 @@ class Auto(PackingAuto, CaptionModel):
             image = open_image()
             yield None if image is None else self.preprocess([image]).images[0]
 
-    def answers(
-        self, questions: Sequence[Asked], features: Iterable[Any], decoding: Decoding, most: int | None = None
-    ) -> Iterator[Said]:
-        """As for every model; by the decoder of trees where the language model is of the shape of a Llama."""
-        reason = why_not(self.trunk())
-        if reason is None:
-            announce("answers are made by the decoder of trees")
-            return in_batches(partial(self._grow_batch, most), questions, features, decoding, TREES)
-        announce(f"answers are made by transformers' own generate: {reason}")
-        return in_batches(self.continue_batch, questions, features, decoding, most)
-
     def trunk(self) -> Any:
         """The language model, without encoder and head."""
         return self.lm.get_submodule(self.anatomy.decoder)
-
-    @torch.no_grad()
-    def _grow_batch(
-        self,
-        most: int | None,
-        features: Any,
-        prompts: Sequence[PromptIds],
-        decoding: Decoding,
-        names: Sequence[str],
-    ) -> list[list[int]]:
-        """New ids of many rows by trees; those whose positions are not their places are left to transformers."""
-        rows = [self._embedded(image, prompt) for image, prompt in zip(features, prompts, strict=True)]
-        if any(row is None for row in rows):
-            return self.continue_batch(features, prompts, decoding, names)
-        given = [row for row in rows if row is not None]
-        return grow_rows(self.trunk(), self.lm.get_output_embeddings(), given, names, decoding, self.stop_ids, most)
-
-    def _embedded(self, image: Any, prompt: PromptIds) -> Tensor | None:
-        """What the language model is given: [t, d], the image's features inside; None for positions of another kind."""
-        given = handed_over(self.lm, self.trunk(), self._inputs([image], [prompt]))
-        embeds: Tensor = given["inputs_embeds"][0]
-        positions = given.get("position_ids")
-        if positions is None or torch.equal(positions.flatten(), torch.arange(len(embeds), device=embeds.device)):
-            return embeds
-        return None
 
     @torch.no_grad()
     def continue_batch(

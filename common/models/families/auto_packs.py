@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from threading import RLock
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,10 +19,11 @@ from torch import Tensor, nn
 
 from common.models.anatomy import Anatomy, blocks_of
 from common.models.packed.decoder import PackedSettings
-from common.models.packed.foreign.engine import Fit, ForeignDecoder, try_out
+from common.models.packed.foreign.engine import Fit, ForeignDecoder, Hand
 from common.models.packed.foreign.handing import Handed, Unpackable
 from common.models.packed.foreign.layout import ForeignLayout, GivenRow, lay_out_rows
-from common.models.packed.foreign.tower import Record, Tower, tower_of
+from common.models.packed.foreign.tower import Record, Tower, side_by_side, tower_of
+from common.models.packed.foreign.trial import looks_together, try_out
 from common.models.packed.layout import PackedImage
 from common.models.text.ids import PromptIds
 from common.progress import announce
@@ -58,6 +59,12 @@ class SeenImages:
     def pin_memory(self) -> SeenImages:
         """The same in page-locked memory."""
         return SeenImages(tuple({key: value.pin_memory() for key, value in r.items()} for r in self.records))
+
+
+def _kept_handed(tower: Tower, seen: SeenImages, images: Sequence[int], inputs: Mapping[str, Tensor]) -> Handed:
+    """What the model hands to its decoder for a row with these images, its tower left out."""
+    device = inputs["input_ids"].device
+    return tower.hand(side_by_side([seen.records[image] for image in images], device), inputs)
 
 
 @dataclass
@@ -111,7 +118,7 @@ class PackingAuto(Mixed):
         try:
             if not self.anatomy.cut_out:
                 raise Unpackable("its decoder is not a module of its own")
-            return try_out(self.lm, self.trunk(), self._trial_row())
+            return try_out(self.lm, self.trunk(), *self.trial_rows())
         except Unpackable as reason:
             announce(f"{type(self.lm).__name__} cannot be packed: {reason}")
             return None
@@ -123,8 +130,11 @@ class PackingAuto(Mixed):
             return None
         blocks = [block for path in self.anatomy.towers for block in blocks_of(self.lm.get_submodule(path))]
         try:
-            row = self._trial_row()
-            return tower_of(self.lm, self.trunk(), self.anatomy.connector, blocks, row.inputs)
+            rows = self.trial_rows()
+            tower = tower_of(self.lm, self.trunk(), self.anatomy.connector, blocks, rows[0].inputs)
+            seen = SeenImages(tuple(tower.look(row.inputs) for row in rows))
+            decoder = ForeignDecoder(self.lm, self.trunk(), self.fit)
+            return replace(tower, together=looks_together(decoder, partial(_kept_handed, tower, seen), rows))
         except Unpackable as reason:
             announce(f"what the tower of {type(self.lm).__name__} says is not kept: {reason}")
             return None
@@ -135,11 +145,23 @@ class PackingAuto(Mixed):
         named = self.named_parameters()
         return [p for name, p in named if name.startswith(towers) and not name.startswith(self.connector_parts)]
 
-    def _trial_row(self) -> GivenRow:
+    def trial_row(self) -> GivenRow:
+        """A picture, a prompt and captions that are always there."""
         picture = Image.linear_gradient("L").resize(TRIAL_SIZE).convert("RGB")
-        inputs = self.made_inputs([picture], [self.encode_prompt(self.format_prompt("a"))])
-        row = self._row(0, {key: value.to(self.device) for key, value in inputs.items()})
-        return GivenRow(0, row.inputs, row.image_at, tuple(self.encode_caption(text).ids for text in TRIAL))
+        row = self.row_of(picture, self.encode_prompt(self.format_prompt("a")))
+        return replace(row, branches=tuple(self.encode_caption(text).ids for text in TRIAL))
+
+    def trial_rows(self) -> tuple[GivenRow, GivenRow]:
+        """That, and one of a picture of another shape."""
+        row = self.trial_row()
+        picture = Image.linear_gradient("L").resize(TRIAL_SIZE[::-1]).convert("RGB")
+        other = self.row_of(picture, self.encode_prompt(self.format_prompt("a")))
+        return replace(row, kind=0), replace(other, image=1, branches=row.branches[::-1], kind=1)
+
+    def row_of(self, image: Any, prompt: PromptIds) -> GivenRow:
+        """What the processor makes of an image and a prompt, on the model's device."""
+        inputs = self.made_inputs([image], [prompt])
+        return self._row(0, {key: value.to(self.device) for key, value in inputs.items()})
 
     def _row(self, image: int, inputs: Mapping[str, Tensor], branches: Sequence[tuple[int, ...]] = ()) -> GivenRow:
         at = (inputs["input_ids"][0] == self.placeholder).nonzero().flatten().tolist()
@@ -158,16 +180,21 @@ class PackingAuto(Mixed):
     ) -> ForeignLayout:
         """As for every model, by rows of the processor. Images may take other numbers of tokens than was planned."""
         del image_tokens
-        rows = [self._row(g.feature, self._inputs_of(pixels, g), g.branches) for g in groups]
+        rows = [self._row_of_group(pixels, group) for group in groups]
         shares = self.fit is not None and self.fit.shares
         found = lay_out_rows(rows, shares)
         return lay_out_rows(rows, shares, max(length, found.tree.tokens)) if static else found
 
-    def _inputs_of(self, pixels: Any, group: PackedImage) -> Mapping[str, Tensor]:
+    def _row_of_group(self, pixels: Any, group: PackedImage) -> GivenRow:
         if isinstance(pixels, SeenImages):
             width, height = pixels.records[group.feature][SIZE].tolist()
-            return self.text_inputs((width, height), group.prompt)
-        return self.made_inputs([pixels.images[group.feature]], [group.prompt])
+            inputs: Mapping[str, Tensor] = self.text_inputs((width, height), group.prompt)
+        else:
+            image = pixels.images[group.feature]
+            width, height = image.size
+            inputs = self.made_inputs([image], [group.prompt])
+        kind = (width, height, getattr(group.prompt, "text", ""))
+        return replace(self._row(group.feature, inputs, group.branches), kind=kind)
 
     @cached_property
     def texts(self) -> TextInputs:
@@ -189,13 +216,15 @@ class PackingAuto(Mixed):
 
     def packed_losses(self, features: Any, layout: Any) -> Tensor:
         """As for every model. `features`: images, which the layout has inputs of, or what is kept of their tower."""
-        hand = partial(self._hand, features) if isinstance(features, SeenImages) else None
-        return self.foreign.losses(layout, hand)
+        return self.foreign.losses(layout, *self.handing(features))
 
-    def _hand(self, seen: SeenImages, image: int, inputs: Mapping[str, Tensor]) -> Handed:
+    def handing(self, features: Any) -> tuple[Hand, bool]:
+        """What gives the decoder's inputs for images, and whether it takes several at once."""
+        if not isinstance(features, SeenImages):
+            return self.foreign.hand, self.foreign.fit.together
         if self.tower is None:
             raise RuntimeError("what a tower said was kept of a model whose tower cannot be left out")
-        return self.tower.hand(seen.records[image], inputs)
+        return partial(_kept_handed, self.tower, features), self.tower.together
 
     @cached_property
     def alone(self) -> AbstractContextManager[Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ from common.models.generation.tree.trees import Answer, Tree, TreeSizes
 from common.models.lanes import lanes_of, side_by_side
 from common.models.text.ids import PromptIds
 
+LOOK = 64  # trees that are made before the tables are
+ROOM = 64  # positions, of which trunks of tables are a multiple
 ROWS = 16  # of a lane at least: with fewer, products of a small model wait for its weights
 
 
@@ -74,25 +77,56 @@ def grow_texts(
     return found
 
 
-def grow_rows(
-    trunk: Any,
-    head: Any,
-    rows: Sequence[Tensor],
-    names: Sequence[str],
+@torch.no_grad()
+def grow_trees(
+    decoder: Decoder,
+    trees: Iterable[Tree],
+    count: int,
     decoding: Decoding,
     stop_ids: Collection[int],
     most: int | None = None,
-) -> list[list[int]]:
-    """New ids after rows of input embeddings [t, d], images inside, each with a name for its sample."""
+) -> Iterator[Answer]:
+    """Answers of trees that stand for themselves, without a root, in the order in which they end.
+
+    Args:
+        trees: made when there is room for them. Tables are as large as the first ones need; one that is larger, and all
+            behind it, begin when those before have ended.
+        count: how many there are at most; most: answers that are made at a time.
+    """
     decoding = decoding.checked()
-    decoder = decoder_of(trunk, head, join=copies_fit(trunk), fast=runs_fast(trunk))
-    sizes = TreeSizes(max(map(len, rows)) - 1, 1, 1)
-    shape = table_shape(decoder, sizes, decoding, len(rows), most, rows[0].dtype)
-    trees = (Tree(n, row[:-1], ((),), (name,), row[-1]) for n, (row, name) in enumerate(zip(rows, names, strict=True)))
-    found: list[list[int]] = [[] for _ in rows]
-    for answer in grown(decoder, shape, decoding, stop_ids, rows[0][:0], trees):
-        found[answer.tree] = answer.ids
-    return found
+    waiting = Waiting(trees)
+    while waiting.look(LOOK):
+        sizes = waiting.sizes()
+        dtype = waiting.seen[0].trunk.dtype
+        shape = table_shape(decoder, sizes, decoding, count, most, dtype)
+        yield from grown(decoder, shape, decoding, stop_ids, waiting.seen[0].trunk[:0], waiting.fitting(sizes))
+
+
+class Waiting:
+    """Trees to come, some of them made already."""
+
+    def __init__(self, trees: Iterable[Tree]) -> None:
+        self.source = iter(trees)
+        self.seen: deque[Tree] = deque()
+
+    def look(self, many: int) -> bool:
+        """Make so many of those to come; whether there are any."""
+        self.seen.extend(islice(self.source, max(0, many - len(self.seen))))
+        return bool(self.seen)
+
+    def sizes(self) -> TreeSizes:
+        """What those that are made need, with some room for the others."""
+        trunk = -(-max(len(tree.trunk) for tree in self.seen) // ROOM) * ROOM
+        return TreeSizes(trunk, max(map(_start, self.seen)), max(len(tree.starts) for tree in self.seen))
+
+    def fitting(self, sizes: TreeSizes) -> Iterator[Tree]:
+        """The next ones, up to the first that is larger."""
+        while self.look(1) and len(self.seen[0].trunk) <= sizes.trunk and _start(self.seen[0]) <= sizes.start:
+            yield self.seen.popleft()
+
+
+def _start(tree: Tree) -> int:
+    return max(1, *map(len, tree.starts))
 
 
 def grown(

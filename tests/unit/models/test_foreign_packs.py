@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from common.models.packed.decoder import PackedSettings
-from common.models.packed.foreign.engine import Fit, ForeignDecoder, plain_losses, try_out
+from common.models.packed.foreign.engine import Fit, ForeignDecoder, Hand
 from common.models.packed.foreign.handing import Unpackable
 from common.models.packed.foreign.layout import GivenRow, lay_out_rows
 from common.models.packed.foreign.masks import blocks_of, starts_of
+from common.models.packed.foreign.trial import plain_losses, try_out
 from tests.unit.models.tiny_foreign import IMAGE, MAKERS, Made, tiny_foreign
 
 BRANCHES = ((40, 41, 42, 43, 44, 45, 46, 2), (50,), (40, 2, 45))
@@ -79,6 +80,28 @@ def test_a_pack_equals_plain_rows(family: str) -> None:
         assert fit.llama
         assert_same(lm, ForeignDecoder(lm, trunk, replace(fit, llama=False)).losses(layout), plain(lm, rows))
     assert "forward" not in vars(decoder.layers[0]) and trunk.config._attn_implementation in ("sdpa", "eager")
+
+
+TOGETHER = ("llava", "qwen2_5_vl", "qwen2_vl", "qwen3_vl", "internvl")
+
+
+@pytest.mark.parametrize("family", PACKED)
+def test_images_that_are_looked_at_together(family: str) -> None:
+    """One pass for all images of a pack, where that gives the decoder the same; positions learnt once a kind of row."""
+    made = tiny_foreign(family)
+    lm, trunk = made[0], trunk_of(made[0])
+    rows = [replace(given_row(made, n % 3, BRANCHES[: 3 - n]), kind=n % 3) for n in range(3)]
+    fit = try_out(lm, trunk, rows[0], rows[1])
+    assert fit.together or family not in TOGETHER
+    decoder = ForeignDecoder(lm, trunk, fit)
+    looks: list[int] = []
+    hand: Hand = lambda images, inputs: (looks.append(len(images)), decoder.hand(images, inputs))[1]  # noqa: E731
+    for more in (0, 5):
+        layout = lay_out_rows(rows, fit.shares)
+        layout = lay_out_rows(rows, fit.shares, layout.tree.tokens + more)
+        assert_same(lm, decoder.losses(layout, hand), plain(lm, rows))
+    if family in TOGETHER:
+        assert sorted(looks) == [1, 1, 1, 3, 3]
 
 
 @given(

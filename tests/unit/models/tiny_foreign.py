@@ -61,7 +61,7 @@ def _qwen(kind: str) -> Made:
     if kind == "Qwen3VL":
         more = {"num_heads": 4, "depth": 3, "deepstack_visual_indexes": [0, 1], "num_position_embeddings": 64}
     else:
-        more = {"num_heads": 4, "depth": 2, "fullatt_block_indexes": [1], "window_size": 28}
+        more = {"num_heads": 4, "depth": 2, "fullatt_block_indexes": [1], "window_size": 28, "embed_dim": 32}
     vision = {
         "hidden_size": 32,
         "intermediate_size": 48,

@@ -27,6 +27,7 @@ def random_tables(slots: int, branches: int, key_heads: int, size: int, dtype: t
     tables.values.normal_()
     tables.trunk.copy_(torch.randint(1, 151, (slots,)))
     tables.trunk[0] = 0
+    tables.begin_at.copy_(tables.trunk // 2)
     tables.at.copy_(torch.randint(0, 39, (slots, branches)))
     ages = torch.arange(branches * 40) // branches
     seen = torch.rand(slots, branches, branches * 40).to(device) < 0.5

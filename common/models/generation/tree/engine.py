@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from common.models.generation.search.beams import Beams
 from common.models.generation.search.branches import Branches
@@ -16,7 +17,7 @@ from common.models.generation.tree.attention import KeysValues, StartAttention, 
 from common.models.generation.tree.kernels import KernelAttention, Way, best_way
 from common.models.generation.tree.replay import Flags, replayed
 from common.models.generation.tree.tables import Tables
-from common.models.generation.tree.trees import Answer, Tree
+from common.models.generation.tree.trees import Answer, Tree, added_to, turns_of
 
 if TYPE_CHECKING:
     from common.models.generation.decoding import Decoding
@@ -126,24 +127,24 @@ class TreeDecoder:
         if self.on_gpu:
             places += [len(trees) - 1] * (self.group - len(trees))
         slots = torch.tensor([chosen[place] for place in places], device=self.decoder.device)
-        trunks = [trees[place].trunk for place in places]
-        self.tables.trunk[slots] = (
-            torch.tensor([len(trunk) for trunk in trunks], device=slots.device) + self.root_length
-        )
-        if max(map(len, trunks)):
-            self._grow_trunks(torch.nn.utils.rnn.pad_sequence(trunks, True), slots)
+        chosen_trees = [trees[place] for place in places]
+        lengths = [self.root_length + len(tree.trunk) for tree in chosen_trees]
+        begins = [n if t.given is None else t.given.begin for n, t in zip(lengths, chosen_trees, strict=True)]
+        self.tables.trunk[slots] = torch.tensor(lengths, device=slots.device)
+        self.tables.begin_at[slots] = torch.tensor(begins, device=slots.device)
+        if max(lengths) > self.root_length:
+            self._grow_trunks(chosen_trees, slots)
             return
         for layer, (key, value) in enumerate(self.root or ()):
             self.tables.keys[layer][slots, :, : self.root_length] = key
             self.tables.values[layer][slots, :, : self.root_length] = value
 
-    def _grow_trunks(self, trunks: Tensor, slots: Tensor) -> None:
-        """[n, q, d] embeddings, padded at their ends, into the slots [n]."""
-        count, length, _ = trunks.shape
-        positions = torch.arange(self.root_length, self.root_length + length, device=slots.device).repeat(count)
-        turns = self.rotations.at(positions)
-        attention = TrunkAttention(self.tables, turns, count, self.decoder.scaling, slots, self.root, [])
-        self.decoder.run(trunks.flatten(0, 1), attention, keys_only_last=True)
+    def _grow_trunks(self, trees: list[Tree], slots: Tensor) -> None:
+        """Embeddings, padded at their ends, into the slots [n]."""
+        trunks = pad_sequence([tree.trunk for tree in trees], True)
+        turns, added = turns_of(trees, self.rotations, self.root_length), added_to(trees, trunks)
+        attention = TrunkAttention(self.tables, turns, len(trees), self.decoder.scaling, slots, self.root, [])
+        self.decoder.run(trunks.flatten(0, 1), attention, keys_only_last=True, added=added)
 
     def _grow_root(self, root: Tensor) -> list[KeysValues] | None:
         if not len(root):
@@ -191,9 +192,9 @@ class TreeDecoder:
 
     def _grow_starts(self, starts: list[tuple[int, ...]], slots: Tensor, rows: Tensor) -> None:
         device = self.decoder.device
-        ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(start, dtype=torch.long) for start in starts], True)
+        ids = pad_sequence([torch.tensor(start, dtype=torch.long) for start in starts], True)
         steps = torch.arange(ids.shape[1], device=device)
-        turns = self.rotations.at((self.tables.trunk[slots][:, None] + steps).flatten())
+        turns = self.rotations.at((self.tables.begin_at[slots][:, None] + steps).flatten())
         attention = StartAttention(self.tables, turns, slots, rows, self.decoder.scaling)
         embeds = self.decoder.embed(ids.to(device)).to(self.tables.inputs.dtype)
         self.decoder.run(embeds.flatten(0, 1), attention, keys_only_last=True)

@@ -60,15 +60,15 @@ class KernelAttention:
         query = joined.new_empty(len(joined), heads, size)
         out = joined.new_empty(len(joined), heads * size)
         kernels = triton()
-        at = (tables.trunk, tables.at)
         kernels.turn_and_store[(len(joined), -(-joined.shape[1] // HEADS))](
-            joined, self.rotations.cos, self.rotations.sin, *at, query, keys, values,
+            joined, self.rotations.cos, self.rotations.sin, tables.begin_at, tables.at, query, keys, values,
             places, tables.shape.trunk, branches, heads, key_heads, HEADS, size,
         )  # fmt: skip
         shared = heads // key_heads
         rows = max(16, 1 << (branches * shared - 1).bit_length())
         kernels.tree_attention[(slots * key_heads,)](
-            query, keys, values, tables.seen, *at, out, self.scaling, places, tables.shape.trunk, tables.seen.shape[-1],
+            query, keys, values, tables.seen, tables.trunk, tables.at, out,
+            self.scaling, places, tables.shape.trunk, tables.seen.shape[-1],
             branches, shared, key_heads, rows, max(2, 1 << (branches - 1).bit_length()), size, 64,
             num_warps=4, num_stages=3,
         )  # fmt: skip

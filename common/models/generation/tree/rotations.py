@@ -18,6 +18,12 @@ class Rotations:
     cos: Tensor
     sin: Tensor
 
+    @classmethod
+    def of(cls, cos: Tensor, sin: Tensor) -> Rotations:
+        """From cosines and sines of rows as a Llama has them: [r, c]."""
+        half = sin.shape[-1] // 2
+        return cls(cos[:, None].contiguous(), torch.cat((-sin[:, :half], sin[:, half:]), -1)[:, None])
+
     def at(self, positions: Tensor) -> Rotations:
         """Those of the positions: int64 [r]."""
         return Rotations(self.cos[positions], self.sin[positions])

@@ -23,7 +23,7 @@ class Tables:
 
     Attributes:
         keys, values: [l, s, g, n, c].
-        trunk: int64 [s], places of the trunk that are filled.
+        trunk: int64 [s], places of the trunk that are filled; begin_at: the position of the first token behind it.
         at: int64 [s, b], tokens of each branch so far, which is the depth that its next one gets.
         seen: bool [s, b, b * depth], which places of the pool each row sees.
         inputs: [s, b, d], embeddings of the tokens that the next step reads.
@@ -38,6 +38,7 @@ class Tables:
         self.values = torch.zeros(size, dtype=dtype, device=device)
         rows = (shape.slots, shape.branches)
         self.trunk = torch.zeros(shape.slots, dtype=torch.long, device=device)
+        self.begin_at = torch.zeros(shape.slots, dtype=torch.long, device=device)
         self.at = torch.zeros(rows, dtype=torch.long, device=device)
         self.seen = torch.zeros(*rows, shape.branches * shape.depth, dtype=torch.bool, device=device)
         self.inputs = torch.zeros(*rows, decoder.hidden, dtype=dtype, device=device)
@@ -49,7 +50,7 @@ class Tables:
         """Let a slot take the place of another: its memory up to `filled` places, and its rows of `state`."""
         for table in (self.keys, self.values):
             table[:, target, :, :filled] = table[:, source, :, :filled]
-        for tensor in (self.trunk, self.at, self.seen, self.inputs, *state):
+        for tensor in (self.trunk, self.begin_at, self.at, self.seen, self.inputs, *state):
             tensor[target] = tensor[source]
 
     def forget(self, slot: int) -> None:
@@ -71,7 +72,7 @@ class Tables:
         at = self.at[:live]
         pool = at * self.shape.branches + self.branch
         self.seen[:live].scatter_(2, pool[..., None], True)
-        return pool + self.shape.trunk, at + self.trunk[:live, None]
+        return pool + self.shape.trunk, at + self.begin_at[:live, None]
 
     def view(self, live: int, depth: int) -> Tensor:
         """What each row sees, of the pool the first `depth` of each branch: bool [live, b, trunk + b * depth]."""

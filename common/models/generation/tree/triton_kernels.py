@@ -11,7 +11,7 @@ import triton.language as tl
 
 @triton.jit
 def turn_and_store(
-    joined, cos, sin, trunk, at, query, keys, values,
+    joined, cos, sin, begin, at, query, keys, values,
     places, trunk_places, branches: tl.constexpr, heads: tl.constexpr, key_heads: tl.constexpr,
     block: tl.constexpr, size: tl.constexpr,
 ):  # fmt: skip
@@ -19,7 +19,7 @@ def turn_and_store(
     row = tl.program_id(0)
     slot = row // branches
     depth = tl.load(at + row)
-    position = tl.load(trunk + slot) + depth
+    position = tl.load(begin + slot) + depth
     place = trunk_places + depth * branches + row % branches
     head = tl.program_id(1) * block + tl.arange(0, block)[:, None]
     d = tl.arange(0, size)[None, :]

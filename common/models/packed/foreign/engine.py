@@ -1,13 +1,13 @@
-"""Runs packs through a foreign decoder, and finds out whether that gives what its plain rows give.
+"""Runs packs through a foreign decoder.
 
 Only what a plain forward shows is used: what the decoder is called with, which masks its layers are given, how logits
 follow from hidden states. So a family that transformers gains needs nothing here; one that cannot be packed is found
-by a trial, whose packed losses must be those of its plain rows.
+by a trial (`trial.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,23 +17,30 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
-from common.errors import first_line
 from common.models.packed.attention import best_way
 from common.models.packed.decoder import PackedDecoder, PackedSettings
-from common.models.packed.foreign.handing import Handed, Joining, Unpackable, handed_over, joined, with_tail
-from common.models.packed.foreign.heads import Head, head_of
-from common.models.packed.foreign.layers import DENSE, FLEX, attending, forwards
-from common.models.packed.foreign.layout import ForeignLayout, GivenRow, lay_out_rows
+from common.models.packed.foreign.handing import (
+    Handed,
+    Joining,
+    Unpackable,
+    as_one,
+    handed_over,
+    joined,
+    padded,
+    with_tail,
+)
+from common.models.packed.foreign.heads import Head
+from common.models.packed.foreign.layers import FLEX, attending, dense_of, forwards, layers_of
+from common.models.packed.foreign.layout import ForeignLayout
 from common.models.packed.foreign.masks import RowMasks, blocks_of, causal_mask, layers_as, masks_of, whole_mask
-from common.models.packed.head_losses import token_losses
 from common.models.weights.four_bit import is_quantised
 
-# number of the image in the pack, inputs of a row -> what the decoder is called with
-Hand = Callable[[int, Mapping[str, Tensor]], Handed]
+# numbers of the images in the pack, inputs of a row that shows them -> what the decoder is called with
+Hand = Callable[[Sequence[int], Mapping[str, Tensor]], Handed]
 KEPT_MASKS = 32  # of rows, where they are not all causal
-LLAMAS = ("LlamaModel", "MistralModel", "Qwen2Model")  # of the same layers
-CLOSE, CLOSE_16 = 2e-4, 0.05  # share of a loss by which a trial may be off, in 32 and in 16 bits
+KEPT_PLACES, LONGER = 4096, 512  # kinds of rows whose positions are kept, each with so many of a caption at least
 
 
 @dataclass(frozen=True)
@@ -45,12 +52,14 @@ class Fit:
         causal: whether each token of a plain row sees itself and all before it, whatever the image.
         shares: whether the tokens before an image never see it, so that images may share them.
         llama: whether the decoder is of the shape of a Llama and is called with embeddings alone.
+        together: whether several images may be looked at as those of one row.
     """
 
     head: Head
     causal: bool
     shares: bool
     llama: bool = False
+    together: bool = False
 
 
 @dataclass
@@ -59,7 +68,7 @@ class ForeignDecoder:
 
     Args:
         lm: the whole model; trunk: its decoder, without head.
-        fit: from :func:`try_out`.
+        fit: from :func:`common.models.packed.foreign.trial.try_out`.
         settings: as for a Llama's packs.
         alone: held while the model is run in another way than its own; packs may be run by several threads.
     """
@@ -69,6 +78,7 @@ class ForeignDecoder:
     fit: Fit
     settings: PackedSettings = field(default_factory=PackedSettings)
     kept: dict[bytes, RowMasks] = field(default_factory=dict, repr=False)
+    placed: dict[Hashable, Tensor | None] = field(default_factory=dict, repr=False)
     alone: AbstractContextManager[Any] = field(default_factory=RLock, repr=False)
 
     @cached_property
@@ -81,28 +91,67 @@ class ForeignDecoder:
         """Whether its layers are compiled."""
         return self.settings.compile and not is_quantised(self.trunk)
 
-    def losses(self, layout: ForeignLayout, hand: Hand | None = None) -> Tensor:
-        """Losses of a pack on the model's device: float32 [captions, longest target], 0 past each end."""
+    def losses(self, layout: ForeignLayout, hand: Hand | None = None, together: bool | None = None) -> Tensor:
+        """Losses of a pack on the model's device: float32 [captions, longest target], 0 past each end.
+
+        Args:
+            hand: None: the model's own forward.
+            together: whether that takes several images; None: as the trial has shown.
+        """
         tree = layout.tree
-        hidden = self.hidden_states(layout, hand or self.hand)
+        hidden = self.hidden_states(layout, hand or self.hand, self.fit.together if together is None else together)
         flat = self.fit.head.losses(self.lm, hidden[tree.asked], tree.targets)
         return flat.new_zeros(tree.rows * tree.longest).index_copy(0, tree.slot, flat).view(tree.rows, tree.longest)
 
-    def hand(self, _image: int, inputs: Mapping[str, Tensor]) -> Handed:
+    def hand(self, _images: Sequence[int], inputs: Mapping[str, Tensor]) -> Handed:
         """What the model's own forward hands over."""
         return handed_over(self.lm, self.trunk, inputs)
 
-    def hidden_states(self, layout: ForeignLayout, hand: Hand) -> Tensor:
+    def hidden_states(self, layout: ForeignLayout, hand: Hand, together: bool) -> Tensor:
         """[q, d] of the queries, normalised."""
         with self.alone:
-            rows = [
-                hand(image, with_tail(inputs, tail))
-                for image, inputs, tail in zip(layout.image_of, layout.inputs, layout.tails, strict=True)
-            ]
-            whole = joined(rows, Joining(layout.skipped, layout.tree.positions))
+            rows, whole = self.given(layout, hand, together)
             if not self.fit.llama:
                 return self._by_its_layers(layout, rows, whole)[layout.tree.queries]
         return self.as_llama.hidden_states(whole["inputs_embeds"][0], layout.tree)
+
+    def given(self, layout: ForeignLayout, hand: Hand, together: bool) -> tuple[list[Handed], Handed]:
+        """What the decoder is called with: for each row, of which there may be none, and for the whole pack."""
+        rows = [with_tail(inputs, tail) for inputs, tail in zip(layout.inputs, layout.tails, strict=True)]
+        if together and self.fit.causal and None not in layout.kinds:
+            try:
+                handed = hand(layout.image_of, as_one(rows, layout.skipped))
+                return [], padded(handed, layout.tree.length) | {"position_ids": self._positions(layout, hand)}
+            except Unpackable:  # images of this pack do not stand side by side
+                pass
+        handed_rows = [hand([image], row) for image, row in zip(layout.image_of, rows, strict=True)]
+        return handed_rows, joined(handed_rows, Joining(layout.skipped, layout.tree.positions))
+
+    def _positions(self, layout: ForeignLayout, hand: Hand) -> Tensor:
+        """Position ids of a pack, from those of rows of its kinds."""
+        places = layout.tree.positions
+        parts, start = [], 0
+        for number, (inputs, tail) in enumerate(zip(layout.inputs, layout.tails, strict=True)):
+            end = start + inputs["input_ids"].shape[1] + tail.shape[1] - layout.skipped[number]
+            known = self._positions_of(layout, number, hand)
+            parts.append(places[None, start:end] if known is None else known.index_select(-1, places[start:end]))
+            start = end
+        return pad(torch.cat(parts, dim=-1), (0, len(places) - start))
+
+    @torch.no_grad()
+    def _positions_of(self, layout: ForeignLayout, number: int, hand: Hand) -> Tensor | None:
+        """[..., 1, n] of one row with a long caption; None: the model's forward leaves them to its decoder."""
+        kind, needed = layout.kinds[number], layout.longest[number]
+        known = self.placed.get(kind)
+        if kind not in self.placed or (known is not None and known.shape[-1] < needed):
+            inputs = layout.inputs[number]
+            ids = inputs["input_ids"]
+            tail = ids[:, -1:].expand(1, max(LONGER, needed - ids.shape[1]))
+            if len(self.placed) >= KEPT_PLACES:
+                self.placed.pop(next(iter(self.placed)))
+            known = hand([layout.image_of[number]], with_tail(inputs, tail)).get("position_ids")
+            self.placed[kind] = known
+        return known
 
     @cached_property
     def as_llama(self) -> PackedDecoder:
@@ -112,11 +161,11 @@ class ForeignDecoder:
 
     def _by_its_layers(self, layout: ForeignLayout, rows: Sequence[Handed], whole: Handed) -> Tensor:
         """[t, d] of all tokens by the decoder's own forward."""
-        masks = self._masks(layout, rows)
+        masks = self._masks(layout, rows, whole["inputs_embeds"])
         shown = masks[0] if isinstance(masks[0], Tensor) else torch.zeros(1, 1, 1, 1, device=layout.tree.until.device)
-        given = rows[0].get("attention_mask")
+        given = (rows[0] if rows else whole).get("attention_mask")
         whole["attention_mask"] = dict.fromkeys(given, shown) if isinstance(given, dict) else shown
-        way = FLEX if not isinstance(masks[0], Tensor) else self._dense_way()
+        way = FLEX if not isinstance(masks[0], Tensor) else dense_of(self.trunk)
         with (
             attending(self.trunk, way),
             layers_as(self.layers, forwards(self.layers, masks, way, self.compiles, self.settings.recompute)),
@@ -124,14 +173,9 @@ class ForeignDecoder:
             out: Tensor = self.trunk(**whole, use_cache=False).last_hidden_state[0]
         return out
 
-    def _dense_way(self) -> str:
-        """The decoder's own attention, where that takes masks."""
-        own: str = self.trunk.config._attn_implementation
-        return own if own in DENSE else DENSE[0]
-
-    def _masks(self, layout: ForeignLayout, rows: Sequence[Handed]) -> list[Any]:
+    def _masks(self, layout: ForeignLayout, rows: Sequence[Handed], embeds: Tensor) -> list[Any]:
         """Of each layer."""
-        embeds, until = rows[0]["inputs_embeds"], layout.tree.until
+        until = layout.tree.until
         flex = self._way(embeds) == "flex"
         if self.fit.causal:
             mask = causal_mask(until, flex)
@@ -159,7 +203,7 @@ class ForeignDecoder:
 
     def _as_taken(self, mask: Tensor, dtype: torch.dtype) -> Tensor:
         """A dense mask as the attention takes it."""
-        if self._dense_way() != "eager":
+        if dense_of(self.trunk) != "eager":
             return mask
         return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
 
@@ -178,87 +222,12 @@ class ForeignDecoder:
         return self.kept[key]
 
     def _learnt(self, handed: Handed, length: int) -> RowMasks:
-        with attending(self.trunk, self._dense_way()):
+        with attending(self.trunk, dense_of(self.trunk)):
             found = masks_of(self.trunk, self.layers, handed)
         return RowMasks(found.kinds, tuple(None if m is None else m[:length, :length].clone() for m in found.masks))
-
-
-def layers_of(trunk: Any) -> list[nn.Module]:
-    """The layers of a decoder. Raises Unpackable if they are not to be found."""
-    layers = getattr(trunk, "layers", None)
-    if not isinstance(layers, nn.ModuleList) or not len(layers):
-        raise Unpackable(f"its decoder, a {type(trunk).__name__}, has no list of layers")
-    for kind in getattr(trunk.config, "layer_types", None) or ():
-        if "attention" not in kind or "linear" in kind:
-            raise Unpackable(f"some layers of its decoder ({kind}) carry what they saw from token to token, by no mask")
-    return list(layers)
 
 
 def image_ids(config: Any) -> list[int]:
     """Ids that stand for images, as far as the configuration says."""
     said = (getattr(config, name, None) for name in ("image_token_id", "image_token_index"))
     return list(dict.fromkeys(i for i in said if isinstance(i, int)))
-
-
-@torch.no_grad()
-def try_out(lm: Any, trunk: Any, row: GivenRow) -> Fit:
-    """Whether packs of a model give what its plain rows give, and what is needed to run them.
-
-    Args:
-        row: an image with at least two captions of unequal length.
-
-    Raises Unpackable with the reason if they do not.
-    """
-    try:
-        fit = _shown(lm, trunk, row)
-        decoder = ForeignDecoder(lm, trunk, fit, PackedSettings(attention="dense"))
-        packed = decoder.losses(lay_out_rows([row, row], fit.shares).to(row.inputs["input_ids"].device))
-        plain = [plain_losses(lm, row, branch) for branch in (*row.branches, *row.branches)]
-    except (torch.OutOfMemoryError, Unpackable):
-        raise
-    except Exception as error:  # whatever a model raises that is run in a way it was not written for
-        raise Unpackable(f"a trial ended with {type(error).__name__}: {first_line(error)}") from None
-    share = CLOSE if lm.get_input_embeddings().weight.dtype.itemsize > 2 else CLOSE_16
-    pairs = zip(packed, plain, strict=True)
-    worst = max(float(((found[: len(own)] - own).abs() / (1 + own.abs())).max()) for found, own in pairs)
-    if not worst <= share:
-        raise Unpackable(f"a trial pack gave losses that differ by {worst:.1%} from those of plain rows")
-    return fit
-
-
-def plain_losses(lm: Any, row: GivenRow, target: Sequence[int]) -> Tensor:
-    """Losses of one caption by the model's plain forward: [tokens of the target]."""
-    device = row.inputs["input_ids"].device
-    ids = torch.tensor([list(target)], device=device)
-    logits = lm(**with_tail(row.inputs, ids), use_cache=False).logits[0]
-    return token_losses(logits[-len(target) - 1 : -1], ids[0])
-
-
-def _shown(lm: Any, trunk: Any, row: GivenRow) -> Fit:
-    """What one plain forward shows."""
-    tail = torch.tensor([row.branches[0]], device=row.inputs["input_ids"].device)
-    inputs = with_tail(row.inputs, tail)
-    layers = layers_of(trunk)
-    handed = handed_over(lm, trunk, inputs)
-    if "inputs_embeds" not in handed:
-        raise Unpackable("its decoder is not called with embeddings")
-    way = trunk.config._attn_implementation
-    with attending(trunk, way if way in DENSE else DENSE[0]):
-        found = masks_of(trunk, layers, handed)
-    outputs: list[Tensor] = []
-    with trunk.register_forward_hook(lambda _m, _a, out: outputs.append(out.last_hidden_state)):
-        logits = lm(**inputs, use_cache=False).logits[0]
-    before = row.image_at[0]
-    shares = not any(mask is not None and bool(mask[:before, before:].any()) for mask in found.masks)
-    causal = found.are_causal and not slides(trunk.config)
-    llama = causal and type(trunk).__name__ in LLAMAS and handed.keys() <= {"inputs_embeds", "attention_mask"}
-    return Fit(head_of(lm, outputs[0][0], logits), causal, shares, llama)
-
-
-def slides(config: Any) -> bool:
-    """Whether some layers see only what is near, so that masks of longer rows differ from a trial's."""
-    kinds = set(getattr(config, "layer_types", None) or ())
-    if kinds:
-        return kinds != {"full_attention"}
-    window = getattr(config, "sliding_window", None) or getattr(config, "attention_chunk_size", None)
-    return bool(window) and bool(getattr(config, "use_sliding_window", True))

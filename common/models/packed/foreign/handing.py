@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
+from torch.utils._pytree import tree_map
 
 Handed = dict[str, Any]  # keyword -> value, as the decoder is called
 UNUSED = frozenset({"past_key_values", "use_cache", "cache_position", "return_dict", "output_attentions"})
@@ -67,6 +68,39 @@ def _companion(key: str, value: Tensor) -> int:
     itself), what follows it is 1.
     """
     return int(key == "attention_mask" or (key == "token_type_ids" and not bool(value.any())))
+
+
+def as_one(rows: Sequence[Mapping[str, Tensor]], skipped: Sequence[int]) -> dict[str, Tensor]:
+    """The processor's inputs of several rows as those of one row with several images.
+
+    Args:
+        skipped: tokens at the beginning of each row that an earlier one has already.
+
+    Raises Unpackable for images whose inputs do not stand side by side.
+    """
+    whole = {}
+    for key in rows[0]:
+        values = [row[key] for row in rows]
+        lengths = [row["input_ids"].shape[1] for row in rows]
+        if all(value.shape[:2] == (1, n) for value, n in zip(values, lengths, strict=True)):
+            whole[key] = torch.cat([value[:, skip:] for value, skip in zip(values, skipped, strict=True)], dim=1)
+        elif len({value.shape[1:] for value in values}) == 1:
+            whole[key] = torch.cat(values)
+        else:
+            raise Unpackable(f"{key} of its images are of unequal shapes")
+    return whole
+
+
+def padded(handed: Handed, length: int) -> Handed:
+    """What a decoder is called with for one row, its tokens followed by zeros up to a length."""
+    tokens = handed["inputs_embeds"].shape[1]
+
+    def longer(value: Any) -> Any:
+        if not isinstance(value, Tensor) or value.shape[:2] != (1, tokens):
+            return value
+        return pad(value, (0, 0) * (value.ndim - 2) + (0, length - tokens))
+
+    return {key: tree_map(longer, value) for key, value in handed.items()}
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,27 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from common.models.packed.attention import allow_shapes, flex_attention
+from common.models.packed.foreign.handing import Unpackable
 
 FLEX = "flex_in_packs"  # what transformers calls the attention below
 DENSE = ("sdpa", "eager")  # its own that take a mask of any form
+
+
+def layers_of(trunk: Any) -> list[nn.Module]:
+    """The layers of a decoder. Raises Unpackable if they are not to be found."""
+    layers = getattr(trunk, "layers", None)
+    if not isinstance(layers, nn.ModuleList) or not len(layers):
+        raise Unpackable(f"its decoder, a {type(trunk).__name__}, has no list of layers")
+    for kind in getattr(trunk.config, "layer_types", None) or ():
+        if "attention" not in kind or "linear" in kind:
+            raise Unpackable(f"some layers of its decoder ({kind}) carry what they saw from token to token, by no mask")
+    return list(layers)
+
+
+def dense_of(trunk: Any) -> str:
+    """A decoder's own attention, where that takes masks of any form; else one that does."""
+    own: str = trunk.config._attn_implementation
+    return own if own in DENSE else DENSE[0]
 
 
 @contextmanager

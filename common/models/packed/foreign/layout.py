@@ -5,7 +5,7 @@ Row: what the model would be given for the image, its prompt and the first capti
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,12 +26,14 @@ class GivenRow:
         inputs: of the processor, for this image and prompt alone; input_ids is [1, t].
         image_at: first and last image token in the ids, end exclusive.
         branches: target ids of each caption.
+        kind: rows of one kind have the same ids before their captions and the same positions; None: of its own.
     """
 
     image: int
     inputs: Mapping[str, Tensor]
     image_at: tuple[int, int]
     branches: tuple[tuple[int, ...], ...]
+    kind: Hashable = None
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class ForeignLayout:
     Attributes:
         tree: where everything stands; images take as many tokens as their rows say.
         inputs: of each row, in the order of the pack, without captions; tails: [1, k] what is fed of the captions.
-        image_of: which image each row looks at.
+        image_of: which image each row looks at; kinds: see :class:`GivenRow`.
         skipped: tokens of each row that an earlier one has already.
         stretches: where each row stands.
         longest: tokens of each row up to the end of its longest caption.
@@ -54,6 +56,7 @@ class ForeignLayout:
     skipped: tuple[int, ...]
     stretches: tuple[Stretch, ...]
     longest: tuple[int, ...]
+    kinds: tuple[Hashable, ...]
 
     @property
     def rows(self) -> int:
@@ -97,6 +100,7 @@ def lay_out_rows(rows: Sequence[GivenRow], shares: bool, length: int | None = No
         image_of=tuple(rows[number].image for number in order),
         skipped=skipped,
         stretches=stretches,
+        kinds=tuple(rows[number].kind for number in order),
         longest=tuple(_length(rows[n]) + max((len(b) - 1 for b in rows[n].branches), default=0) for n in order),
     )
 

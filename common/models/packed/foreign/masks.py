@@ -59,24 +59,51 @@ def masks_of(trunk: Any, layers: Sequence[nn.Module], handed: Handed) -> RowMask
 
     Raises Unpackable for masks of another kind, and for layers that are given none by keyword.
     """
-    noted: list[Any] = []
-
-    def note(hidden: Tensor, *_: Any, attention_mask: Any = None, **__: Any) -> Tensor:
-        noted.append(attention_mask)
-        return hidden
-
-    with layers_as(layers, [note] * len(layers)):
-        trunk(**handed, use_cache=False)
-    if len(noted) != len(layers):
-        raise Unpackable(f"it runs {len(noted)} of its decoder's {len(layers)} layers")
+    noted = [call.mask for call in calls_of(trunk, layers, handed)]
     length = handed["inputs_embeds"].shape[1]
     distinct = list({id(mask): mask for mask in noted}.values())
     places = {id(mask): number for number, mask in enumerate(distinct)}
     kinds = tuple(places[id(mask)] for mask in noted)
-    return RowMasks(kinds, tuple(_plain(mask, length) for mask in distinct))
+    return RowMasks(kinds, tuple(plain_mask(mask, length) for mask in distinct))
 
 
-def _plain(mask: Any, length: int) -> Tensor | None:
+@dataclass(frozen=True)
+class Call:
+    """What a layer was called with.
+
+    Attributes:
+        hidden: [1, r, d]; given: what the layer before it gave, None before the first.
+        mask, turns: attention mask and rotations, as the decoder makes them.
+    """
+
+    hidden: Tensor
+    given: Tensor | None
+    mask: Any
+    turns: Any
+
+
+@torch.no_grad()
+def calls_of(trunk: Any, layers: Sequence[nn.Module], handed: Handed) -> list[Call]:
+    """What the decoder calls its layers with for a plain row, while layers that give zeros stand in their place.
+
+    Raises Unpackable if it does not call each once.
+    """
+    calls: list[Call] = []
+    given: list[Tensor] = []
+
+    def note(hidden: Tensor, *_: Any, attention_mask: Any = None, position_embeddings: Any = None, **__: Any) -> Tensor:
+        calls.append(Call(hidden, given[-1] if given else None, attention_mask, position_embeddings))
+        given.append(torch.zeros_like(hidden))
+        return given[-1]
+
+    with layers_as(layers, [note] * len(layers)):
+        trunk(**handed, use_cache=False)
+    if len(calls) != len(layers):
+        raise Unpackable(f"it runs {len(calls)} of its decoder's {len(layers)} layers")
+    return calls
+
+
+def plain_mask(mask: Any, length: int) -> Tensor | None:
     """A mask of any kind that transformers makes, as bool [r, r]; None if it is causal."""
     if mask is None or (isinstance(mask, Tensor) and mask.ndim == 2):
         return None

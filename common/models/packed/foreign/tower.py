@@ -31,12 +31,14 @@ class Tower:
         lm, trunk: the model, its decoder.
         connectors: modules that take what the tower gives.
         blocks: of the tower, each of which gives a tensor of the shape that it is given.
+        together: whether what is kept of several images may be handed over as of one row.
     """
 
     lm: Any
     trunk: nn.Module
     connectors: tuple[nn.Module, ...]
     blocks: tuple[nn.Module, ...]
+    together: bool = False
 
     @torch.no_grad()
     def look(self, inputs: Mapping[str, Tensor]) -> Record:
@@ -77,6 +79,24 @@ class Tower:
             elif kind == SHAPE:
                 made[name] = torch.ones((), dtype=dtype, device=device).expand(*value.tolist())
         return made
+
+
+def side_by_side(records: Sequence[Mapping[str, Tensor]], device: torch.device) -> Record:
+    """What is kept of several images, as of one row with them all. Raises Unpackable if it does not go together."""
+    if len(records) == 1:
+        return dict(records[0])
+    whole = {}
+    for key in records[0]:
+        values = [record[key] for record in records if key in record]
+        if len(values) < len(records) or len({value.shape[1:] for value in values}) > 1:
+            raise Unpackable("its tower says things of unequal shapes of its images")
+        if key.startswith(SHAPE):
+            if any(not torch.equal(value[1:], values[0][1:]) for value in values):
+                raise Unpackable("its images are of unequal shapes")
+            whole[key] = torch.cat((torch.cat([value[:1] for value in values]).sum(0, keepdim=True), values[0][1:]))
+        else:
+            whole[key] = torch.cat([value.to(device, non_blocking=True) for value in values])
+    return whole
 
 
 def _is_seen(leaf: Any) -> bool:

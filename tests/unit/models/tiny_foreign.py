@@ -70,7 +70,11 @@ def _qwen(kind: str) -> Made:
         **more,
     }
     config = getattr(transformers, f"{kind}Config")(
-        text_config={**TEXT, "rope_parameters": rope}, vision_config=vision, image_token_id=IMAGE, video_token_id=10
+        text_config={**TEXT, "rope_parameters": rope},
+        vision_config=vision,
+        image_token_id=IMAGE,
+        video_token_id=10,
+        vision_start_token_id=BEFORE[-1],
     )
 
     def inputs(number: int) -> dict[str, Tensor]:

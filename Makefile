@@ -44,8 +44,9 @@ bench: install
 
 # The container's and conda's packages with hashes, from pyproject.toml.
 lock: install
-	$(BIN)/uv pip compile --quiet pyproject.toml --extra quant --extra tables --generate-hashes --python-version 3.11 \
-		--python-platform x86_64-manylinux_2_28 --custom-compile-command 'make lock' --output-file deploy/requirements.txt
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra processors --extra quant --extra tables --generate-hashes \
+		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --custom-compile-command 'make lock' \
+		--output-file deploy/requirements.txt
 
 # Exports in the hands of transformers, PEFT, lmms-eval and vLLM, each in an environment of its own below /tmp.
 ecosystem: install

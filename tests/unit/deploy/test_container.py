@@ -19,7 +19,7 @@ from common.paths import ROOT
 from deploy.container.replay import DOCKERFILE, Image, apply, instructions
 
 LOCK = ROOT / "deploy" / "requirements.txt"
-EXTRAS = ("quant", "tables")
+EXTRAS = ("processors", "quant", "tables")
 LINUX = {"python_version": "3.11", "platform_machine": "x86_64", "sys_platform": "linux", "platform_system": "Linux"}
 
 

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import shtab
 
+from common.arguments.completion import add_completion
 from common.arguments.fields import Option
 from common.arguments.groups import MODEL_FAMILIES
 from common.arguments.values import Given
@@ -64,7 +65,7 @@ def command_line(
         formatter_class=_Formatter,
         allow_abbrev=False,
     )
-    shtab.add_argument_to(parser, "--print_completion", help="print a script that completes the flags in this shell")
+    add_completion(parser)
     parser.add_argument(f"--{CONFIG}", nargs="*", metavar="FILE", help="YAML file of flags; the command line wins")
     sections: dict[str, Any] = {}
     for option in known.values():

@@ -69,7 +69,8 @@ class CaptionRun:
         self.target.check()
         announce(
             f"captioning {len(names)} images of {display(self.folder)}, {self.plan.per_image} each, "
-            f"in batches of {self.plan.batch_size}, into {display(self.target.path)}"
+            f"{self.plan.batch_size or 'as many'} at a time{'' if self.plan.batch_size else ' as fit'}, "
+            f"into {display(self.target.path)}"
         )
         if self.run_args.dry_run:
             return None

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,11 +12,11 @@ import pytest
 from common.errors import ArgumentError, CheckpointError, DataError, UserError
 from common.files.record_files import read_captions
 from common.files.storage import read_json
-from common.paths import ROOT
 from common.prompts import CAPTION_EVAL, TRAIN
 from evaluate.eval_caption import main as evaluate
 from finetune.train import main as train
 from insight.caption import main as caption
+from tests.forks.scripts import Script, run
 from tests.training_world import World, make_world
 
 
@@ -79,18 +76,16 @@ def test_sigkill_half_way_and_the_same_command_give_the_same_bytes(
     slow = {"max_new_tokens": 150, "infer_bs": 1, **more}
     caption(flags(world, caption_data_path=tmp_path / "whole.jsonl", **slow))
     out = tmp_path / "killed.jsonl"
-    command = [sys.executable, "-m", "insight.caption", *flags(world, caption_data_path=out, **slow)]
-    quiet: dict[str, Any] = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, **quiet) as process:
+    words = ["-m", "insight.caption", *flags(world, caption_data_path=out, **slow)]
+    with Script(words) as script:
         end = time.monotonic() + 90
         while not out.exists() or not out.read_bytes().count(b"\n") >= 2:
-            assert time.monotonic() < end and process.poll() is None
+            assert time.monotonic() < end and script.poll() is None
             time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        script.kill()
     whole = (tmp_path / "whole.jsonl").read_bytes()
     assert len(out.read_bytes()) < len(whole)
-    subprocess.run(command, check=True, **quiet)
+    assert run(words).returncode == 0
     assert out.read_bytes() == whole
 
 

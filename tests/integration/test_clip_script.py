@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import signal
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from common.outputs.settings import settings_path
 from common.paths import ROOT
 from common.relevance.noted import NotedScorer, scorer_of_scores
 from tests.clip_folder import make_clip_folder
+from tests.forks.scripts import Script, run
 
 CAPTION = "A red car stands by a wooden table and a dog."
 OBJECTS = ("red car", "wooden table", "dog")
@@ -49,18 +49,11 @@ class Workspace:
             "--device": "cpu",
         }
         words = [str(word) for pair in given.items() for word in pair]
-        return [sys.executable, str(ROOT / "insight" / "clip.py"), *words, *more]
+        return [str(ROOT / "insight" / "clip.py"), *words, *more]
 
     def run(self, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
         """Run the script to its end."""
-        return subprocess.run(
-            self.arguments(out, *more), capture_output=True, text=True, env=environment(), timeout=120
-        )
-
-
-def environment() -> dict[str, str]:
-    """One thread, no network."""
-    return os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        return run(self.arguments(out, *more))
 
 
 def mention(name: str) -> ObjectMention:
@@ -96,9 +89,11 @@ def workspace(tmp_path_factory) -> Workspace:
 
 @pytest.fixture(scope="module")
 def undisturbed(workspace) -> tuple[Path, str]:
-    """The score file of a run that nothing disturbed, and what the run printed."""
+    """The score file of a run that nothing disturbed, and what the run printed; a process that shares nothing."""
     out = workspace.root / "scores.jsonl"
-    done = workspace.run(out)
+    one = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, *workspace.arguments(out)]
+    done = subprocess.run(command, capture_output=True, text=True, env=one, timeout=120)
     assert done.returncode == 0, done.stderr
     return out, done.stdout
 
@@ -134,12 +129,11 @@ def test_the_report_and_the_manifest_agree(undisturbed):
 def test_d15_d16_killed_half_way_and_run_again_gives_the_same_bytes(workspace, undisturbed):
     out = workspace.root / "killed" / "scores.jsonl"
     out.parent.mkdir()
-    process = subprocess.Popen(workspace.arguments(out), env=environment(), stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and (not out.exists() or out.read_bytes().count(b"\n") < 9):
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with Script(workspace.arguments(out)) as script:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and (not out.exists() or out.read_bytes().count(b"\n") < 9):
+            time.sleep(0.005)
+        script.kill()
     lines = out.read_bytes().count(b"\n")
     assert 0 < lines < 72, "the kill came too late to test anything"
     out.write_bytes(out.read_bytes() + b'{"image": "torn')

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.paths import ROOT
+from tests.forks.scripts import run
 from tests.unit.models.tiny_auto import write_auto
 from tests.unit.models.tiny_checkpoints import write_llava, write_owl, write_tokenizer
 from tests.unit.models.tiny_minigpt import write_minigpt
@@ -30,7 +28,7 @@ WRITERS: dict[str, Writer] = {
 
 def script(name: str, *arguments: str) -> None:
     """Run a script of the repository; its own words are the message if it fails."""
-    done = subprocess.run([sys.executable, name, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run([name, *arguments])
     assert done.returncode == 0, done.stderr[-2000:]
 
 

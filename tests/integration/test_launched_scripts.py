@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from common.paths import MINI_CLIP, ROOT
+from common.paths import MINI_CLIP
+from tests.forks.launchers import accelerate, torchrun
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-ACCELERATE += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+Way = Callable[[str, Sequence[str]], str]
 
 pytestmark = pytest.mark.slow
 
@@ -32,22 +30,27 @@ def images(tmp_path_factory) -> Path:
     return folder
 
 
-def script(launch: list[str], name: str, **flags: object) -> str:
+@pytest.fixture
+def alone(capsys: pytest.CaptureFixture[str]) -> Way:
+    """Run a script by itself, in this process; what it printed on standard error."""
+
+    def script(module: str, words: Sequence[str]) -> str:
+        importlib.import_module(module).main(list(words))
+        return capsys.readouterr().err
+
+    return script
+
+
+def script(way: Way, module: str, **flags: object) -> str:
     """Run a script; what it printed on standard error."""
-    given = [word for flag, value in flags.items() for word in (f"--{flag}", str(value))]
-    command = [*(launch or [sys.executable]), str(ROOT / name), *given]
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=200
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stderr
+    return way(module, [word for flag, value in flags.items() for word in (f"--{flag}", str(value))])
 
 
-def captioned(way: list[str], images: Path, target: Path) -> bytes:
+def captioned(way: Way, images: Path, target: Path) -> bytes:
     """Two sampled captions an image; one process speaks."""
     errors = script(
         way,
-        "insight/caption.py",
+        "insight.caption",
         image_dir_path=images,
         caption_data_path=target,
         device="cpu",
@@ -60,21 +63,21 @@ def captioned(way: list[str], images: Path, target: Path) -> bytes:
     return target.read_bytes()
 
 
-def test_captions_objects_and_scores(images: Path, tmp_path: Path) -> None:
+def test_captions_objects_and_scores(images: Path, tmp_path: Path, alone: Way) -> None:
     thresholds = {f"{name}_clip_thres": "auto" for name in ("hal", "norm", "sentence")}
-    for kind, way in (("one", []), ("two", TORCHRUN)):
+    for kind, way in (("one", alone), ("two", torchrun)):
         folder = tmp_path / kind
         folder.mkdir()
         captioned(way, images, folder / "captions.jsonl")
         script(
             way,
-            "insight/object.py",
+            "insight.object",
             caption_data_path=folder / "captions.jsonl",
             object_data_path=folder / "objects.jsonl",
         )
         script(
             way,
-            "insight/clip.py",
+            "insight.clip",
             object_data_path=folder / "objects.jsonl",
             image_dir_path=images,
             score_data_path=folder / "scores.jsonl",
@@ -83,7 +86,7 @@ def test_captions_objects_and_scores(images: Path, tmp_path: Path) -> None:
             device="cpu",
             **thresholds,
         )
-    by_accelerate = captioned(ACCELERATE, images, tmp_path / "captions.jsonl")
+    by_accelerate = captioned(accelerate, images, tmp_path / "captions.jsonl")
     assert by_accelerate == (tmp_path / "one" / "captions.jsonl").read_bytes()
     for name in ("captions", "objects", "scores"):
         one, two = (tmp_path / kind / f"{name}.jsonl" for kind in ("one", "two"))
@@ -92,19 +95,19 @@ def test_captions_objects_and_scores(images: Path, tmp_path: Path) -> None:
     assert not [p for p in (tmp_path / "two").iterdir() if ".part-" in p.name or p.suffix == ".lock"]
 
 
-def test_answers_to_questions_and_captions_to_evaluate(images: Path, tmp_path: Path) -> None:
+def test_answers_to_questions_and_captions_to_evaluate(images: Path, tmp_path: Path, alone: Way) -> None:
     questions = tmp_path / "coco_pope_random.json"
     rows = [
         {"question_id": i, "image": f"{i % 7}.png", "text": f"Is there a {thing} in the image?", "label": "no"}
         for i, thing in enumerate(["dog", "cat", "table", "car", "chair", "bus", "kite", "cup", "boat", "horse"])
     ]
     questions.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    for kind, way in (("one", []), ("two", TORCHRUN)):
+    for kind, way in (("one", alone), ("two", torchrun)):
         answers, captions = tmp_path / f"{kind}.jsonl", tmp_path / f"{kind}_eval.jsonl"
         flags = {"question_path": questions, "image_dir_path": images, "answers_save_path": answers, "device": "cpu"}
-        script(way, "evaluate/eval_pope.py", result_path=tmp_path / f"{kind}.json", max_new_tokens=4, **flags)
+        script(way, "evaluate.eval_pope", result_path=tmp_path / f"{kind}.json", max_new_tokens=4, **flags)
         flags = {"image_dir_path": images, "caption_eval_path": captions, "device": "cpu"}
-        script(way, "evaluate/eval_caption.py", generate_num_beams=2, max_new_tokens=12, **flags)
+        script(way, "evaluate.eval_caption", generate_num_beams=2, max_new_tokens=12, **flags)
     for ending in (".jsonl", "_eval.jsonl"):
         assert (tmp_path / f"one{ending}").read_bytes() == (tmp_path / f"two{ending}").read_bytes()
     one, two = (json.loads((tmp_path / f"{kind}.json").read_text())["scores"] for kind in ("one", "two"))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from common.errors import CheckpointError
 from common.objects.llm_extractor import LlmExtractor, first_block, without_cut_item
-from common.paths import ROOT
+from tests.forks.scripts import run
 
 CHAT = "{% for m in messages %}[INST] {{ m['content'] }} [/INST]{% endfor %}"
 CAPTION = "Two dogs sit near a traffic light.\nA cat looks on."
@@ -119,13 +117,13 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
 def test_the_script_runs_with_it_and_does_not_mix_extractors(folder: Path, tmp_path: Path) -> None:
     captions, target = tmp_path / "c.jsonl", tmp_path / "o.jsonl"
     captions.write_text(json.dumps({"image_id": 1, "caption": CAPTION}) + "\n")
-    base = [sys.executable, str(ROOT / "insight" / "object.py"), "--caption_data_path", str(captions)]
+    base = ["insight/object.py", "--caption_data_path", str(captions)]
     base += ["--object_data_path", str(target)]
     model = ["--extractor", "llm", "--extractor_model", str(folder), "--extractor_max_new_tokens", "8"]
-    subprocess.run([*base, *model, "--device", "cpu"], check=True, capture_output=True)
+    assert run([*base, *model, "--device", "cpu"]).returncode == 0
     made = target.read_bytes()
     assert json.loads(made)["caption"] == CAPTION
     assert json.loads((tmp_path / "o.jsonl.manifest.json").read_text())["model_hash"]
-    other = subprocess.run(base, capture_output=True, text=True, check=False)
+    other = run(base)
     assert other.returncode == 2 and "was begun with extractor llm, now it is spacy" in other.stderr
     assert target.read_bytes() == made

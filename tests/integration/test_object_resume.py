@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import time
 from pathlib import Path
 
 from common.paths import ROOT
+from tests.forks.scripts import Script, run
 
 COUNT = 1100  # five batches
 PLACES = ("kitchen", "street", "beach", "park", "room")
@@ -27,33 +27,29 @@ def write_captions(path: Path) -> None:
 
 
 def command(captions: Path, target: Path) -> list[str]:
-    """The script's command line."""
-    return [
-        *(sys.executable, str(ROOT / "insight" / "object.py")),
-        *("--caption_data_path", str(captions), "--object_data_path", str(target)),
-    ]
+    """What stands behind `python`."""
+    return ["insight/object.py", "--caption_data_path", str(captions), "--object_data_path", str(target)]
 
 
-def kill_after_first_write(arguments: list[str], target: Path) -> None:
+def kill_after_first_write(words: list[str], target: Path) -> None:
     """Start the script and kill it as soon as it has written something."""
-    process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=target.parent)
-    deadline = time.monotonic() + 120
-    while not (target.exists() and target.stat().st_size) and time.monotonic() < deadline:
-        time.sleep(0.02)
-        assert process.poll() is None, "ended before it could be killed"
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    with Script(words) as script:
+        deadline = time.monotonic() + 120
+        while not (target.exists() and target.stat().st_size) and time.monotonic() < deadline:
+            time.sleep(0.02)
+            assert script.poll() is None, "ended before it could be killed"
+        assert script.kill() == -signal.SIGKILL
 
 
 def test_d16_killed_and_continued_gives_the_same_bytes(tmp_path: Path) -> None:
     captions = tmp_path / "captions.jsonl"
     write_captions(captions)
     whole, torn = tmp_path / "whole.jsonl", tmp_path / "torn.jsonl"
-    subprocess.run(command(captions, whole), check=True, capture_output=True)
+    subprocess.run([sys.executable, *command(captions, whole)], check=True, capture_output=True, cwd=ROOT)
     kill_after_first_write(command(captions, torn), torn)
     left = torn.read_bytes()
     assert 0 < len(left) < len(whole.read_bytes())
-    subprocess.run(command(captions, torn), check=True, capture_output=True)
+    assert run(command(captions, torn)).returncode == 0
     assert torn.read_bytes() == whole.read_bytes()
     manifest = json.loads((tmp_path / "torn.jsonl.manifest.json").read_text())
     assert manifest["counts"]["captions"] == COUNT

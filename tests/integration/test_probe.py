@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,13 +12,13 @@ import pytest
 from common.errors import ArgumentError, DataError
 from common.files.storage import read_json, read_json_lines
 from common.objects.noted import NotedExtractor
-from common.paths import ROOT
 from finetune.probe.instruments import Instruments
 from finetune.probe.measure import Measure
 from finetune.probe.prober import Prober
 from finetune.run.folder import RunFolder
 from finetune.run.trainer import SpanTrainer
 from finetune.train import main
+from tests.forks.launchers import torchrun
 from tests.training_world import World, bundled_scorer, log, make_world, note_scorer, weights
 
 EVERY: dict[str, object] = {"probe_steps": 2, "probe_captions": 2}
@@ -213,11 +211,7 @@ def test_two_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pytest.M
     world = note_scorer(make_world(tmp_path / "world", captions=15))
     same = {**BEST, "train_lr": 0, "max_steps": 2, "probe_steps": 1, "train_bs": 1}
     flags = world.train_flags(tmp_path / "two", **same)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    done = subprocess.run(
-        [*command, "-m", "finetune.train", *flags], cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    torchrun("finetune.train", flags)
     monkeypatch.undo()
     main(world.train_flags(tmp_path / "one", **same))
     assert lines(tmp_path / "two") == lines(tmp_path / "one") and lines(tmp_path / "one")[0]["captions"] == 6

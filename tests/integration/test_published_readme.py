@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from PIL import Image
 
 from common.files.storage import read_json
 from common.paths import ROOT
+from tests.forks.scripts import run
 from tests.integration.test_every_family import CAPTION, WRITERS
 from tests.unit.models.tiny_checkpoints import write_tokenizer
 
@@ -112,49 +111,46 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run(checkout: Path, command: str) -> str:
+def follow(checkout: Path, command: str) -> str:
     """A command of the README, from the folder that it names; its output."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {
         "WANDB_MODE": "disabled"
     }
-    words = [sys.executable, *command.split()[1:]]
-    done = subprocess.run(
-        words, cwd=checkout, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
+    done = run(command.split()[1:], checkout, environment)
     assert done.returncode == 0, f"{command}\n{done.stderr[-2000:]}"
-    return done.stdout + done.stderr
+    return str(done.stdout + done.stderr)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", FAMILIES)
 def test_the_commands_of_the_readme(checkout: Path, model: str) -> None:
     base = checkout.parent / model
-    said = run(checkout, f"python finetune/train.py --model {model} --{model}_path {base} --run_name mine")
+    said = follow(checkout, f"python finetune/train.py --model {model} --{model}_path {base} --run_name mine")
     for place in ("dataset/pos_neg.json", "dataset/sentences.json", "dataset/images"):
         assert f"using {place}" in said
     trained = f"checkpoints/{model}/mine"
     assert (checkout / trained / "trained.safetensors").is_file()
 
     load = f"--model {model} --{model}_path {base} --{model}_ckpt_load_path {trained}"
-    said = run(checkout, f"python evaluate/eval_caption.py {load} --caption_eval_path {model}.jsonl")
+    said = follow(checkout, f"python evaluate/eval_caption.py {load} --caption_eval_path {model}.jsonl")
     assert f"{TRAINED} images of training are left out, by {trained}/split.json" in said
     images = [json.loads(line)["image"] for line in (checkout / f"{model}.jsonl").read_text().splitlines()]
     assert images == [coco_name(i) for i in range(TRAINED + 1, TRAINED + HELD_OUT + 1)]
 
-    said = run(checkout, f"python evaluate/eval_auto.py --caption_eval_path {model}.jsonl")
+    said = follow(checkout, f"python evaluate/eval_auto.py --caption_eval_path {model}.jsonl")
     assert "using dataset/annotations" in said and "chair_s" in said
 
     for task, items in (("mme", 8), ("gqa", 1), ("sqa", 1), ("qbench", 1)):
         how = "--run_name skip_train --generate_num_beams 1 --generate_temperature 0"
-        run(checkout, f"python evaluate/eval_{task}.py {load} {how}")
+        follow(checkout, f"python evaluate/eval_{task}.py {load} {how}")
         assert read_json(checkout / "results" / task / f"skip_train_{model}_mine.json")["n"] == items
 
 
 @pytest.mark.slow
 def test_the_example_of_the_readme_and_the_base_model(checkout: Path) -> None:
     base = checkout.parent / "llava"
-    run(checkout, f"python finetune/train.py --model llava --llava_path {base} --wandb_user starreeze")
+    follow(checkout, f"python finetune/train.py --model llava --llava_path {base} --wandb_user starreeze")
     assert (checkout / "checkpoints" / "llava-efuf" / "trained.safetensors").is_file()
-    said = run(checkout, f"python evaluate/eval_caption.py --model llava --llava_path {base} --run_name skip_train")
+    said = follow(checkout, f"python evaluate/eval_caption.py --model llava --llava_path {base} --run_name skip_train")
     assert f"{TRAINED} images of training are left out, by dataset/objects.txt" in said
     assert (checkout / "results" / "captions" / "skip_train_llava_base.jsonl").is_file()

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +18,10 @@ import torch
 from safetensors.torch import load_file
 
 from common.files.storage import read_json
-from common.paths import MINI_CLIP, MINI_LLAVA, ROOT
+from common.paths import MINI_CLIP, MINI_LLAVA
 from common.samples.spans import split_spans
 from tests.data_folder import real_data
+from tests.forks.scripts import run
 from tests.integration.plain_chair import plain_objects
 
 HELD_OUT = 6  # photos that are captioned after training
@@ -50,9 +49,7 @@ class Photos:
 
 def script(name: str, *flags: str | Path | int) -> None:
     """Run a script as a user does; its complaint is the assertion's message."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, str(ROOT / name), *map(str, flags)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = run([name, *map(str, flags)], environment=os.environ | {"CUDA_VISIBLE_DEVICES": ""})
     assert done.returncode == 0, done.stderr[-2000:]
 
 

@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import pytest
 
 from common.outputs.parts import part_paths
 from common.outputs.settings import settings_path
-from common.paths import ROOT
+from tests.forks.scripts import Script
 
 pytestmark = pytest.mark.slow
 
@@ -75,28 +73,21 @@ def free_port() -> int:
 def start(path: Path, count: int, numbers: int = 20, settings: str = "s", trouble: str = "", pause: float = 0.0):
     """Start `count` processes as a launcher numbers them, as on machines with one folder and no launcher between."""
     port = free_port()
-    script = path.parent / "step.py"
-    script.write_text(STEP)
-    command = [sys.executable, str(script), str(path), str(numbers), settings, trouble, str(pause)]
+    words = ["-c", STEP, str(path), str(numbers), settings, trouble, str(pause)]
     processes = []
     for rank in range(count):
         launched = {"RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         own = {name: str(value) for name, value in launched.items()} if count > 1 else {}
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), **own}
-        processes.append(
-            subprocess.Popen(
-                command, env=environment, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-            )
-        )
+        processes.append(Script(words, environment={**os.environ, **own}))
     return processes
 
 
-def finish(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
+def finish(processes: list[Script]) -> list[tuple[int, str, str]]:
     """(code, output, errors) of each."""
     found = []
     for process in processes:
-        output, errors = process.communicate(timeout=100)
-        found.append((process.returncode, output, errors))
+        with process:
+            found.append((process.wait(100), *process.said()))
     return found
 
 
@@ -119,8 +110,8 @@ def alone(tmp_path_factory) -> Path:
 
 
 def left(path: Path) -> list[str]:
-    """What lies in the folder of an output, without the script."""
-    return sorted(p.name for p in path.parent.iterdir() if p.name != "step.py")
+    """What lies in the folder of an output."""
+    return sorted(p.name for p in path.parent.iterdir())
 
 
 def test_three_processes_write_the_file_of_one_and_only_the_first_speaks(alone, tmp_path):
@@ -148,7 +139,7 @@ def test_a_process_that_dies_is_named_once_and_another_number_goes_on(alone, tmp
         again = tmp_path / f"{count}" / "c.jsonl"
         again.parent.mkdir()
         for file in path.parent.iterdir():
-            if file.is_file() and file.name != "step.py":
+            if file.is_file():
                 (again.parent / file.name).write_bytes(file.read_bytes())
         assert [code for code, _, _ in finish(start(again, count))] == [0] * count
         assert without_makers(again) == without_makers(alone)
@@ -183,12 +174,12 @@ def test_other_settings_in_one_process_are_refused_before_anything_is_written(tm
 
 def test_an_error_that_the_first_does_not_have_is_told_with_its_process(tmp_path):
     processes = start(tmp_path / "c.jsonl", 2, trouble="early")
-    _, errors = processes[1].communicate(timeout=60)
+    ((_, _, errors),) = finish(processes[1:])
     assert "no such folder" in errors
     assert "process 1" in errors
-    processes[0].send_signal(signal.SIGTERM)  # what a launcher does
-    processes[0].communicate(timeout=60)
-    assert processes[0].returncode in (2, -signal.SIGTERM)  # there was no session yet, or it ended one
+    os.kill(processes[0].pid, signal.SIGTERM)  # what a launcher does
+    ((code, _, _),) = finish(processes[:1])
+    assert code in (2, -signal.SIGTERM)  # there was no session yet, or it ended one
 
 
 def test_what_others_could_not_read_is_in_the_manifest(tmp_path):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +13,20 @@ import pytest
 from common.errors import ArgumentError, DataError
 from common.files.storage import read_json
 from common.outputs.settings import settings_path
-from common.paths import ROOT
 from finetune.train import main
+from tests.forks.launchers import accelerate, torchrun
+from tests.forks.scripts import Script, run
 from tests.training_world import World, log, make_world, weights
+
+# Every step takes a moment more, so that the kill falls into the run.
+SLOWLY = """
+import time
+from finetune import train
+from finetune.steps.collate import Collator
+call = Collator.__call__
+Collator.__call__ = lambda self, items: (time.sleep(0.05), call(self, items))[1]
+train.main()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -41,43 +49,22 @@ def test_t10_sigkill_half_way_and_the_same_command_give_the_same_bytes(
 ) -> None:
     """Killed after the third checkpoint of six, while running on."""
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "finetune.train", *world.train_flags(folder, max_steps=30, save_steps=5)]
-    quiet = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    slow = {**os.environ, "PYTHONPATH": f"{_slowly(tmp_path)}:{ROOT}"}
-    with subprocess.Popen(command, env=slow, **quiet) as process:  # type: ignore[call-overload]
-        _wait_for(folder / "checkpoint-000015" / "trainer_state.json")
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    words = world.train_flags(folder, max_steps=30, save_steps=5)
+    with Script(["-c", SLOWLY, *words]) as script:
+        _wait_for(folder / "checkpoint-000015" / "trainer_state.json", script)
+        script.kill()
     assert not (folder / "trained.safetensors").exists()
     stopped = read_json(folder / "last.json")
     assert stopped["finished"] is False and stopped["step"] < 30
-    subprocess.run(command, check=True, **quiet)  # type: ignore[call-overload]
+    assert run(["-m", "finetune.train", *words]).returncode == 0
     assert weights(folder) == weights(undisturbed)
     assert read_json(folder / "split.json") == read_json(undisturbed / "split.json")
 
 
-def _slowly(folder: Path) -> Path:
-    """A folder whose sitecustomize makes every step take a moment, so that the kill falls into the run."""
-    (folder / "sitecustomize.py").write_text(
-        "import sys, time\n"
-        "class Finder:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'finetune.steps.collate':\n"
-        "            sys.meta_path.remove(self)\n"
-        "            import finetune.steps.collate as b\n"
-        "            call = b.Collator.__call__\n"
-        "            b.Collator.__call__ = lambda self, items: (time.sleep(0.05), call(self, items))[1]\n"
-        "            return b.__spec__\n"
-        "sys.meta_path.insert(0, Finder())\n",
-        encoding="utf-8",
-    )
-    return folder
-
-
-def _wait_for(path: Path, seconds: float = 90) -> None:
+def _wait_for(path: Path, script: Script, seconds: float = 90) -> None:
     end = time.monotonic() + seconds
     while not path.exists():
-        assert time.monotonic() < end, f"{path} did not appear"
+        assert time.monotonic() < end and script.poll() is None, f"{path} did not appear: {script.said()}"
         time.sleep(0.02)
 
 
@@ -124,24 +111,19 @@ def test_t11_seed_fixes_the_run_and_the_split(world: World, tmp_path: Path) -> N
     assert read_json(tmp_path / "c" / "split.json")["valid"] != split["valid"]
 
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-ACCELERATE += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("launch", "more"),
-    [(TORCHRUN, {}), (ACCELERATE, {}), (TORCHRUN, {"tokens_per_batch": 180})],
+    [(torchrun, {}), (accelerate, {}), (torchrun, {"tokens_per_batch": 180})],
     ids=["torchrun", "accelerate", "several_packs"],
 )
-def test_two_processes_make_the_steps_of_one(tmp_path: Path, launch: list[str], more: dict[str, Any]) -> None:
+def test_two_processes_make_the_steps_of_one(
+    tmp_path: Path, launch: Callable[[str, list[str]], str], more: dict[str, Any]
+) -> None:
     """Two images each are a batch of four: same losses at every step, however many captions and packs they have."""
     world = make_world(tmp_path / "world", captions=21, an_image=2)
     flags = world.train_flags(tmp_path / "two", train_bs=2, max_steps=4, **more)
-    command = [*launch, "-m", "finetune.train", *flags]
-    done = subprocess.run(command, check=True, timeout=120, cwd=ROOT, capture_output=True, text=True)
-    assert "process group" not in done.stderr  # that it was not destroyed
+    assert "process group" not in launch("finetune.train", flags)  # that it was not destroyed
     main(world.train_flags(tmp_path / "one", train_bs=4, max_steps=4, **more))
     two, one = ([e for e in log(tmp_path / name) if "loss" in e] for name in ("two", "one"))
     assert len(two) == len(one) == 4
@@ -164,8 +146,7 @@ def test_two_processes_with_a_pack_each_accumulate_two_packs(world: World, tmp_p
     """Token steps: the order of the packs is that of one process."""
     tokens = {"tokens_per_batch": 250, "train_bs": 0, "max_steps": 3}
     flags = world.train_flags(tmp_path / "two", **tokens)
-    quiet: dict[str, Any] = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.run([*TORCHRUN, "-m", "finetune.train", *flags], check=True, timeout=120, **quiet)
+    torchrun("finetune.train", flags)
     main(world.train_flags(tmp_path / "one", **tokens, gradient_accumulation_steps=2))
     two, one = ([e for e in log(tmp_path / name) if "loss" in e] for name in ("two", "one"))
     for name in ("loss", "grad_norm", "loss_neg"):

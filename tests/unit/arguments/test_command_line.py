@@ -79,13 +79,20 @@ def test_negative_numbers_dashes_and_the_last_of_two() -> None:
     assert (args.end_pos, args.dry_run, args.seed) == (-1, True, 2)
 
 
-def test_a_shell_gets_its_completion() -> None:
-    done = subprocess.run(
-        [sys.executable, "insight/object.py", "--print_completion", "bash"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert "--caption_data_path" in done.stdout and "complete " in done.stdout
+def completed(folder: Path, line: str) -> str:
+    """What bash offers for the last word of a line."""
+    asked = f'for f in {folder}/*.sh; do source $f; done; COMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMP_LINE="{line}"'
+    asked += '; $(complete -p python | grep -o "_[a-z_]*") python "${COMP_WORDS[COMP_CWORD]}" x; echo ${COMPREPLY[@]}'
+    return subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_a_shell_gets_its_completion(tmp_path: Path) -> None:
+    """Behind `python`, as scripts are called, and of the script that is called."""
+    for script in ("insight/object.py", "evaluate/compare.py"):
+        command = [sys.executable, script, "--print_completion", "bash"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+        (tmp_path / f"{Path(script).stem}.sh").write_text(done.stdout)
+    assert completed(tmp_path, "python insight/object.py --caption_d") == "--caption_data_path"
+    assert completed(tmp_path, "python3 -m insight.object --extractor s") == "spacy"
+    assert completed(tmp_path, "python evaluate/compare.py --sec") == "--second"
+    assert completed(tmp_path, "python other.py --caption_d") == ""

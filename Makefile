@@ -26,7 +26,7 @@ quickstart: install
 	$(RUN) $(BIN)/python evaluate/eval_auto.py
 
 test: install
-	$(RUN) OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	$(RUN) OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: install
 	$(BIN)/ruff check .

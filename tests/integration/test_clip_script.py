@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -91,11 +90,9 @@ def workspace(tmp_path_factory) -> Workspace:
 def undisturbed(workspace) -> tuple[Path, str]:
     """The score file of a run that nothing disturbed, and what the run printed; a process that shares nothing."""
     out = workspace.root / "scores.jsonl"
-    one = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, *workspace.arguments(out)]
-    done = subprocess.run(command, capture_output=True, text=True, env=one, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return out, done.stdout
+    with Script(workspace.arguments(out), fresh=True) as script:
+        assert script.wait() == 0, script.said()
+        return out, script.said()[0]
 
 
 def test_the_records_come_back_with_scores(workspace, undisturbed):

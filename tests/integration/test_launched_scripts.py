@@ -31,11 +31,12 @@ def images(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def alone(capsys: pytest.CaptureFixture[str]) -> Way:
+def alone(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Way:
     """Run a script by itself, in this process; what it printed on standard error."""
 
     def script(module: str, words: Sequence[str]) -> str:
-        importlib.import_module(module).main(list(words))
+        monkeypatch.setattr("sys.argv", [module, *words])
+        importlib.import_module(module).main()
         return capsys.readouterr().err
 
     return script

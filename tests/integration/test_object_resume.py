@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
-from common.paths import ROOT
 from tests.forks.scripts import Script, run
 
 COUNT = 1100  # five batches
@@ -45,7 +42,8 @@ def test_d16_killed_and_continued_gives_the_same_bytes(tmp_path: Path) -> None:
     captions = tmp_path / "captions.jsonl"
     write_captions(captions)
     whole, torn = tmp_path / "whole.jsonl", tmp_path / "torn.jsonl"
-    subprocess.run([sys.executable, *command(captions, whole)], check=True, capture_output=True, cwd=ROOT)
+    with Script(command(captions, whole), fresh=True) as script:
+        assert script.wait() == 0
     kill_after_first_write(command(captions, torn), torn)
     left = torn.read_bytes()
     assert 0 < len(left) < len(whole.read_bytes())

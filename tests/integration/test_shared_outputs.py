@@ -70,15 +70,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start(path: Path, count: int, numbers: int = 20, settings: str = "s", trouble: str = "", pause: float = 0.0):
+def start(path: Path, count: int, settings: str = "s", trouble: str = "", pause: float = 0.0, fresh: bool = False):
     """Start `count` processes as a launcher numbers them, as on machines with one folder and no launcher between."""
     port = free_port()
-    words = ["-c", STEP, str(path), str(numbers), settings, trouble, str(pause)]
+    words = ["-c", STEP, str(path), "20", settings, trouble, str(pause)]
     processes = []
     for rank in range(count):
         launched = {"RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         own = {name: str(value) for name, value in launched.items()} if count > 1 else {}
-        processes.append(Script(words, environment={**os.environ, **own}))
+        processes.append(Script(words, environment={**os.environ, **own}, fresh=fresh))
     return processes
 
 
@@ -156,7 +156,8 @@ def test_the_error_of_another_process_is_told_by_the_first(tmp_path):
 
 
 def test_when_the_first_dies_the_next_says_so(tmp_path):
-    ended = finish(start(tmp_path / "c.jsonl", 2, trouble="first dies"))
+    """And torch, which is loaded after it was told, nothing."""
+    ended = finish(start(tmp_path / "c.jsonl", 2, trouble="first dies", fresh=True))
     assert [code for code, _, _ in ended] == [-signal.SIGKILL, 2], ended
     assert len(ended[1][2].splitlines()) == 1
     assert "process 0 of 2" in ended[1][2]

@@ -81,8 +81,9 @@ def test_negative_numbers_dashes_and_the_last_of_two() -> None:
 
 def completed(folder: Path, line: str) -> str:
     """What bash offers for the last word of a line."""
-    asked = f'for f in {folder}/*.sh; do source $f; done; COMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMP_LINE="{line}"'
-    asked += '; $(complete -p python | grep -o "_[a-z_]*") python "${COMP_WORDS[COMP_CWORD]}" x; echo ${COMPREPLY[@]}'
+    asked = f'for file in {folder}/*.sh; do source $file; done; COMP_WORDS=({line}); COMP_LINE="{line}"'
+    asked += '; COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); $(complete -p python | grep -o "_[a-z_]*") python'
+    asked += ' "${COMP_WORDS[COMP_CWORD]}" x; echo ${COMPREPLY[@]}'
     return subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True).stdout.strip()
 
 

@@ -130,17 +130,16 @@ def fill_cache(cache: TowerCache | None, items: Sequence[CaptionItem]) -> None:
 def switch_on(args: EngineArguments, model: CaptionModel, plan: PackPlan) -> None:
     """Tell the decoder to keep fewer activations, or to be compiled, where that is asked for or pays.
 
-    Raises ArgumentError where the model does not run packs, and so cannot.
+    Raises ArgumentError where the model does not run packs, and so is not compiled.
     """
-    if not plan.shares:
-        asked = {"--gradient_checkpointing": args.gradient_checkpointing, "--compile": bool(args.compile)}
-        for flag, given in asked.items():
-            if given:
-                raise ArgumentError(f"{flag} is not for {model.name}, which runs one caption at a time; leave it out")
-        announce(f"{model.name} does not pack: one pass a caption, image and prompt included")
-        return
     from common.models.base import PackedSettings
 
+    if not plan.shares:
+        if args.compile:
+            raise ArgumentError(f"--compile is not for {model.name}, which runs one caption at a time; leave it out")
+        announce(f"{model.name} does not pack: one pass a caption, image and prompt included")
+        model.set_packed(PackedSettings(recompute=int(args.gradient_checkpointing)))
+        return
     model.set_packed(
         PackedSettings(
             compile=plan.static if args.compile is None else args.compile,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from tests.families.mining import WORDS
 from tests.families.shrinking import IMAGE, PATCH, tiny_config
 
 TEMPLATE = (
@@ -30,22 +33,31 @@ class Changes:
 
     Args:
         config: of its config, parts by dotted name; `...` leaves a value out.
-        images: settings of its image processor.
+        images, videos: settings of its image and video processor.
         processor: settings of its processor.
-        tokens: named tokens of its tokenizer.
+        tokens: named tokens of its tokenizer; `...` leaves a name out.
         marker: how its template writes an image.
         config_tokens: the tokens whose ids its config has, where they are not those of the same name.
         sibling: the model type whose processor it uses, where it has none of its own.
+        processor_class: its processor, where transformers names none for the type.
+        pieces: model types whose pieces its processor takes, by the name of the piece.
+        codebook: names of the tokens that its images turn into, by number.
+        config_alone: whether a config of these values is all that is written, as nothing else of it is read.
         impossible: why no checkpoint of it can be made here.
     """
 
     config: Mapping[str, Any] = field(default_factory=dict)
     images: Mapping[str, Any] = field(default_factory=dict)
+    videos: Mapping[str, Any] = field(default_factory=dict)
     processor: Mapping[str, Any] = field(default_factory=dict)
-    tokens: Mapping[str, str] = field(default_factory=dict)
+    tokens: Mapping[str, Any] = field(default_factory=dict)
     marker: str = ""
     config_tokens: Mapping[str, str] = field(default_factory=dict)
     sibling: str = ""
+    processor_class: str = ""
+    pieces: Mapping[str, str] = field(default_factory=dict)
+    codebook: Sequence[str] = ()
+    config_alone: bool = False
     impossible: str = ""
 
 
@@ -58,6 +70,10 @@ def family_names() -> tuple[str, ...]:
 
 def write_family(folder: Path, name: str, changes: Changes) -> None:
     """Save model and processor of one model type into a folder."""
+    if changes.config_alone:
+        byte_tokenizer("", {}).save_pretrained(folder)
+        (folder / "config.json").write_text(json.dumps({"model_type": name, **changes.config}), encoding="utf-8")
+        return
     model, processor = build_family(name, changes)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
@@ -70,13 +86,17 @@ def build_family(name: str, changes: Changes) -> tuple[Any, Any]:
     kind = CONFIG_MAPPING[name]
     processor = build_processor(CONFIG_MAPPING[changes.sibling or name], changes)
     ids = token_ids(kind, processor, changes.config_tokens)
+    if changes.codebook:
+        vocabulary = processor.tokenizer.get_vocab()
+        ids["vocabulary_map"] = {token: vocabulary[token] for token in ("<image>", *changes.codebook)}
     config = tiny_config(kind, {**ids, **changes.config}, VOCABULARY)
     torch.manual_seed(1)
     model = AutoModelForImageTextToText.from_config(config)
     for parameter in model.parameters():
         if parameter.is_floating_point():
             parameter.data.normal_(0, 0.15)
-    model.generation_config.eos_token_id = 2
+    if model.can_generate():
+        model.generation_config.eos_token_id = 2
     return model.eval(), processor
 
 
@@ -84,9 +104,10 @@ def build_processor(kind: type, changes: Changes) -> Any:
     """The processor of a config's class, over a tokenizer of bytes and the special tokens that its code speaks of."""
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
-    found: Any = PROCESSOR_MAPPING[kind]
+    named = changes.processor_class
+    found: Any = getattr(transformers, named) if named else PROCESSOR_MAPPING[kind]
     source = inspect.getsource(inspect.getmodule(found))  # type: ignore[arg-type]
-    tokenizer = byte_tokenizer(source, changes.tokens)
+    tokenizer = byte_tokenizer(source, changes.tokens, changes.codebook)
     pieces: dict[str, Any] = {}
     for piece in found.get_attributes():
         pieces[piece] = _piece(piece, kind, tokenizer, changes)
@@ -109,16 +130,19 @@ def _marker(processor: Any) -> str:
 
 
 def _piece(piece: str, kind: type, tokenizer: Any, changes: Changes) -> Any:
+    from transformers import CONFIG_MAPPING
     from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING
     from transformers.models.auto.video_processing_auto import VIDEO_PROCESSOR_MAPPING
 
     if "tokenizer" in piece:
         return tokenizer
+    kind = CONFIG_MAPPING[changes.pieces[piece]] if piece in changes.pieces else kind
     if piece == "image_processor":
         return _image_processor(_first(IMAGE_PROCESSOR_MAPPING[kind]), changes.images)
-    mapping = VIDEO_PROCESSOR_MAPPING if piece == "video_processor" else FEATURE_EXTRACTOR_MAPPING
-    return _first(mapping[kind])()
+    if piece == "video_processor":
+        return _first(VIDEO_PROCESSOR_MAPPING[kind])(**changes.videos)
+    return _first(FEATURE_EXTRACTOR_MAPPING[kind])()
 
 
 def _first(found: Any) -> Any:
@@ -155,19 +179,23 @@ def _side(key: str, value: int) -> int:
     return IMAGE * IMAGE if "long" in key or "max" in key else 2 * PATCH * 2 * PATCH
 
 
-def byte_tokenizer(source: str, named: Mapping[str, str]) -> PreTrainedTokenizerFast:
-    """A tokenizer of bytes; special tokens are those that a processor's code writes out or asks a tokenizer for."""
+def byte_tokenizer(source: str, named: Mapping[str, Any], more: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+    """A tokenizer of bytes and some words.
+
+    Special tokens are those that a processor's code writes out or asks a tokenizer for, and `more`.
+    """
     asked = sorted(set(re.findall(r"tokenizer\.(\w+_token)\b", source)) - {*USUAL, "add_bos_token", "add_eos_token"})
     written = re.findall(r"""["'](<[^"'\s{}>]{1,30}>|\[[A-Z_]+\])["']""", source)
     stated = dict(re.findall(r"""\b(\w+_token)\b[^=\n]{0,12}= *["'](<[^"'\s]{1,30}>|\[[A-Z_]+\])["']""", source))
     names = {name: named.get(name) or stated.get(name) or f"<{name}>" for name in asked} | dict(named)
+    names = {name: token for name, token in names.items() if token is not ...}
     plain = Tokenizer(models.BPE())
     plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     plain.decoder = decoders.ByteLevel()
-    special = list(dict.fromkeys(["<unk>", "<s>", "</s>", *names.values(), *written, "<image>"]))
+    special = list(dict.fromkeys(["<unk>", "<s>", "</s>", *names.values(), *written, "<image>", *more]))
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     plain.train_from_iterator(
-        ["a dog"],
+        [f" {word}" for word in WORDS] * 2,
         trainers.BpeTrainer(
             vocab_size=VOCABULARY, special_tokens=special, initial_alphabet=alphabet, show_progress=False
         ),

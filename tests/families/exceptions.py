@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tests.families.building import Changes
-from tests.families.shrinking import HIDDEN, IMAGE, PATCH
+from tests.families.shrinking import HEAD, HIDDEN, IMAGE, PATCH
 
 ROPE = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10000.0}
 M_ROPE = Changes({"text_config.rope_parameters": ROPE})
@@ -19,6 +19,7 @@ SIXTEEN = Changes(processor={"num_image_tokens": 16})
 GEMMA = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
 GEMMA4 = {**GEMMA, "audio_token": "<audio>", "boa_token": "<start_of_audio>", "eoa_token": "<end_of_audio>"}
 OMNI = {"vision_start_token_id": "<vision_bos_token>"}
+CODEBOOK = {"vq_config.base_channels": 32, "vq_config.channel_multiplier": [1, 1, 1, 1], "vq_config.num_res_blocks": 1}
 SPLIT = {"do_image_splitting": True, "size": {"longest_edge": 2 * IMAGE}, "max_image_size": {"longest_edge": IMAGE}}
 
 CHANGES: Mapping[str, Changes] = {
@@ -36,6 +37,8 @@ CHANGES: Mapping[str, Changes] = {
         marker="<start_of_image>",
         config_tokens={"image_token_index": "<image_soft_token>"},
     ),
+    "shieldgemma2": Changes(impossible="it classifies pictures, by a model around Gemma 3, and writes no text"),
+    "aria": Changes({"vision_config.image_size": 490, "vision_config.patch_size": 14}, images={"max_image_size": 490}),
     "mistral3": Changes(
         images={"patch_size": {"height": PATCH, "width": PATCH}, "size": {"longest_edge": 2 * IMAGE}},
         processor={"patch_size": PATCH, "spatial_merge_size": 2},
@@ -89,8 +92,8 @@ CHANGES: Mapping[str, Changes] = {
         processor={"vision_feature_select_strategy": "default"},
     ),
     "got_ocr2": Changes(
-        {"vision_config.image_size": 1024, "vision_config.patch_size": 16},
-        images={"size": {"height": 1024, "width": 1024}},
+        {"vision_config.image_size": 256, "vision_config.patch_size": 4, "vision_config.global_attn_indexes": []},
+        images={"size": {"height": 256, "width": 256}},
     ),
     "gemma4": Changes(
         {"vision_config.hidden_size": HIDDEN},
@@ -98,11 +101,21 @@ CHANGES: Mapping[str, Changes] = {
         processor={"image_seq_length": 70},
         tokens=GEMMA4,
     ),
-    **dict.fromkeys(("qwen3_5", "qwen3_5_moe", "qwen4_exp", "minicpm_ocr", "minicpmv4_6", "minicpmv4_7"), MIXED),
+    "qwen4_exp": Changes(
+        {
+            **MIXED.config,
+            "text_config.hc_lowrank": 8,
+            "text_config.indexer_n_heads": 2,
+            "text_config.indexer_kv_heads": 1,
+            "text_config.indexer_head_dim": HEAD,
+            "text_config.indexer_budget": 64,
+            "text_config.indexer_compress_ratio": 4,
+        }
+    ),
+    **dict.fromkeys(("qwen3_5", "qwen3_5_moe", "minicpm_ocr", "minicpmv4_6", "minicpmv4_7"), MIXED),
     "kimi_k25": Changes({"text_config.head_dim": 8, "text_config.num_key_value_heads": 4}),
     "ovis2": Changes(processor={"image_seq_length": 16}, config_tokens={"image_token_id": "<IMG_ATOM>"}),
     "glm5_next": Changes({"text_config.num_key_value_heads": 4, "text_config.qk_rope_head_dim": 0}),
-    "dots3_note": Changes({"text_config.num_key_value_heads": 4}),
     "qwen2_5_omni_thinker": Changes(M_ROPE.config, sibling="qwen2_5_omni", config_tokens=OMNI),
     "qwen3_omni_moe_thinker": Changes(sibling="qwen3_omni_moe", config_tokens=OMNI),
     "muse_glimmer": Changes({"out_hidden_size": 4 * HIDDEN}),
@@ -132,18 +145,125 @@ CHANGES: Mapping[str, Changes] = {
         images={"tile_size": IMAGE, "max_num_tiles": 4},
     ),
     "paligemma": Changes(tokens={"image_token": "<image>"}, images={"image_seq_length": 16}),
-    "fuyu": Changes(tokens={"speaker_token": "|SPEAKER|", "newline_token": "|NEWLINE|"}),
+    "fuyu": Changes(
+        {"patch_size": 30, "image_size": 60},
+        images={"size": {"height": 60, "width": 90}, "patch_size": {"height": 30, "width": 30}},
+        tokens={"speaker_token": "|SPEAKER|", "newline_token": "|NEWLINE|"},
+        marker="\n",
+    ),
     "glm4v_moe": Changes(HALF_ROPE.config, sibling="glm4v"),
     "glm_ocr": Changes(HALF_ROPE.config, sibling="glm46v"),
     "glmga": Changes(HALF_ROPE.config, sibling="glm46v"),
     "qwen3_vl_moe": Changes(sibling="qwen3_vl"),
     "gemma4_unified": Changes({"vision_config.hidden_size": HIDDEN}, tokens=GEMMA4),
     "cosmos3_omni": Changes(sibling="qwen3_vl"),
-    "diffusion_gemma": Changes(sibling="gemma4", tokens=GEMMA4),
-    "fast_vlm": Changes(sibling="llava"),
-    "shieldgemma2": Changes(impossible="its model classifies pictures and writes no text"),
-    "evolla": Changes(impossible="its own config class is not the one that transformers registers; it takes proteins"),
-    "mistral4": Changes(impossible="transformers has no processor for it: a text model"),
+    "diffusion_gemma": Changes(
+        {
+            "text_config.num_experts": 4,
+            "text_config.top_k_experts": 2,
+            "text_config.moe_intermediate_size": HIDDEN,
+            "vision_config.hidden_size": HIDDEN,
+        },
+        images={"max_soft_tokens": 70},
+        processor={"image_seq_length": 70},
+        sibling="gemma4",
+        tokens=GEMMA4,
+    ),
+    "chameleon": Changes(
+        {**CODEBOOK, "vq_config.num_embeddings": 8},
+        processor={"image_seq_length": 49},
+        codebook=tuple(f"IMGIMG{letter}Z" for letter in "ABCDEFGH"),
+    ),
+    "emu3": Changes(
+        {**CODEBOOK, "vq_config.codebook_size": 8, "vq_config.embed_dim": 4, "vq_config.latent_channels": 4}
+        | {"vq_config.hidden_size": 32, "vq_config.num_attention_heads": 1},
+        images={"min_pixels": 16 * 16, "max_pixels": 48 * 48},
+        tokens={"image_token": "<image>"},
+        codebook=("<|extra_200|>", *(f"<|visual token {number:06}|>" for number in range(8))),
+    ),
+    "cohere_compass": Changes(
+        {"text_config.rope_parameters": {"full_attention": ROPE}, "text_config.layer_types": ["full_attention"] * 2}
+    ),
+    "deepseek_ocr2": Changes(
+        {
+            "text_config.mlp_layer_types": ["dense", "sparse"],
+            "vision_config.sam_config.downsample_channels": [HIDDEN, HIDDEN],
+        }
+    ),
+    "ernie4_5_vl_moe": Changes(
+        {"text_config.rope_parameters": {**ROPE, "mrope_section": [3, 3, 2]}}, videos={"draw_on_frames": False}
+    ),
+    "dots3_note": Changes(
+        {
+            "text_config.num_key_value_heads": 4,
+            "vision_config.pyramid_num_routed": [-1, 4],
+            "vision_config.per_layer_config": ...,
+        }
+    ),
+    "granite4_vision": Changes(
+        {
+            **ANYRES,
+            "downsample_rate": "1/2",
+            "deepstack_layer_map": [[-2, 0], [-1, 1]],
+            "spatial_target_layers": [0, 0, 1, 1],
+        },
+        images=ANYRES,
+        processor={"downsample_rate": "1/2"},
+    ),
+    **dict.fromkeys(
+        ("instructblip", "instructblipvideo"),
+        Changes(processor={"num_query_tokens": 32}, tokens={"image_token": ...}, marker="\n"),
+    ),
+    "hunyuan_vl": Changes(
+        {"text_config.head_dim": HEAD, "text_config.rope_parameters": ROPE},
+        marker="<image_start_token><image_token><image_end_token>",
+    ),
+    "deepseek_vl_hybrid": Changes(
+        {"high_res_vision_config.image_size": 2 * IMAGE, "high_res_vision_config.global_attn_indexes": [1]},
+        images={"high_res_size": {"height": 2 * IMAGE, "width": 2 * IMAGE}},
+        processor={"num_image_tokens": 16},
+    ),
+    "fast_vlm": Changes(
+        {
+            "vision_config.architecture": "fastvit_mci3",
+            "vision_config.hidden_size": HIDDEN,
+            "vision_config.model_args": {"layers": [1, 1, 1, 1, 1], "embed_dims": [32, 32, 32, 32, HIDDEN // 2]},
+        },
+        images={"size": {"shortest_edge": 128}, "crop_size": {"height": 128, "width": 128}},
+        processor={"patch_size": 64, "vision_feature_select_strategy": "full", "num_additional_image_tokens": 0},
+        sibling="llava",
+    ),
+    "gemma3n": Changes(
+        {
+            "text_config.num_hidden_layers": 4,
+            "text_config.num_kv_shared_layers": 2,
+            "text_config.layer_types": ["sliding_attention", "full_attention"] * 2,
+            "text_config.activation_sparsity_pattern": [0.0] * 4,
+            "vision_config.hidden_size": 2048,
+            "vision_config.model_args": {"channel_multiplier": 0.125},
+        },
+    ),
+    "kosmos-2": Changes(processor_class="Kosmos2Processor"),
+    "kosmos-2.5": Changes(images={"max_patches": 64}, processor_class="Kosmos2_5Processor"),
+    "muse_spark": Changes(
+        {
+            "out_hidden_size": 4 * HIDDEN,
+            "audio_config.num_hidden_layers": 4,
+            "audio_config.hidden_sizes": [8, 8, 8, 8],
+            "audio_config.depths": [1, 1, 1, 1],
+        }
+    ),
+    "nemotron_h_omni": Changes(
+        {"vision_config.video_temporal_patch_size": 2, "vision_hidden_size": 1280},
+        pieces={"feature_extractor": "parakeet_ctc"},
+    ),
+    "unlimited_ocr": Changes({"vision_config.sam_config.downsample_channels": [HIDDEN, HIDDEN]}),
+    "evolla": Changes(config_alone=True),
+    "mistral4": Changes(config_alone=True),
+    "vision-encoder-decoder": Changes(
+        {"encoder": {"model_type": "vit"}, "decoder": {"model_type": "gpt2"}, "is_encoder_decoder": True},
+        config_alone=True,
+    ),
 }
 
 

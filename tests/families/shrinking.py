@@ -15,6 +15,7 @@ SIZES: dict[str, Any] = {
     **dict.fromkeys(
         ("projection_dim", "projector_hidden_dim", "projector_dim", "mm_hidden_size", "output_dim"), HIDDEN
     ),
+    **dict.fromkeys(("adapter_in_dim", "adapter_out_dim", "adapter_input_size"), HIDDEN),
     **dict.fromkeys(("encoder_hidden_size", "vision_output_dim", "projection_hidden_size", "merger_dim"), HIDDEN),
     **dict.fromkeys(("intermediate_size", "ffn_dim", "d_ff", "mlp_dim", "projector_intermediate_size"), 2 * HIDDEN),
     **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size", "intermediate_size_mlp"), HIDDEN),
@@ -23,10 +24,11 @@ SIZES: dict[str, Any] = {
     **dict.fromkeys(("decoder_attention_heads", "n_heads", "linear_num_value_heads"), HEADS),
     **dict.fromkeys(("num_key_value_heads", "linear_num_key_heads", "num_global_key_value_heads"), 2),
     **dict.fromkeys(("head_dim", "global_head_dim", "linear_key_head_dim", "linear_value_head_dim"), HEAD),
-    **dict.fromkeys(("qk_nope_head_dim", "v_head_dim", "kv_lora_rank"), HEAD),
+    **dict.fromkeys(("qk_nope_head_dim", "v_head_dim"), HEAD),
     "qk_rope_head_dim": 8,
     "qk_head_dim": HEAD + 8,
-    "q_lora_rank": 32,
+    "q_lora_rank": HIDDEN,
+    "kv_lora_rank": HIDDEN,
     **dict.fromkeys(
         ("num_hidden_layers", "num_layers", "depth", "encoder_layers", "decoder_layers", "n_layers"), LAYERS
     ),
@@ -45,6 +47,8 @@ SIZES: dict[str, Any] = {
     "num_position_embeddings": 16,
     "vision_feature_layer": -1,
     "projector_patch_to_query_dict": None,
+    "vocab_size_per_layer_input": 512,
+    "hidden_size_per_layer_input": HIDDEN,
 }
 ROPE = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10000.0}
 TEXT = {"vocab_size": 512, "tie_word_embeddings": False, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}

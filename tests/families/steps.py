@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +12,11 @@ import torch
 from PIL import Image
 
 from common.models import load_model
+from tests.families.calling import Case, heard, script
+from tests.families.mining import draw
 
 SIZES = ((64, 48), (40, 90), (56, 56), (112, 40))
 CAPTION = "A dog, and a red bench. There is a cat."
-SHORT = ("--report_to", "none", "--device", "cpu", "--logging_steps", "1", "--train_bs", "2", "--train_lr", "1e-3")
-
-
-@dataclass(frozen=True)
-class Case:
-    """A checkpoint, data to train on, and a folder for what comes out."""
-
-    base: Path
-    data: Path
-    out: Path
-
-    def model(self, *more: str) -> list[str]:
-        """Flags that name the model and the images."""
-        return ["--model", "auto", "--model_path", str(self.base), "--image_dir_path", str(self.data / "images"), *more]
-
-    def train(self, name: str, *more: str) -> list[str]:
-        """Flags of a training run into the folder `name`."""
-        sets = ["--pos_neg_data_path", str(self.data / "pos_neg.json")]
-        sets += ["--sentence_data_path", str(self.data / "sentences.json")]
-        return self.model(*SHORT, *sets, "--ckpt_save_path", str(self.out / name), *more)
 
 
 class Killed(BaseException):
@@ -66,14 +44,7 @@ def write_data(folder: Path) -> None:
     ]
     lines = "".join(json.dumps(question) + "\n" for question in questions)
     (folder / "coco_pope_random.json").write_text(lines)
-
-
-@contextmanager
-def heard() -> Iterator[io.StringIO]:
-    """What is said meanwhile, in place of showing it."""
-    said = io.StringIO()
-    with redirect_stderr(said), redirect_stdout(io.StringIO()):
-        yield said
+    draw(folder / "world")
 
 
 def caption(case: Case) -> str:
@@ -190,13 +161,10 @@ def export(case: Case) -> str:
 
 def pope(case: Case) -> str:
     """Six questions are asked and scored."""
-    from evaluate import eval_pope
-
     result = case.out / "pope_result.json"
     flags = case.model("--device", "cpu", "--question_path", str(case.data / "coco_pope_random.json"))
     flags += ["--answers_save_path", str(case.out / "pope.jsonl"), "--result_path", str(result)]
-    with heard(), _called("eval_pope.py", flags):
-        eval_pope.main()
+    script("evaluate.eval_pope", *flags)
     assert json.loads(result.read_text(encoding="utf-8"))["n"] == 6
     return "yes"
 
@@ -235,12 +203,3 @@ def _reason(said: str, mark: str) -> str:
 
     lines = [line.partition(mark)[2] for line in said.splitlines() if mark in line]
     raise ArgumentError(lines[-1] if lines else "without a reason")
-
-
-@contextmanager
-def _called(name: str, flags: Sequence[str]) -> Iterator[None]:
-    before, sys.argv = sys.argv, [name, *flags]
-    try:
-        yield
-    finally:
-        sys.argv = before

@@ -6,12 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.families.building import family_names
-from tests.families.exceptions import CHANGES
+from tests.families.building import family_names, write_family
+from tests.families.calling import Case
+from tests.families.exceptions import CHANGES, changes_of
+from tests.families.mining import EVAL_IMAGES, mini_pipeline
+from tests.families.rows import try_family
 from tests.families.steps import COLUMNS, write_data
-from tests.families.table import quiet, try_family, written
+from tests.families.table import quiet, state, written
 
-REFUSED = {"qwen3_vl": (), "mllama": ("packed", "checkpointing")}
+REFUSED = {"qwen3_vl": (), "mllama": ("packed",)}
+PIPELINE = (
+    "qwen2_5_vl",
+    "qwen3_vl",
+    "internvl",
+    "smolvlm",
+    "gemma3",
+    "llava_onevision",
+    "idefics3",
+    "mistral3",
+)
 
 
 @pytest.mark.slow
@@ -25,7 +38,19 @@ def test_all_that_is_tried_with_a_family(name: str, tmp_path: Path) -> None:
     refused = tuple(column for column, said in row.cells.items() if said == "refused")
     assert refused == REFUSED[name], row.reasons
     assert all("\n" not in row.reasons[column] for column in refused)
-    assert f"| {name} | " in written([row])
+    assert f"| {name} | " in written([row], state())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PIPELINE)
+def test_the_method_from_end_to_end(name: str, tmp_path: Path) -> None:
+    """Captions are mined, scored, cut into spans and learnt from, and new captions are judged."""
+    quiet()
+    write_data(tmp_path / "data")
+    case = Case(tmp_path / name, tmp_path / "data", tmp_path / "out")
+    case.out.mkdir()
+    write_family(case.base, name, changes_of(name))
+    assert mini_pipeline(case) == EVAL_IMAGES
 
 
 def test_exceptions_are_of_families_that_there_are() -> None:

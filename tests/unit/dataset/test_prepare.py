@@ -84,16 +84,16 @@ def test_size_of_packs(device: str, given: int | None, images: int, budget: int,
     assert plan.length(plan.units([C])) == (budget if static else 14)
 
 
-@pytest.mark.parametrize("flag", ["gradient_checkpointing", "compile"])
-def test_what_a_model_without_packs_cannot_do_is_refused(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Named with the flag; without it one line says that captions are run one by one."""
-    model = Model("cpu")
-    model.name = "auto"
+def test_what_a_model_without_packs_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """To compute its rows' layers again, as asked. To compile them is refused; that it packs nothing is said."""
+    model, told = Model("cpu"), []
+    model.name, model.set_packed = "auto", told.append
     rows = PackPlan(10, shares=False)
-    switch_on(EngineArguments(), model, rows)  # type: ignore[arg-type]
-    assert "auto does not pack" in capsys.readouterr().err
-    with pytest.raises(ArgumentError, match=f"--{flag} is not for auto"):
-        switch_on(EngineArguments(**{flag: True}), model, rows)  # type: ignore[arg-type]
+    for again in (False, True):
+        switch_on(EngineArguments(gradient_checkpointing=again), model, rows)  # type: ignore[arg-type]
+    assert "auto does not pack" in capsys.readouterr().err and [s.recompute for s in told] == [0, 1]
+    with pytest.raises(ArgumentError, match="--compile is not for auto"):
+        switch_on(EngineArguments(compile=True), model, rows)  # type: ignore[arg-type]
 
 
 def test_what_the_decoder_is_told() -> None:

@@ -17,6 +17,10 @@ from evaluate.answers.values import answer_text
         ("◁think▷yes◁/think▷No", "No"),
         ("[THINK]no[/THINK]Yes", "Yes"),
         ("<think>a</think>b<think>c</think>Yes", "Yes"),
+        ("<|channel>thought\nYes?<channel|>No", "No"),  # Gemma 4
+        ("<think>Yes?</think><answer>No</answer>", "No"),  # GLM-4.1V, Hunyuan
+        ("<think>no</think>\n<|begin_of_box|>Yes<|end_of_box|>", "Yes"),  # GLM-4.5V
+        ("<answer>Yes", "Yes"),
         ("I think so, yes", "I think so, yes"),
         ("  Yes ", "  Yes "),
     ],

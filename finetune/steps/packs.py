@@ -1,7 +1,8 @@
 """Which items share a forward pass: image groups, and packs of them that stay within a budget of tokens.
 
-Everything known of one image, under one prompt, is a group: the image and the prompt are run once, each caption is a
-branch behind them (`common/models/packed/layout.py`). A pack is what goes through the decoder at once.
+Everything known of one image, under one prompt, is a group: the image and the prompt are run once, captions are
+branches behind them, which part where they differ (`common/models/packed/layout.py`). A pack is what goes through the
+decoder at once.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+from common.models.packed.branches import Nodes, fed_tokens
 from finetune.corpus.prefixes import FirstHomes
 from finetune.corpus.records import CaptionItem, Span
 
@@ -101,9 +103,10 @@ class PackPlan:
     def unit(self, group: Group) -> Unit:
         """The group with its size. `group`: items of one image and one prompt."""
         prompt = group[0].prompt
-        fed = sum(len(item.ids) - 1 for item in group)
         if self.shares:
+            fed = fed_tokens([item.ids for item in group])
             return Unit(group, self.tokens_in(group[0]) + len(prompt.after) + fed, prompt.before)
+        fed = sum(len(item.ids) - 1 for item in group)
         return Unit(group, len(group) * prompt.length(self.tokens_in(group[0])) + fed, ())
 
     def tokens(self, units: Iterable[Unit]) -> int:
@@ -128,15 +131,16 @@ class PackPlan:
         if self.budget is None or self.tokens([self.unit(group)]) <= self.budget:
             return [self.unit(group)]
         parts: list[list[CaptionItem]] = []
-        tokens = 0
+        tokens, tree = 0, Nodes()
         for item in group:
-            more = len(item.ids) - 1 + (0 if self.shares else item.prompt.length(self.tokens_in(item)))
+            more = tree.added_by(item.ids) if self.shares else self.row_tokens(item)
             if parts and tokens + more <= self.budget:
                 parts[-1].append(item)
                 tokens += more
             else:
                 parts.append([item])
-                tokens = self.row_tokens(item)
+                tokens, tree = self.row_tokens(item), Nodes()
+            tree.add(item.ids)
         return [self.unit(tuple(part)) for part in parts]
 
     def cut(self, items: Iterable[CaptionItem]) -> list[list[Unit]]:

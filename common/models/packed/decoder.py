@@ -117,9 +117,7 @@ class PackedDecoder:
     def losses(self, features: Tensor, layout: PackLayout) -> Tensor:
         """[m, k, d] features, a layout on their device -> float32 losses [rows, longest target], 0 past each end."""
         hidden = self.hidden_states(self.embed(features, layout), layout)
-        flat = head_losses(self.lm.get_output_embeddings(), hidden[layout.asked], layout.targets)
-        table = flat.new_zeros(layout.rows * layout.longest)
-        return table.index_copy(0, layout.slot, flat).view(layout.rows, layout.longest)
+        return layout.table(head_losses(self.lm.get_output_embeddings(), hidden[layout.asked], layout.targets))
 
     def embed(self, features: Tensor, layout: PackLayout) -> Tensor:
         """Input embeddings [t, d]: words, and image features where images are."""

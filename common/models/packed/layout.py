@@ -3,9 +3,9 @@
     text before the image | image 1, text after it | caption | caption | image 2, text after it | caption | padding
 
 The text before the image never sees it (attention is causal), so images that share it share its tokens; captions of
-one image share its tokens and the prompt. Depth first, what a token is seen by is one interval: from itself to the end
-of the part of the tree below it. That one number a token is the whole attention mask. Position ids are those of the
-row that a caption would have alone, so its losses and gradients are, too.
+one image share its tokens, the prompt, and what they begin with. Depth first, what a token is seen by is one interval:
+from itself to the end of the part of the tree below it. That one number a token is the whole attention mask. Position
+ids are those of the row that a caption would have alone, so its losses and gradients are, too.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.models.packed.branches import Branches
 from common.models.text.ids import PromptIds
 
 NO_WORD = -1  # in `PackLayout.ids`: an image token, or padding
@@ -42,7 +43,7 @@ class PackedImage:
 class PackLayout:
     """Everything that a step needs to know of a pack, as index tensors: nothing of it is read back from a device.
 
-    Sizes: t positions (padding included), g images of m tokens, q predicting positions, n target tokens.
+    Sizes: t positions (padding included), g images of m tokens, q predicting positions, p predictions, n target tokens.
 
     Attributes:
         ids: int64 [t], token ids; `NO_WORD` where none stands.
@@ -51,8 +52,10 @@ class PackLayout:
         image_at: int64 [g * m], where image tokens stand; feature: int64 [g], whose features.
         queries: int64 [q], positions whose hidden states predict a target token, ascending. With a static length
             their number is one of few; the last is then repeated.
-        asked: int64 [n], place in `queries` that predicts a target token; targets: int64 [n], its id;
-            slot: int64 [n], its place in the flattened table of losses.
+        asked: int64 [p], place in `queries` that predicts a target token; targets: int64 [p], its id. Captions that
+            begin alike have these predictions in common.
+        pick: int64 [n], which of the predictions a target token is; slot: int64 [n], its place in the flattened table
+            of losses.
         rows, longest: size of that table: branches, and their longest target.
         tokens: real ones.
     """
@@ -65,6 +68,7 @@ class PackLayout:
     queries: Tensor
     asked: Tensor
     targets: Tensor
+    pick: Tensor
     slot: Tensor
     rows: int
     longest: int
@@ -74,6 +78,11 @@ class PackLayout:
     def length(self) -> int:
         """Positions of the sequence, padding included."""
         return len(self.ids)
+
+    def table(self, losses: Tensor) -> Tensor:
+        """Losses of the predictions [p] -> [rows, longest target], 0 past each end."""
+        empty = losses.new_zeros(self.rows * self.longest)
+        return empty.index_copy(0, self.slot, losses[self.pick]).view(self.rows, self.longest)
 
     def to(self, device: torch.device) -> PackLayout:
         """The same on a device; does not wait for copies from page-locked memory."""
@@ -137,6 +146,7 @@ class _Writer:
     queries: list[int] = field(default_factory=list)
     asked: list[int] = field(default_factory=list)
     targets: list[int] = field(default_factory=list)
+    pick: list[int] = field(default_factory=list)
     places: list[tuple[int, int]] = field(default_factory=list)  # row and step of each target token
 
     def root(self, before: Sequence[int], group: Sequence[tuple[int, PackedImage]]) -> None:
@@ -153,24 +163,25 @@ class _Writer:
         start = self.write(level, position)
         self.image_at += range(start, start + tokens)
         self.feature.append(image.feature)
-        first = len(self.queries)
         if image.branches:
-            self.queries.append(len(self.ids) - 1)  # the end of the prompt predicts the start of every caption
-        for offset, branch in enumerate(image.branches):
-            self.branch(branch, row + offset, position + len(level), first)
+            self.branches(image.branches, row, position + len(level))
         self.close(start, len(level))
 
-    def branch(self, target: Sequence[int], row: int, position: int, first: int) -> None:
-        """A caption. A target's last token predicts nothing, so it is not fed.
-
-        `first`: place in the queries of what predicts its first token.
-        """
-        start = self.write(target[:-1], position)
-        self.asked += [first, *range(len(self.queries), len(self.queries) + len(target) - 1)]
-        self.queries += range(start, start + len(target) - 1)
-        self.targets += target
-        self.places += [(row, step) for step in range(len(target))]
-        self.close(start, len(target) - 1)
+    def branches(self, targets: Sequence[Sequence[int]], row: int, position: int) -> None:
+        """All captions of an image; `row`: of the first; `position`: id of their first tokens."""
+        tree, start, first = Branches.of(targets), len(self.ids), len(self.queries)
+        self.ids += tree.ids
+        self.positions += [position + depth for depth in tree.depths]
+        self.until += [start + end for end in tree.ends]
+        self.queries += range(start - 1, start + len(tree.ids))  # the end of the prompt predicts every start
+        known: dict[tuple[int, int], int] = {}
+        for offset, (target, path) in enumerate(zip(targets, tree.paths, strict=True)):
+            for step, predicted in enumerate(zip((-1, *path), target, strict=True)):
+                self.pick.append(known.setdefault(predicted, len(self.asked)))
+                if self.pick[-1] == len(self.asked):
+                    self.asked.append(first + 1 + predicted[0])
+                    self.targets.append(predicted[1])
+                self.places.append((row + offset, step))
 
     def write(self, ids: Sequence[int], position: int) -> int:
         """Append tokens with ascending position ids; returns where they start."""
@@ -200,6 +211,7 @@ class _Writer:
             queries=torch.tensor(queries, dtype=torch.long),
             asked=torch.tensor(self.asked, dtype=torch.long),
             targets=torch.tensor(self.targets, dtype=torch.long),
+            pick=torch.tensor(self.pick, dtype=torch.long),
             slot=torch.tensor([row * longest + step for row, step in self.places], dtype=torch.long),
             rows=rows,
             longest=longest,

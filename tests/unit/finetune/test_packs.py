@@ -31,6 +31,15 @@ def test_tokens_of_a_pack_counted_by_hand() -> None:
     assert rows.tokens(rows.cut(items)[0]) == (14 + 2) + (14 + 0) + (14 + 1)
 
 
+def test_tokens_that_captions_begin_with_count_once() -> None:
+    """Not those of captions of other images, nor where every caption is a row of its own."""
+    items = [item("a", "1", (20, 21, 22, 23)), item("b", "1", (20, 21, 30)), item("c", "2", (20, 21))]
+    (pack,) = PackPlan(image_tokens=10, shares=True).cut(items)
+    assert PackPlan(image_tokens=10, shares=True).tokens(pack) == 3 + (11 + 3 + 0) + (11 + 1)
+    rows = PackPlan(image_tokens=10, shares=False)
+    assert rows.tokens(rows.cut(items)[0]) == (14 + 3) + (14 + 2) + (14 + 1)
+
+
 def test_branches_that_begin_others_join_them() -> None:
     """In any order; the spans keep their weights and places; other images and prompts stay apart."""
     short, long = item("a", "1", (4, 5)), item("b", "1", (4, 5, 6), kind=NEG)
@@ -107,7 +116,7 @@ def test_sizes_are_those_of_the_model_side(budget: int) -> None:
     from common.models.packed.layout import PackedImage, lay_out
 
     plan = PackPlan(image_tokens=4, shares=True, budget=budget)
-    items = [item(str(n), str(n // 3), tuple(range(n, 2 * n + 1)), OTHER if n % 4 == 3 else PROMPT) for n in range(9)]
+    items = [item(str(n), str(n // 3), tuple(range(n % 2, n + 2)), OTHER if n % 4 == 3 else PROMPT) for n in range(9)]
     for pack in plan.cut(items):
         images = [PackedImage(0, u.items[0].prompt, tuple(i.ids for i in u.items)) for u in pack]
         assert plan.tokens(pack) == lay_out(images, 4, plan.length(pack)).tokens

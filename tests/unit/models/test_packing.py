@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -16,6 +17,7 @@ from common.models.text.ids import PromptIds
 from tests.unit.models.packs import packed_images
 
 PROMPT = PromptIds((1, 20), (30,))
+ALIKE = [PackedImage(0, PROMPT, ((5, 6, 7, 2), (8, 2), (5, 6, 9, 4, 2), (5, 2), (5, 6, 7, 3)))]
 TWO = [PackedImage(4, PROMPT, ((5, 6, 2), (8,))), PackedImage(2, PROMPT, ((9, 2),))]
 
 
@@ -29,8 +31,23 @@ def test_a_pack_written_out() -> None:
     assert layout.queries.tolist() == [4, 5, 6, 9, 10]
     assert layout.asked.tolist() == [0, 1, 2, 0, 3, 4]
     assert layout.targets.tolist() == [5, 6, 2, 8, 9, 2]
+    assert layout.pick.tolist() == [0, 1, 2, 3, 4, 5]
     assert layout.slot.tolist() == [0, 1, 2, 3, 6, 7] and (layout.rows, layout.longest) == (3, 3)
     assert layout.tokens == layout.length == 11
+
+
+def test_what_captions_begin_with_stands_once() -> None:
+    """A fork behind 5, one behind 6; the first three predictions are made once for all that ask for them."""
+    layout = lay_out(ALIKE, image_tokens=2)
+    #                              before  image             after  5  6  7  9  4  8
+    assert layout.ids.tolist() == [1, 20, NO_WORD, NO_WORD, 30, 5, 6, 7, 9, 4, 8]
+    assert layout.positions.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 7, 8, 5]
+    assert layout.until.tolist() == [11, 11, 11, 11, 11, 10, 10, 8, 10, 10, 11]
+    assert layout.queries.tolist() == [4, 5, 6, 7, 8, 9, 10]
+    asked = [(int(layout.queries[at]), int(target)) for at, target in zip(layout.asked, layout.targets, strict=True)]
+    assert asked == [(4, 5), (5, 6), (6, 7), (7, 2), (4, 8), (10, 2), (6, 9), (8, 4), (9, 2), (5, 2), (7, 3)]
+    table = layout.table(torch.arange(1.0, 12)).tolist()
+    assert table == [[1, 2, 3, 4, 0], [5, 6, 0, 0, 0], [1, 2, 7, 8, 9], [1, 10, 0, 0, 0], [1, 2, 3, 11, 0]]
 
 
 def test_text_before_the_image_is_shared_only_where_it_is_equal() -> None:
@@ -49,23 +66,30 @@ def test_impossible_packs_are_refused(images: list[PackedImage], length: int | N
 
 
 def sees(images: list[PackedImage], m: int) -> list[list[bool]]:
-    """Who sees whom, from the level that each token belongs to: (root), (root, image) or (root, image, branch)."""
-    levels: list[tuple[object, ...]] = []
+    """Who sees whom, from what is on the way to each token: root, image, what its captions have begun with."""
+    ways: list[tuple[object, ...]] = []
     roots = list(dict.fromkeys(image.prompt.before for image in images))
     for root in roots:
-        levels += [(root,)] * len(root)
+        ways += [(root,)] * len(root)
         for i, image in enumerate(images):
             if image.prompt.before == root:
-                levels += [(root, i)] * (m + len(image.prompt.after))
-                levels += [(root, i, b) for b, branch in enumerate(image.branches) for _ in branch[1:]]
-    return [
-        [j <= i and levels[i][: len(levels[j])] == levels[j] for j in range(len(levels))] for i in range(len(levels))
-    ]
+                ways += [(root, i)] * (m + len(image.prompt.after))
+                ways += [(root, i, *begun) for begun in beginnings(image.branches)]
+    return [[j <= i and ways[i][: len(ways[j])] == ways[j] for j in range(len(ways))] for i in range(len(ways))]
+
+
+def beginnings(branches: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """What is fed, depth first, a fork's ways in order of appearance; each as the tokens up to it."""
+    found: list[tuple[int, ...]] = []
+    for first in dict.fromkeys(branch[0] for branch in branches if len(branch) > 1):
+        behind = [branch[1:] for branch in branches if len(branch) > 1 and branch[0] == first]
+        found += [(first,), *((first, *rest) for rest in beginnings(behind))]
+    return found
 
 
 @given(packed_images, st.integers(1, 3), st.integers(0, 5))
 @settings(max_examples=60, deadline=None)
-def test_a_token_sees_its_own_root_image_and_branch(images: list[PackedImage], m: int, padding: int) -> None:
+def test_a_token_sees_its_own_root_image_and_caption(images: list[PackedImage], m: int, padding: int) -> None:
     layout = lay_out(images, m, lay_out(images, m).tokens + padding)
     mask = dense_mask(layout.until, torch.arange(layout.length))[0, 0]
     t = layout.tokens

@@ -100,8 +100,7 @@ class ForeignDecoder:
         """
         tree = layout.tree
         hidden = self.hidden_states(layout, hand or self.hand, self.fit.together if together is None else together)
-        flat = self.fit.head.losses(self.lm, hidden[tree.asked], tree.targets)
-        return flat.new_zeros(tree.rows * tree.longest).index_copy(0, tree.slot, flat).view(tree.rows, tree.longest)
+        return tree.table(self.fit.head.losses(self.lm, hidden[tree.asked], tree.targets))
 
     def hand(self, _images: Sequence[int], inputs: Mapping[str, Tensor]) -> Handed:
         """What the model's own forward hands over."""

@@ -1,6 +1,6 @@
 """A pack for a model whose own processor makes its inputs: the tree of tokens, and the plain row of each image.
 
-Row: what the model would be given for the image, its prompt and the first caption, with the other captions behind.
+Row: what the model would be given for the image, its prompt and the first caption, with what the others add behind.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.models.packed.branches import Branches, fed_tokens
 from common.models.packed.foreign.masks import Stretch
 from common.models.packed.layout import PackedImage, PackLayout, lay_out
 from common.models.text.ids import PromptIds
@@ -42,7 +43,8 @@ class ForeignLayout:
 
     Attributes:
         tree: where everything stands; images take as many tokens as their rows say.
-        inputs: of each row, in the order of the pack, without captions; tails: [1, k] what is fed of the captions.
+        inputs: of each row, in the order of the pack, without captions; tails: [1, k] what is fed of the captions, in
+            the tree's order.
         image_of: which image each row looks at; kinds: see :class:`GivenRow`.
         skipped: tokens of each row that an earlier one has already.
         stretches: where each row stands.
@@ -121,7 +123,7 @@ def _own(row: GivenRow, prompt: PromptIds) -> int:
 
 
 def _tail(row: GivenRow) -> Tensor:
-    return torch.tensor([[i for branch in row.branches for i in branch[:-1]]], dtype=torch.long)
+    return torch.tensor([Branches.of(row.branches).ids], dtype=torch.long)
 
 
 def _stretches(rows: Sequence[GivenRow], prompts: Sequence[PromptIds]) -> tuple[tuple[int, ...], tuple[Stretch, ...]]:
@@ -133,7 +135,7 @@ def _stretches(rows: Sequence[GivenRow], prompts: Sequence[PromptIds]) -> tuple[
         known = prompt.before in begun
         beginning = begun.setdefault(prompt.before, (end, end + shared))
         start = end if known else end + shared
-        end = start + _length(row) - shared + sum(len(branch) - 1 for branch in row.branches)
+        end = start + _length(row) - shared + fed_tokens(row.branches)
         skipped.append(shared if known else 0)
         stretches.append(Stretch(beginning, (start, end)))
     return tuple(skipped), tuple(stretches)

@@ -64,6 +64,12 @@ def test_pickled_arrays_are_refused_by_name(tmp_path: Path) -> None:
         ('{"image": "1.png", "image_id": 1, "caption": " "}\n', "caption of image 1.png is empty"),
         ('{"image_id": 1, "caption": "x"}\n{"image_id": 1, "caption": "y"}\n', "two captions of image 1"),
         ("", "holds no captions"),
+        (
+            '{"image": "a.png", "image_id": 1, "caption": "x"}\n'
+            '{"image": "b.png", "image_id": 1, "sample": 1, "caption": "y"}\n',
+            "images a.png and b.png have the same id 1",
+        ),
+        ('{"image": "1.png", "image_id": 1, "caption": "x", "caption": "y"}\n', ":1: 'caption' stands twice"),
     ],
 )
 def test_captions_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
@@ -109,6 +115,10 @@ GOOD = {"image": "a_1.png", "image_id": 1, "caption": "A dog.", "objects": [{"te
         ({"objects": [{"text": "dog.", "start": 2, "end": 999}]}, "object 'dog.' is not at 2:999"),
         ({"objects": [{"text": "", "start": 2, "end": 2}]}, "object '' is not at 2:2"),
         ({"objects": [{"text": "g.", "start": -2, "end": 6}]}, "object 'g.' is not at -2:6"),
+        (
+            {"objects": [{"text": "dog", "start": 2, "end": 5, "score": s} for s in (9.0, 40.0)]},
+            "object 'dog' at 2:5 has the scores 9.0 and 40.0",
+        ),
     ],
 )
 @pytest.mark.parametrize("as_list", [False, True])

@@ -33,13 +33,21 @@ from common.prompts import MME
 from evaluate.answers.joining import join
 from evaluate.answers.questions import Joined, Question
 from evaluate.benchmarks.amber_files import GENERATIVE, Annotation, read_annotations, read_queries, read_vocabulary
-from evaluate.benchmarks.benchmark import GROUPS, Groups, about, ask, fill_in, given_answers
+from evaluate.benchmarks.benchmark import (
+    GROUPS,
+    Groups,
+    about,
+    ask,
+    fill_in,
+    given_answers,
+    publish_scores,
+)
 from evaluate.benchmarks.pope_files import label_of
 from evaluate.metrics import amber
 from evaluate.metrics.amber import Vocabulary
 from evaluate.metrics.stats import Units, point_scores
 from evaluate.results.outputs import check_outputs
-from evaluate.results.scoring import publish, scored, units_json
+from evaluate.results.scoring import scored, units_json
 
 
 @dataclass
@@ -170,7 +178,7 @@ def main() -> None:
         if asked is None:
             return
         joined = join(questions, asked, "id", str(args.answers_save_path))
-    publish(score(items, joined, vocabulary, groups), args.result_path)
+    publish_scores(score(items, joined, vocabulary, groups), groups)
 
 
 if __name__ == "__main__":

@@ -27,13 +27,12 @@ from common.files.storage import require_file
 from common.prompts import VQA
 from evaluate.answers.own import self_contained
 from evaluate.answers.questions import Joined, Question
-from evaluate.benchmarks.benchmark import GROUPS, Groups, answered, fill_in, given_answers
+from evaluate.benchmarks.benchmark import GROUPS, Groups, answered, fill_in, given_answers, publish_scores
 from evaluate.benchmarks.choice_scoring import score_choices
 from evaluate.benchmarks.gqa_files import read_questions
 from evaluate.metrics import gqa
 from evaluate.metrics.paper import GQA_NOTE, gqa_substring
 from evaluate.results.outputs import check_outputs
-from evaluate.results.scoring import publish
 
 KINDS = ("binary", "open")
 
@@ -78,7 +77,7 @@ def main() -> None:
     else:
         raise ArgumentError("--question_path is needed: GQA's questions with their answers")
     if joined is not None:
-        publish(score(joined, own.parser, groups), args.result_path)
+        publish_scores(score(joined, own.parser, groups), groups)
 
 
 if __name__ == "__main__":

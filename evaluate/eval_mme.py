@@ -31,13 +31,21 @@ from common.paths import display
 from common.prompts import MME
 from evaluate.answers.joining import join
 from evaluate.answers.questions import Joined, Question
-from evaluate.benchmarks.benchmark import GROUPS, Groups, about, ask, fill_in, given_answers
+from evaluate.benchmarks.benchmark import (
+    GROUPS,
+    Groups,
+    about,
+    ask,
+    fill_in,
+    given_answers,
+    publish_scores,
+)
 from evaluate.benchmarks.mme_files import answers_alone, read_folder, read_questions, self_contained, with_questions
 from evaluate.metrics import mme
 from evaluate.metrics.mme import ImageVerdict
 from evaluate.metrics.yes_no import MME_PARSERS, Parser
 from evaluate.results.outputs import check_outputs
-from evaluate.results.scoring import publish, scored, units_json
+from evaluate.results.scoring import scored, units_json
 
 LLAVA_INSTRUCTION = "\nAnswer the question using a single word or phrase."
 
@@ -128,7 +136,7 @@ def main() -> None:
     joined = joined_answers(own, groups)
     if joined is not None:
         joined.report()
-        publish(score(joined, own.parser, groups), groups[0].result_path)
+        publish_scores(score(joined, own.parser, groups), groups)
 
 
 if __name__ == "__main__":

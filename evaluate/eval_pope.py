@@ -18,7 +18,6 @@ if __name__ == "__main__":
     import common.interrupts  # noqa: F401
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from common.args import flag, parse
 from common.cli import run
@@ -31,13 +30,21 @@ from common.progress import announce
 from common.prompts import POPE
 from evaluate.answers.joining import join
 from evaluate.answers.questions import Joined, Question
-from evaluate.benchmarks.benchmark import GROUPS, Groups, about, ask, fill_in, given_answers
+from evaluate.benchmarks.benchmark import (
+    GROUPS,
+    Groups,
+    about,
+    ask,
+    fill_in,
+    given_answers,
+    publish_scores,
+)
 from evaluate.benchmarks.pope_files import build_questions, label_of, read_questions, self_contained, write_questions
 from evaluate.metrics import pope
 from evaluate.metrics.stats import Units, point_scores
 from evaluate.metrics.yes_no import POPE_PARSERS
 from evaluate.results.outputs import check_outputs
-from evaluate.results.scoring import publish, scored, units_json
+from evaluate.results.scoring import scored, units_json
 
 
 @dataclass
@@ -132,7 +139,7 @@ def main() -> None:
             return
         joined = join(questions, asked, "id", str(args.answers_save_path))
     joined.report()
-    publish(score(joined, own.parser, groups), Path(args.result_path) if args.result_path else None)
+    publish_scores(score(joined, own.parser, groups), groups)
 
 
 if __name__ == "__main__":

@@ -25,13 +25,12 @@ from common.files.storage import require_file
 from common.prompts import CHOICE
 from evaluate.answers.own import choice_letter, self_contained
 from evaluate.answers.questions import Joined, Question
-from evaluate.benchmarks.benchmark import GROUPS, Groups, answered, fill_in, given_answers
+from evaluate.benchmarks.benchmark import GROUPS, Groups, answered, fill_in, given_answers, publish_scores
 from evaluate.benchmarks.choice_scoring import score_choices
 from evaluate.benchmarks.qbench_files import read_questions
 from evaluate.metrics import qbench
 from evaluate.metrics.paper import CHOICE_NOTE, CONTENT_NOTE, letter_substring
 from evaluate.results.outputs import check_outputs
-from evaluate.results.scoring import publish
 
 PAPER = {"paper": CHOICE_NOTE, "paper_content": CONTENT_NOTE}
 
@@ -79,7 +78,7 @@ def main() -> None:
     else:
         raise ArgumentError("--question_path is needed: llvisionqa_dev.json")
     if joined is not None:
-        publish(score(joined, own.parser, groups), args.result_path)
+        publish_scores(score(joined, own.parser, groups), groups)
 
 
 if __name__ == "__main__":

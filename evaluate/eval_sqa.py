@@ -27,13 +27,12 @@ from common.files.storage import require_file
 from common.prompts import CHOICE
 from evaluate.answers.own import choice_letter, self_contained
 from evaluate.answers.questions import AnswerRow, Joined, Question
-from evaluate.benchmarks.benchmark import GROUPS, BenchmarkArguments, Groups, answered, fill_in
+from evaluate.benchmarks.benchmark import GROUPS, BenchmarkArguments, Groups, answered, fill_in, publish_scores
 from evaluate.benchmarks.choice_scoring import score_choices
 from evaluate.benchmarks.sqa_files import read_questions, read_sqa_answers
 from evaluate.metrics import scienceqa
 from evaluate.metrics.paper import CHOICE_NOTE, CONTENT_NOTE, letter_substring
 from evaluate.results.outputs import check_outputs
-from evaluate.results.scoring import publish
 
 PAPER = {"paper": CHOICE_NOTE, "paper_content": CONTENT_NOTE}
 
@@ -86,7 +85,7 @@ def main() -> None:
     else:
         raise ArgumentError("--question_path is needed: ScienceQA's problems.json or LLaVA's question file")
     if joined is not None:
-        publish(score(joined, own.parser, groups), args.result_path)
+        publish_scores(score(joined, own.parser, groups), groups)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from common.args import GenerationArguments, ModelArguments, RunArguments, flag
 from common.errors import ArgumentError, DataError
 from common.files.images import ImageFolder
 from common.files.places import BENCHMARKS, inputs
+from common.files.records import Result
 from common.files.storage import require_file
 from common.identity import identity, images_identity, model_identity, values_hash
 from common.manifest import manifest
@@ -24,6 +25,7 @@ from evaluate.answers.rows import read_answers
 from evaluate.benchmarks.answering import Decoding, answer_questions
 from evaluate.results.outputs import check_outputs
 from evaluate.results.run_files import run_file
+from evaluate.results.scoring import publish
 
 
 @dataclass
@@ -172,6 +174,11 @@ def settings(
     dtype = resolve_dtype(model_args.dtype, resolve_device(model_args.device))
     images = images_identity(folder, (q.image for q in questions if q.image))
     return identity(options, model_identity(model_args, str(dtype)), images)
+
+
+def publish_scores(result: Result, groups: Groups) -> None:
+    """Print the scores and write them where --result_path says; a dry run, which may score a file, writes nothing."""
+    publish(result, None if groups[3].dry_run else groups[0].result_path or None)
 
 
 def _path(model_args: ModelArguments) -> str | Path | None:

@@ -215,3 +215,15 @@ def test_a_part_of_the_captions_is_no_whole(inputs: Path, tmp_path: Path) -> Non
     assert read_json(tmp_path / "o.jsonl.manifest.json")["arguments"]["end_pos"] == 1
     assert run(step, inputs, tmp_path)[0] == 0
     assert (tmp_path / "o.jsonl").read_bytes().count(b"\n") == IMAGES
+
+
+DRY = sorted({*OUTPUTS} - {"draw", "judge", "compare", "report"})  # which have no --dry_run
+
+
+@pytest.mark.parametrize("name", DRY)
+def test_a_dry_run_writes_nothing(name: str, inputs: Path, tmp_path: Path) -> None:
+    """Also where there is nothing slow to leave out, as in scoring a file of answers."""
+    before = state(inputs)
+    code, said = run(STEPS[name], inputs, tmp_path, "--dry_run")
+    assert code == 0, said[-3000:]
+    assert state(tmp_path) == {} and state(inputs) == before

@@ -43,7 +43,7 @@ __all__ = ["CaptionModel", "Decoding", "LoadReport", "PackedSettings"]
 
 SEEN_TOGETHER = 16  # images in one pass of the encoder
 AHEAD = 64  # images that are opened before they are needed
-MOST_THREADS = 16  # that open them
+MOST_THREADS = 4  # that open them: more would hold up the thread that tells the GPU what to do
 SEEN = "seen"  # what is kept of the tower: [k, hidden size of the tower]
 
 

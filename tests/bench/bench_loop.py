@@ -4,9 +4,10 @@
     python -m tests.bench.bench_loop --size mini   # anywhere: the bundled shapes, to try the script itself
 
 Works on JPEG files that it writes; captions end at lengths drawn from real ones (the test data, or `--captions_path`).
-Prints a line a row and writes loop_SIZE.json after each stage. `minutes_paper_loop` reckons the paper's loop from the
-rates of this very run, and for training from its own record: 10,000 images captioned with five beams, their objects
-and scores, the spans, an epoch over 30,000 of them, and 1,600 images captioned before and after, with CHAIR.
+Prints a line a row and writes loop_SIZE.json after each stage; rows of stages that are not asked for stay in it.
+`minutes_paper_loop` reckons the paper's loop from these rates, and for training from its own record: 10,000 images
+captioned with five beams, their objects and scores, the spans, an epoch over 30,000 of them, and 1,600 images captioned
+before and after, with CHAIR.
 """
 
 from __future__ import annotations
@@ -79,8 +80,16 @@ class LoopBench:
     rows: list[dict[str, Any]] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def path(self) -> Path:
+        """Of the record."""
+        return Path(self.args.record_path or RECORDS / f"loop_{self.args.size}.json")
+
     def run(self) -> None:
-        """All stages that were asked for; one that fails is noted, and the others go on."""
+        """All stages that were asked for; one that fails is noted, and the others go on. Rows of others are kept."""
+        stages = self.args.stages.split(",")
+        if self.path.is_file():
+            self.rows = [row for row in read_json(self.path)["rows"] if row["what"].partition(",")[0] not in stages]
         self.captions = real_captions(self.load.captions, Path(p) if (p := self.args.captions_path) else None)
         self.photos = self.folder / "photos"
         self.names = write_photos(self.photos, max(2 * self.load.images, *(count for _, count in self.load.scored)))
@@ -92,7 +101,7 @@ class LoopBench:
             "spans": lambda: self.note("spans", **mine_spans(self.captions, self.folder / "spans")),
             "chair": lambda: self.note("chair", **judge_captions(self.captions[:EVALUATED])),
         }
-        for stage in self.args.stages.split(","):
+        for stage in stages:
             try:
                 work[stage]()
             except Exception as error:
@@ -103,6 +112,7 @@ class LoopBench:
     def note(self, what: str, **numbers: Any) -> None:
         """Print a row and keep it."""
         row = {"what": what, **{k: round(v, 4) if isinstance(v, float) else v for k, v in numbers.items()}}
+        row["commit"] = os.environ.get("EFUF_COMMIT") or git_commit()
         self.rows.append(row)
         say(json.dumps(row))
 
@@ -150,9 +160,8 @@ class LoopBench:
             **paper_loop(self.rows, self.args.size),
             "failed": self.failed,
         }
-        path = Path(self.args.record_path or RECORDS / f"loop_{self.args.size}.json")
-        write_json(path, record)
-        announce(display(path))
+        write_json(self.path, record)
+        announce(display(self.path))
 
 
 RATES = {

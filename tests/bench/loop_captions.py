@@ -28,6 +28,7 @@ from common.models.generation.decoding import Decoding
 from common.models.generation.plain import by_transformers
 from common.models.generation.search.beams import Beams
 from common.models.generation.search.branches import Branches
+from common.models.generation.transfer import sent
 from common.models.generation.tree import engine
 from common.models.generation.tree.llama import Decoder, decoder_of
 from common.models.generation.tree.trees import Tree
@@ -74,7 +75,7 @@ def limited(kind: type[Any], lengths: Lengths) -> type[Any]:
         def start(self, at: Tensor, branch: Tensor, keys: Sequence[str]) -> None:
             """Begin anew, and look the lengths up."""
             super().start(at, branch, keys)
-            limits = torch.tensor([lengths(key) for key in keys], device=self.limit.device)
+            limits = sent([lengths(key) for key in keys], self.limit.device)
             self.limit[at, branch if self.limit.shape[1] > 1 else 0] = limits
 
         def choose(self, logits: Tensor, live: int) -> Any:
@@ -84,11 +85,12 @@ def limited(kind: type[Any], lengths: Lengths) -> type[Any]:
             self.over[:live].logical_or_(said >= self.limit[:live])
             return chosen
 
-        def results(self, places: Sequence[tuple[int, int]]) -> list[list[int]]:
+        def ended(self, places: Sequence[tuple[int, int]]) -> Any:
             """Of beams the best running ones, as none finished."""
             if hasattr(self, "count"):
-                return list(super().results(places))
-            return [self.tokens[slot, 0, : int(self.limit[slot, 0])].tolist() for slot, _ in places]
+                return super().ended(places)
+            at = sent([slot for slot, _ in places], self.limit.device)
+            return self.tokens[at, 0], self.limit[at, 0]
 
     return Limited
 

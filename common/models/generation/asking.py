@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from common.models.generation.transfer import sent
 from common.models.generation.tree.trees import Ids, Tree, TreeSizes, shared_start
 from common.models.text.ids import PromptIds
 
@@ -90,11 +91,15 @@ class Forest:
 
         An image without features (None) is left out.
         """
+        words: dict[Ids, Tensor] = {}  # of one image, mostly those of all
         groups = groupby(enumerate(self.groups), key=lambda pair: pair[1].asked)
         for (_, of_image), feature in zip(groups, features, strict=True):
             if feature is not None:
                 for number, group in of_image:
-                    yield _tree(number, group, feature, embed, device)
+                    ids = (*group.before, *group.shared)
+                    if ids not in words:
+                        words = {ids: embed(sent(ids, device, torch.long))}
+                    yield _tree(number, group, feature, words[ids])
 
 
 def same_objects(images: Sequence[Any]) -> list[list[int]]:
@@ -151,9 +156,8 @@ def _groups(number: int, asked: Asked, root: int, with_image: bool) -> Iterator[
         )
 
 
-def _tree(number: int, group: Group, feature: Tensor, embed: torch.nn.Module, device: torch.device) -> Tree:
-    ids = torch.tensor([*group.before, *group.shared], dtype=torch.long, device=device)
-    words: Tensor = embed(ids)
+def _tree(number: int, group: Group, feature: Tensor, words: Tensor) -> Tree:
+    """`words`: embeddings of what stands before the image and of what its questions share behind it."""
     cut = len(group.before)
     trunk = torch.cat([words[:cut], feature.to(words.dtype), words[cut:]])
     if group.starts[0]:

@@ -97,7 +97,7 @@ class LateFlags(Flags):
 
     def add(self, step: int, over: Tensor) -> None:
         """Those of a step."""
-        self.waiting.append((step, over.clone(), None))
+        super().add(step, over.clone())
 
 
 class AsOnCard(engine.TreeDecoder):

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from common.models.generation.transfer import sent
+
 if TYPE_CHECKING:
     from common.models.generation.decoding import Decoding
 
@@ -56,7 +58,7 @@ class Beams:
     def start(self, at: Tensor, branch: Tensor, keys: Sequence[str]) -> None:  # noqa: ARG002
         """Begin anew in these slots [n]; only the first beam counts in the first step, as all are the same."""
         self.step[at] = 0
-        self.scores[at] = torch.tensor([0.0] + [NEVER] * (self.beams - 1), device=self.scores.device)
+        self.scores[at] = sent([0.0] + [NEVER] * (self.beams - 1), self.scores.device)
         self.kept_scores[at] = NEVER
         self.kept_length[at] = 0
         self.finished[at] = False
@@ -113,11 +115,10 @@ class Beams:
         improving.logical_and_((self.step[:live] < self.steps)[:, None])
         self.over[:live] = ~improving
 
-    def results(self, places: Sequence[tuple[int, int]]) -> list[list[int]]:
-        """The best finished beam of each slot (of slot, row), end symbol included where it has one."""
-        at = torch.tensor([slot for slot, _ in places], device=self.step.device)
-        rows, counts = self.kept[at, 0].tolist(), self.kept_length[at, 0].tolist()
-        return [row[:count] for row, count in zip(rows, counts, strict=True)]
+    def ended(self, places: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        """The best finished beam of each slot (of slot, row), and its length, end symbol included: [n, t], [n]."""
+        at = sent([slot for slot, _ in places], self.step.device)
+        return self.kept[at, 0], self.kept_length[at, 0]
 
 
 def _pick(rows: Tensor, order: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from common.models.generation.decoding import Decoding
 
 from common.models.generation.search.chance import chances, draw
+from common.models.generation.transfer import sent
 
 
 class Branches:
@@ -64,8 +65,7 @@ class Branches:
         over.logical_or_((ids[..., None] == self.stops).any(-1)).logical_or_(count >= self.decoding.max_new_tokens)
         return ids, None
 
-    def results(self, places: Sequence[tuple[int, int]]) -> list[list[int]]:
-        """What the branches (slot, row) have written, end symbol included where it was."""
-        at = torch.tensor(places, device=self.count.device).unbind(1)
-        rows, counts = self.written[at].tolist(), self.count[at].tolist()
-        return [row[:count] for row, count in zip(rows, counts, strict=True)]
+    def ended(self, places: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        """What the branches (slot, row) have written, and how much of it counts, end symbol included: [n, t], [n]."""
+        at = sent(places, self.count.device).unbind(1)
+        return self.written[at], self.count[at]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -13,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from common.models.generation.search.beams import Beams
 from common.models.generation.search.branches import Branches
+from common.models.generation.transfer import Returned, sent
 from common.models.generation.tree.attention import KeysValues, StartAttention, StepAttention, TrunkAttention
 from common.models.generation.tree.kernels import KernelAttention, Way, best_way
 from common.models.generation.tree.replay import Flags, replayed
@@ -77,6 +79,8 @@ class TreeDecoder:
         self.group = min(-(-shape.slots // 8), -(-TOGETHER[decoder.device.type] // max(1, shape.trunk)))
         self.steps = 0
         self.flags = Flags(lag=int(self.on_gpu))
+        self.drawn: deque[Tree] = deque()
+        self.leaving: deque[tuple[list[tuple[int, int]], Returned]] = deque()
         self.root_length = len(root)
         with torch.inference_mode():
             self.root = self._grow_root(root)
@@ -94,10 +98,14 @@ class TreeDecoder:
             if more:
                 more = self._admit(source)
             if not any(self.slots):
+                yield self._arrived()
                 return
             with torch.inference_mode():
                 self._begin_waiting()
                 self._step()
+            if more and self.on_gpu:
+                self._draw(source, self.group)
+            with torch.inference_mode():
                 ended = self._harvest()
             yield ended
 
@@ -110,13 +118,18 @@ class TreeDecoder:
             return True
         while free:
             chosen, free = free[: self.group], free[self.group :]
-            trees = list(islice(source, len(chosen)))
+            self._draw(source, len(chosen))
+            trees = [self.drawn.popleft() for _ in range(min(len(chosen), len(self.drawn)))]
             if trees:
                 with torch.inference_mode():
                     self._plant(trees, chosen)
             if len(trees) < len(chosen):
                 return False
         return True
+
+    def _draw(self, source: Iterator[Tree], wanted: int) -> None:
+        """Have so many trees ready; on a GPU they are made while a step runs."""
+        self.drawn.extend(islice(source, max(0, wanted - len(self.drawn))))
 
     def _plant(self, trees: list[Tree], chosen: list[int]) -> None:
         """Compute trunks and put them into free slots."""
@@ -126,12 +139,12 @@ class TreeDecoder:
         places = list(range(len(trees)))
         if self.on_gpu:
             places += [len(trees) - 1] * (self.group - len(trees))
-        slots = torch.tensor([chosen[place] for place in places], device=self.decoder.device)
+        slots = sent([chosen[place] for place in places], self.decoder.device)
         chosen_trees = [trees[place] for place in places]
         lengths = [self.root_length + len(tree.trunk) for tree in chosen_trees]
         begins = [n if t.given is None else t.given.begin for n, t in zip(lengths, chosen_trees, strict=True)]
-        self.tables.trunk[slots] = torch.tensor(lengths, device=slots.device)
-        self.tables.begin_at[slots] = torch.tensor(begins, device=slots.device)
+        self.tables.trunk[slots] = sent(lengths, slots.device)
+        self.tables.begin_at[slots] = sent(begins, slots.device)
         if max(lengths) > self.root_length:
             self._grow_trunks(chosen_trees, slots)
             return
@@ -172,18 +185,18 @@ class TreeDecoder:
         branches = [slot.rows[row] or 0 for slot, _, row in begun]
         starts = [slot.tree.starts[branch] for (slot, _, _), branch in zip(begun, branches, strict=True)]
         names = [slot.tree.names[branch] for (slot, _, _), branch in zip(begun, branches, strict=True)]
-        slots = torch.tensor([number for _, number, _ in begun], device=device)
-        rows = torch.tensor([row for _, _, row in begun], device=device)
+        slots = sent([number for _, number, _ in begun], device)
+        rows = sent([row for _, _, row in begun], device)
         self.search.start(slots, rows, names)
         lengths = [max(0, len(start) - 1) for start in starts]
         if max(lengths):
             self._grow_starts([start[:-1] for start in starts], slots, rows)
-        last = self.decoder.embed(torch.tensor([(*start, 0)[len(start) - 1] for start in starts], device=device))
+        last = self.decoder.embed(sent([(*start, 0)[len(start) - 1] for start in starts], device))
         for place, ((slot, _, row), length) in enumerate(zip(begun, lengths, strict=True)):
             slot.at[row] = length
             if slot.tree.tip is not None:
                 last[place] = slot.tree.tip
-        at = torch.tensor(lengths, device=device)
+        at = sent(lengths, device)
         if self.beams:  # the beams of a slot begin alike
             every = torch.arange(self.shape.branches, device=device)
             slots, rows = slots.repeat_interleave(len(every)), every.repeat(len(slots))
@@ -196,7 +209,7 @@ class TreeDecoder:
         steps = torch.arange(ids.shape[1], device=device)
         turns = self.rotations.at((self.tables.begin_at[slots][:, None] + steps).flatten())
         attention = StartAttention(self.tables, turns, slots, rows, self.decoder.scaling)
-        embeds = self.decoder.embed(ids.to(device)).to(self.tables.inputs.dtype)
+        embeds = self.decoder.embed(ids.to(device, non_blocking=True)).to(self.tables.inputs.dtype)
         self.decoder.run(embeds.flatten(0, 1), attention, keys_only_last=True)
 
     def _used(self) -> list[tuple[int, Slot]]:
@@ -233,25 +246,37 @@ class TreeDecoder:
         tables.leave(live, self.decoder.embed(ids), parents, self.search.over)
 
     def _harvest(self) -> list[Answer]:
-        """Answers of the branches that have ended; slots with nothing left to grow are given away."""
+        """Answers that have arrived; slots with nothing left to grow are given away."""
         known = self.flags.take()
-        if known is None:
-            return []
-        step, over = known
+        answers = self._arrived()
+        if known is not None:
+            self._end(*known)
+        return answers if self.flags.lag else answers + self._arrived()
+
+    def _end(self, step: int, over: list[list[bool]]) -> None:
+        """Send back what ended with a step, and give slots away."""
         ended = [
             (number, row, slot)
             for number, slot in self._used()
             for row, branch in enumerate(slot.rows)
             if branch is not None and over[number][row] and slot.begun[row] <= step
         ]
-        texts = self.search.results([(number, row) for number, row, _ in ended]) if ended else []
-        answers = []
-        for (_, row, slot), ids in zip(ended, texts, strict=True):
-            answers.append(Answer(slot.tree.number, slot.rows[row] or 0, ids))
+        if ended:
+            whose = [(slot.tree.number, slot.rows[row] or 0) for _, row, slot in ended]
+            self.leaving.append((whose, Returned.of(self.search.ended([(number, row) for number, row, _ in ended]))))
+        for _, row, slot in ended:
             slot.rows[row] = None
         for number, slot in reversed(self._used()):
             if not slot.waiting and all(branch is None for branch in slot.rows):
                 self._release(number)
+
+    def _arrived(self) -> list[Answer]:
+        """What was sent back so far; on a GPU the step before, so that this one need not end first."""
+        answers = []
+        while self.leaving:
+            whose, returned = self.leaving.popleft()
+            for (tree, branch), ids, count in zip(whose, *returned.lists(), strict=True):
+                answers.append(Answer(tree, branch, ids[:count]))
         return answers
 
     def _release(self, number: int) -> None:

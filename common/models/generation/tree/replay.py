@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from common.models.generation.transfer import Returned
+
 
 def replayed(step: Callable[[], None]) -> Callable[[], None]:
     """A function that does on the GPU what `step` does, launched at once. `step` is run twice before it is recorded."""
@@ -28,25 +30,15 @@ class Flags:
 
     def __init__(self, lag: int) -> None:
         self.lag = lag
-        self.waiting: deque[tuple[int, Tensor, torch.cuda.Event | None]] = deque()
+        self.waiting: deque[tuple[int, Returned]] = deque()
 
     def add(self, step: int, over: Tensor) -> None:
         """Those of a step: bool [s, b]."""
-        if not self.lag:
-            self.waiting.append((step, over, None))
-            return
-        copy = torch.empty(over.shape, dtype=over.dtype, pin_memory=True)
-        copy.copy_(over, non_blocking=True)
-        event = torch.cuda.Event()
-        event.record()
-        self.waiting.append((step, copy, event))
+        self.waiting.append((step, Returned.of((over,))))
 
     def take(self) -> tuple[int, list[list[bool]]] | None:
         """The oldest that are due, with their step."""
         if len(self.waiting) <= self.lag:
             return None
-        step, over, event = self.waiting.popleft()
-        if event is not None:
-            event.synchronize()
-        rows: list[list[bool]] = over.tolist()
-        return step, rows
+        step, over = self.waiting.popleft()
+        return step, over.lists()[0]

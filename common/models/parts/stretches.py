@@ -12,31 +12,62 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from common.errors import first_line
+from common.progress import announce
 
 NAME = "flash_to_stretches"  # what transformers calls the attention below
 ENDS = "cu_seqlens"  # as a tower's attention is told them
+TRIAL = (40, 24)  # patches
 
 
 def attend_to_stretches(model: nn.Module, device: torch.device, dtype: torch.dtype) -> bool:
     """Let the towers in a model that cut up their patches use the kernel, where there is one; whether any does.
 
-    Those that flash-attn was chosen for keep that.
+    Those that flash-attn was chosen for keep that. A kernel that does not give what PyTorch's attention gives for each
+    stretch is announced and not used.
     """
-    if device.type != "cuda" or dtype.itemsize != 2 or not _has_kernel():
-        return False
-    configs = {id(config): config for config in map(_cutting, model.modules()) if config is not None}
-    for config in configs.values():
+    return device.type == "cuda" and dtype.itemsize == 2 and _has_kernel() and choose_kernel(model, device, dtype)
+
+
+def choose_kernel(model: nn.Module, device: torch.device, dtype: torch.dtype) -> bool:
+    """The same where there is a kernel."""
+    cutting = {id(module.config): module for module in model.modules() if _cuts(module)}
+    chosen = [module for module in cutting.values() if _gives_the_same(module, device, dtype)]
+    for module in chosen:
         _register()
+        config: Any = module.config
         config._attn_implementation_internal = NAME
-    return bool(configs)
+    return bool(chosen)
 
 
-def _cutting(module: nn.Module) -> Any:
-    """The configuration of an attention that is told ends of stretches, and calls PyTorch's for each."""
-    config = getattr(module, "config", None)
-    if getattr(config, "_attn_implementation", None) != "sdpa" or getattr(module, "is_causal", True):
-        return None
-    return config if ENDS in inspect.signature(module.forward).parameters else None
+def _cuts(module: nn.Module) -> bool:
+    """Whether it is an attention that is told ends of stretches, and calls PyTorch's for each."""
+    if getattr(getattr(module, "config", None), "_attn_implementation", None) != "sdpa":
+        return False
+    return not getattr(module, "is_causal", True) and ENDS in inspect.signature(module.forward).parameters
+
+
+@torch.no_grad()
+def _gives_the_same(module: Any, device: torch.device, dtype: torch.dtype) -> bool:
+    """The kernel over two stretches of random numbers, with the tower's heads, against PyTorch's for each."""
+    size = getattr(module, "head_dim", None) or module.dim // module.num_heads
+    made = torch.randn(3, 1, module.num_heads, sum(TRIAL), size, device=device).to(dtype)
+    ends = torch.tensor([0, TRIAL[0], sum(TRIAL)], device=device, dtype=torch.int32)
+    try:
+        found, _ = attention(module, *made, None, cu_seq_lens_q=ends, max_length_q=max(TRIAL), scaling=size**-0.5)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever a kernel says of a card or of sizes that it was not made for
+        announce(f"windows of the tower's attention are computed one by one: {first_line(error)}")
+        return False
+    parts = zip(*(x.split(TRIAL, 2) for x in made), strict=True)
+    plain = torch.cat([scaled_dot_product_attention(*part) for part in parts], 2).transpose(1, 2)
+    same = found.shape == plain.shape and bool((found - plain).abs().max() <= 0.02 * plain.abs().max())
+    if not same:
+        announce("windows of the tower's attention are computed one by one: PyTorch's kernel gives something else")
+    return same
 
 
 def _has_kernel() -> bool:

@@ -11,6 +11,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.progress import announce_once
 from deploy.steps.scripts import libraries_of
 
 SHORT = ("--report_to", "none", "--device", "cpu", "--logging_steps", "1", "--train_bs", "2", "--train_lr", "1e-3")
@@ -69,7 +70,8 @@ class Case:
 
 @contextmanager
 def heard() -> Iterator[io.StringIO]:
-    """What is said meanwhile, in place of showing it."""
+    """What is said meanwhile, in place of showing it; what is said once a process, too."""
+    announce_once.cache_clear()
     said = io.StringIO()
     with redirect_stderr(said), redirect_stdout(io.StringIO()):
         yield said

@@ -15,8 +15,8 @@ threshold is cut out (`finetune/samples/repair.py`). Of a published set, which h
 
 `--agreement true`, where images have several captions (three or more are best), scores each thing by how many of the
 others name it as well (`finetune/samples/agreement.py`); `--unlearn_target opened` begins a span with its sentence
-where nothing is named before it; `--repeats cut` keeps what a caption introduces again out of whole captions
-(`finetune/samples/repeats.py`); `--learnt_captions N` makes the sets of N captions an image, of which all may agree.
+where nothing is named before it; `--repeats unlearn` counts what a caption introduces again as hallucinated
+(`finetune/samples/repeats.py`).
 
 The manifests beside `pos_neg.json` and `repaired.json` note the thresholds and the counts at each filter. Other
 thresholds at training time are fine, but conflicts and repairs were decided at those noted.
@@ -36,9 +36,8 @@ if __name__ == "__main__" and not __package__:
 if __name__ == "__main__":
     import common.interrupts  # noqa: F401
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,7 +47,6 @@ from common.args import ThresholdArguments, flag, parse
 from common.cli import run
 from common.errors import ArgumentError, DataError
 from common.files.record_files import read_sentence_samples, read_span_samples, write_samples
-from common.files.records import CaptionObjects
 from common.files.storage import require_file
 from common.files.vocabulary import read_vocabulary
 from common.manifest import file_hash, manifest, manifest_path, noted_beside, write_manifest
@@ -66,8 +64,8 @@ from finetune.samples.agreement import agreed
 from finetune.samples.repair import RepairedSet, build_repaired, captions_of_sets
 from finetune.samples.repeats import repeats_lowered
 
-KEEP, CUT, UNLEARN = "keep", "cut", "unlearn"
-REPEATS = (KEEP, CUT, UNLEARN)
+KEEP, UNLEARN = "keep", "unlearn"
+REPEATS = (KEEP, UNLEARN)
 
 
 class Sets(NamedTuple):
@@ -89,13 +87,7 @@ class FormatArguments:
     repair: bool = flag(False, "only make the repaired captions, of the two files of a published set")
     agreement: bool = flag(False, "score things also by how many of the image's other captions name them")
     repeats: str = flag(
-        KEEP,
-        "what a caption introduces again (a dog ... a dog): cut: no whole or repaired caption that is learnt holds it; "
-        "unlearn: it is a negative as well",
-        REPEATS,
-    )
-    learnt_captions: int = flag(
-        0, "captions of an image, from the first, that the sets are made of; the others only agree; 0: all", least=0
+        KEEP, "unlearn: what a caption introduces again (a dog ... a dog) counts as hallucinated", REPEATS
     )
     unlearn_target: str = flag(
         SUBSENTENCE,
@@ -145,30 +137,6 @@ def advice(cut: Thresholds, path: Path, scores: Sequence[float]) -> str:
         return f"leave out the threshold flags: {manifest_path(path).name} has those placed on these scores"
     low, middle, high = (f"{value:.4g}" for value in np.quantile(scores, (0.1, 0.5, 0.9)))
     return f"scores: a tenth below {low}, half below {middle}, a tenth above {high}; give thresholds that part them"
-
-
-def first_of_each(records: Iterable[CaptionObjects], most: int) -> list[CaptionObjects]:
-    """At most so many captions of each image, the first."""
-    seen, kept = Counter[str](), []
-    for record in records:
-        seen[record.image] += 1
-        if seen[record.image] <= most:
-            kept.append(record)
-    return kept
-
-
-def sets_of(records: Sequence[CaptionObjects], cut: Thresholds, args: FormatArguments) -> tuple[Samples, RepairedSet]:
-    """Spans, whole captions and repaired ones; what is introduced again is treated as `--repeats` says."""
-    if args.repeats == KEEP:
-        return build_samples(records, cut, args.unlearn_target), build_repaired(records, cut)
-    lowered, again = repeats_lowered(records, cut, read_vocabulary())
-    say(f"{again} things are introduced again")
-    samples = build_samples(lowered, cut, args.unlearn_target)
-    if args.repeats == CUT:
-        plain = build_samples(records, cut, args.unlearn_target)
-        counts = replace(plain.counts, sentences=samples.counts.sentences)
-        samples = Samples(plain.spans, samples.sentences, counts)
-    return samples, build_repaired(lowered, cut)
 
 
 def write(samples: Samples, repaired: RepairedSet, sets: Sets, notes: dict[str, Any]) -> None:
@@ -248,9 +216,11 @@ def main() -> None:
     if args.agreement:
         records, kinds = agreed(records, cut, read_vocabulary())
         say(kinds.line())
-    if args.learnt_captions:
-        records = first_of_each(records, args.learnt_captions)
-    samples, repaired = sets_of(records, cut, args)
+    if args.repeats == UNLEARN:
+        records, again = repeats_lowered(records, cut, read_vocabulary())
+        say(f"{again} things are introduced again and count as hallucinated")
+    samples = build_samples(records, cut, args.unlearn_target)
+    repaired = build_repaired(records, cut)
     check_sets(samples, cut, scores, [m.score for r in records for m in r.objects if m.score is not None])
     outputs = targets(args, sets, score_data_path=scores)
     if not args.dry_run:

@@ -73,7 +73,6 @@ class AnswerArguments(GenerationArguments):
     """How answers are generated: greedy."""
 
     generate_num_beams: int = flag(1, "beams; 1 is greedy")
-    do_sample: bool = flag(False, "draw answers as likely as the model gives them, so that its doubts are kept, too")
 
 
 @dataclass(frozen=True)
@@ -216,8 +215,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     if PLACE not in args.answer_prompt:
         raise ArgumentError(f"--answer_prompt {args.answer_prompt!r} has no {PLACE}, where the question goes")
     decoding = deterministic_decoding(generation)
-    if generation.do_sample:
-        decoding |= {"num_beams": 1, "do_sample": True, "temperature": 1.0, "top_p": 1.0, "seed": run_args.seed}
     places = Places.of(args, is_mini_model(model_args), run_args.dry_run)
     records = read_objects(require_file(places.objects, "--object_data_path"))
     asked = questions_of(records, read_vocabulary(), args.questions_per_image, run_args.seed)

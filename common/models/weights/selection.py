@@ -30,6 +30,8 @@ def select(model: ModelBody, selection: str) -> dict[str, nn.Parameter]:
             raise ArgumentError(
                 f"unknown part {part!r} in the trainable selection {selection}{suggestion(part, PARTS)}"
             )
+    for part in filter(UPPER.fullmatch, parts):
+        _check_block(model, part)
     if "lora" in parts:
         add_lora(model)
     chosen = {
@@ -65,6 +67,14 @@ def _belongs(model: ModelBody, name: str, parameter: nn.Parameter, part: str) ->
         return _is_behind(model, name, parameter, int(part.partition(":")[2]))
     starts = {"connector": model.connector_parts, "decoder": model.decoder_parts, "all": ("",)}
     return name.startswith(starts[part])
+
+
+def _check_block(model: ModelBody, part: str) -> None:
+    """Raise ArgumentError where the decoder has no block of that number."""
+    number = re.compile(rf"{re.escape(model.decoder_layers)}(\d+)\.")
+    blocks = {int(found[1]) for name, _ in model.named_parameters() if (found := number.match(name))}
+    if int(part.partition(":")[2]) not in blocks:
+        raise ArgumentError(f"--trainable {part}: the decoder of {model.name} has blocks 0 to {max(blocks, default=0)}")
 
 
 def _is_behind(model: ModelBody, name: str, parameter: nn.Parameter, block: int) -> bool:

@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,11 +60,11 @@ class Bench:
 
     def attempt(self, *more: str, kill: int = 0) -> Ended:
         """Run the step in a fork; before event number `kill` it is killed."""
-        heard, report = self.root / "heard", self.root / "report"
+        heard, report, loaded = self.root / "heard", self.root / "report", self.root / "loaded"
         report.write_text("-1")
         child = os.fork()
         if child == 0:
-            _run(self.step, self.step.words(self.inputs, self.out, *more), self.out, kill, heard, report)
+            _run(self.step, self.step.words(self.inputs, self.out, *more), self.out, kill, heard, report, loaded)
         end = time.monotonic() + SECONDS
         while True:
             done, status = os.waitpid(child, os.WNOHANG)
@@ -76,6 +77,12 @@ class Bench:
             time.sleep(0.002)
         said = heard.read_text(encoding="utf-8", errors="replace")
         return Ended(os.waitstatus_to_exitcode(status), said, int(report.read_text()))
+
+    def load(self) -> None:
+        """Load what the last attempt had to, once for all that follow."""
+        for name in (self.root / "loaded").read_text().split():
+            with suppress(Exception):  # some can only be loaded by others
+                importlib.import_module(name)
 
     def results(self) -> dict[str, bytes | None]:
         """The bytes that count."""
@@ -93,7 +100,7 @@ def _comparable(path: Path) -> bytes | None:
     return re.sub(rb'"manifest": \{.*?\n  \}', b"", path.read_bytes(), flags=re.DOTALL)
 
 
-def _run(step: Step, words: Sequence[str], out: Path, kill: int, heard: Path, report: Path) -> None:
+def _run(step: Step, words: Sequence[str], out: Path, kill: int, heard: Path, report: Path, loaded: Path) -> None:
     """The forked child: never returns."""
     code = 1
     try:
@@ -119,6 +126,7 @@ def _run(step: Step, words: Sequence[str], out: Path, kill: int, heard: Path, re
         seen = shim.crash_seen()
         shim.crash_arm(b"/nowhere", ctypes.c_long(0))
         report.write_text(str(seen))
+        loaded.write_text("\n".join(sys.modules))
     finally:
         os._exit(code)
 

@@ -2,8 +2,8 @@
 
     python -m tests.crash.harness [--steps caption train] [--jobs 2] [--sample 4] [--seed 0] [--record kills.jsonl]
 
-Exit code 1 if anything was lost. Every process loads the libraries once; every attempt is a fork of it. With --record
-a run that was stopped goes on, on this machine or another.
+Exit code 1 if anything was lost. What a step's first attempt loads is loaded once for all others, which are forks. With
+--record a run that was stopped goes on, on this machine or another.
 """
 
 from __future__ import annotations

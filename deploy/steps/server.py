@@ -13,6 +13,7 @@ import os
 import runpy
 import signal
 import sys
+import weakref
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
@@ -24,6 +25,12 @@ def load(libraries: Iterable[str]) -> None:
     for name in libraries:
         with suppress(ImportError):
             importlib.import_module(name)
+
+
+def _own_nothing() -> None:
+    """What the loaded libraries are to remove at the end, temporary folders of theirs, is not a fork's to remove."""
+    for clean_up in list(weakref.finalize._registry):  # type: ignore[attr-defined]
+        clean_up.detach()
 
 
 def _leave_with(pid: int, *_: Any) -> None:
@@ -41,6 +48,7 @@ def serve(orders: TextIO, codes: TextIO) -> list[str] | None:
         load(order["now"])
         pid = os.fork()
         if not pid:
+            _own_nothing()
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             orders.close()
             codes.close()

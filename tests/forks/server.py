@@ -16,6 +16,7 @@ import select
 import signal
 import socket
 import sys
+import weakref
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,8 @@ class Server:
             self.children[connection] = child
             connection.send(str(child).encode())
             return None
+        for clean_up in list(weakref.finalize._registry):  # temporary folders of libraries are not a fork's to remove
+            clean_up.detach()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)

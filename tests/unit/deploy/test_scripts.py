@@ -22,6 +22,9 @@ if __name__ == "__main__":
     if what == "say":
         print(json.dumps([sys.argv[1:], __name__, os.getpid(), os.getppid(), "csv" in sys.modules]), flush=True)
         sys.exit(int(sys.argv[2]))
+    if what == "keep":
+        import kept
+        print(os.path.isdir(kept.FOLDER.name), flush=True)
     if what == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if what == "fail":
@@ -36,8 +39,9 @@ if __name__ == "__main__":
 def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripts]:
     """Forking scripts; the module `said` is found, and `csv` stands for a library that takes long to load."""
     (tmp_path / "said.py").write_text(SCRIPT)
+    (tmp_path / "kept.py").write_text("import tempfile\nFOLDER = tempfile.TemporaryDirectory()\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setitem(LIBRARIES, "slow", ("csv", "not_installed_anywhere"))
+    monkeypatch.setitem(LIBRARIES, "slow", ("csv", "kept", "not_installed_anywhere"))
     with Scripts() as made:
         made.forking = True
         yield made
@@ -51,6 +55,14 @@ def test_a_fork_is_a_script_of_its_own(scripts: Scripts, capfd: pytest.CaptureFi
     assert second[0] == ["say", "7"] and second[4]
     assert scripts.server is not None
     assert first[3] == second[3] == scripts.server.pid and len({first[2], second[2], first[3], os.getpid()}) == 4
+
+
+def test_what_a_library_holds_for_all_outlives_the_first_script(
+    scripts: Scripts, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """W&B, which comes with the scorer, makes a folder for pictures when it is loaded."""
+    assert [scripts.run(["-m", "said", "keep"], "slow") for _ in range(2)] == [0, 0]
+    assert capfd.readouterr().out.split() == ["True", "True"]
 
 
 def test_a_script_that_dies_is_told_by_its_code_and_the_next_one_runs(

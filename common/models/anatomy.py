@@ -7,15 +7,17 @@ what the decoder is called with, and the parameters on that way are the connecto
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 PICTURE_SIZES = ("patch_size", "image_size", "num_channels", "in_channels")
+PICTURES = ("pixel_values", "flattened_patches")  # as models are called with
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Anatomy:
         placeholder: id that stands in the ids for one vector of a picture.
         positions: numbers that are handed to the decoder for each token's position; 0: none, they are its places.
         given: names of the further tensors that depend on the picture and are handed to the decoder.
+        tokens: positions of the whole input that it gave logits for.
     """
 
     towers: tuple[str, ...]
@@ -39,6 +42,7 @@ class Anatomy:
     placeholder: int | None
     positions: int
     given: tuple[str, ...]
+    tokens: int = 0
 
     @property
     def cut_out(self) -> bool:
@@ -68,6 +72,7 @@ def dissect(lm: Any, inputs: Mapping[str, Any]) -> Anatomy:
         placeholder_id(lm.config),
         seen.positions if apart else 0,
         seen.given if apart else (),
+        seen.tokens,
     )
 
 
@@ -106,7 +111,7 @@ def _takes_pictures(module: nn.Module) -> bool:
     if kinds is None:
         return False
     measured = any(getattr(module.config, size, None) is not None for size in PICTURE_SIZES)
-    return measured or ("image" in kinds and module.main_input_name == "pixel_values")
+    return measured or ("image" in kinds and bool(set(PICTURES) & {*inspect.signature(module.forward).parameters}))
 
 
 def placeholder_id(config: Any) -> int | None:
@@ -146,6 +151,7 @@ class _Seen:
     between: set[int]
     positions: int
     given: tuple[str, ...]
+    tokens: int = 0
 
 
 def _followed(lm: Any, decoder: nn.Module, towers: Iterable[nn.Module], inputs: Mapping[str, Any]) -> _Seen:
@@ -165,8 +171,8 @@ def _followed(lm: Any, decoder: nn.Module, towers: Iterable[nn.Module], inputs: 
 
     hook = decoder.register_forward_pre_hook(look, with_kwargs=True)
     with hook, _differentiable(watched), _cut(blocks), torch.enable_grad():
-        lm(**inputs, use_cache=False)
-    return calls[0] if calls else _Seen(set(), 0, ())
+        logits = lm(**inputs, use_cache=False).logits
+    return replace(calls[0] if calls else _Seen(set(), 0, ()), tokens=logits.shape[1])
 
 
 def _last_norm(tower: nn.Module) -> Iterator[nn.Parameter]:
@@ -210,7 +216,8 @@ def _cut_off(value: Any) -> Any:
     if isinstance(value, tuple | list) and not hasattr(value, "_fields"):
         return type(value)(_cut_off(item) for item in value)
     if isinstance(value, dict):
-        return type(value)(**{key: _cut_off(item) for key, item in value.items()})
+        parts = {key: _cut_off(item) for key, item in value.items()}
+        return parts if type(value) is dict else type(value)(**parts)  # an output of transformers' own, else
     return value
 
 

@@ -25,13 +25,15 @@ from common.models.anatomy import Anatomy, dissect, placeholder_id
 from common.models.base import CaptionModel
 from common.models.checkpoints.key_maps import KeyMap, rename
 from common.models.checkpoints.tensor_checks import require_finite, require_floats
-from common.models.families.auto_files import load_processor, load_weights
+from common.models.families.auto_files import WANTED, load_processor, load_weights
 from common.models.families.auto_packs import PackingAuto
 from common.models.families.auto_trees import GrowingAuto
 from common.models.families.processor_check import check_loaded_processor, check_placeholders
 from common.models.generation.decoding import Decoding
 from common.models.generation.plain import by_transformers
 from common.models.packed.foreign.handing import with_tail
+from common.models.packed.foreign.layers import computed_again
+from common.models.packed.foreign.masks import layers_as
 from common.models.packed.head_losses import token_losses
 from common.models.parts.preprocess import Preprocessing
 from common.models.text.ids import PromptIds
@@ -42,6 +44,7 @@ from common.paths import display
 from common.progress import announce
 
 SWITCHES = ("enable_thinking", "thinking")  # as templates call them
+FIRST_WORDS = 3  # ids of a text among which a thought begins
 MOST_PIXELS = 4096 * 4096  # kept of an image while its batch is gathered
 
 
@@ -92,8 +95,10 @@ class Auto(PackingAuto, GrowingAuto, CaptionModel):
     plainly: Mapping[str, bool] = MappingProxyType({})  # the template's switches for answers without a thought
     batches: bool = True  # whether processor and model take several images at once
     nested: bool = True  # whether the processor is given a list of images for each text
+    begins_of_thoughts: frozenset[int] = frozenset()
     ends_of_thoughts: frozenset[int] = frozenset()
     image_tokens: int | None = None  # of the first image that was seen
+    thought_alone: bool = False  # whether a text was met that is no more
 
     @classmethod
     def load(cls, path: Path | None, device: torch.device, dtype: torch.dtype, **settings: Any) -> CaptionModel:
@@ -108,6 +113,7 @@ class Auto(PackingAuto, GrowingAuto, CaptionModel):
         folder = path or Path()
         processor = load_processor(folder, trust)
         lm, missing = load_weights(folder, dtype, trust)
+        check_generates(lm, display(folder))
         check_weights(lm, missing, display(folder))
         check_loaded_processor(processor, lm.config, display(folder))
         return cls.around(lm.to(device), processor, path)
@@ -121,7 +127,8 @@ class Auto(PackingAuto, GrowingAuto, CaptionModel):
         model.processor = processor
         model.stop_ids |= frozenset(_stops(lm.generation_config.eos_token_id, display(path or "")))
         model.plainly = plain_switches(processor.chat_template)
-        model.ends_of_thoughts = frozenset(tokenizer.id_of(end) for _, end in MARKS) - {tokenizer.unk_id}
+        ids = [frozenset(map(tokenizer.id_of, marks)) - {tokenizer.unk_id} for marks in zip(*MARKS, strict=True)]
+        model.begins_of_thoughts, model.ends_of_thoughts = ids
         model.anatomy = found = model.try_out(display(path or ""))
         model.connector_parts = tuple(map(model.prefix, found.connector))
         model.decoder_parts = (model.prefix(found.decoder), model.prefix(found.head))
@@ -142,8 +149,11 @@ class Auto(PackingAuto, GrowingAuto, CaptionModel):
         refused: Exception | None = None
         for self.nested in (True, False):
             try:
-                return dissect(self.lm, self._inputs([image], [prompt]))
-            except torch.OutOfMemoryError:
+                inputs = self._inputs([image], [prompt])
+                found = dissect(self.lm, inputs)
+                check_logits(self.lm, inputs, found.tokens, where)
+                return found
+            except (torch.OutOfMemoryError, CheckpointError):
                 raise
             except Exception as error:  # theirs, of any kind
                 refused = error if refused is None or "ested" in str(refused) else refused
@@ -186,10 +196,15 @@ class Auto(PackingAuto, GrowingAuto, CaptionModel):
         return f"{text} {context}" if context else text
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Generated ids as clean text, without the thought before it."""
+        """Generated ids as clean text, without the thought before it; "" for a thought that has no end, and says so."""
         ends = [place for place, i in enumerate(ids) if i in self.ends_of_thoughts]
-        said = super().decode(ids[ends[-1] + 1 :] if ends else ids)
-        return said if ends else after_thought(said) or said
+        words = super().decode(ids[ends[-1] + 1 :] if ends else ids)
+        begun = not ends and any(i in self.begins_of_thoughts for i in ids[:FIRST_WORDS])
+        said = "" if begun else after_thought(words)
+        if words.strip() and not said and not self.thought_alone:
+            announce("a text is a thought without an end, and empty without it; give more --max_new_tokens")
+            self.thought_alone = True
+        return said
 
     def preprocess(self, images: Sequence[Any]) -> Any:
         """The images themselves. Raises DataError for one with a zero side."""
@@ -233,8 +248,21 @@ class Auto(PackingAuto, GrowingAuto, CaptionModel):
             return torch.zeros(0, device=self.device)
         inputs = self._inputs([image], [prompt])
         ids = torch.tensor([list(target)], device=self.device)
-        logits = self.lm(**with_tail(inputs, ids), use_cache=False).logits[0]
+        layers = self._layers_again()
+        with layers_as(layers, computed_again(layers)):
+            logits = self.lm(**with_tail(inputs, ids), use_cache=False).logits[0]
         return token_losses(logits[-len(target) - 1 : -1], ids[0])
+
+    def _layers_again(self) -> list[nn.Module]:
+        """The decoder's layers whose activations are not kept. Raises ArgumentError if they are not to be found."""
+        if not self.packed.recompute or not self.anatomy.cut_out:
+            return []
+        layers = getattr(self.trunk(), "layers", None)
+        if not isinstance(layers, nn.ModuleList):
+            raise ArgumentError(
+                f"--gradient_checkpointing is not for {type(self.lm).__name__}, whose decoder is no list of layers"
+            )
+        return list(layers)
 
     def sample_losses(
         self, images: Sequence[Any], texts: Sequence[str], targets: Sequence[str], add_eos: Sequence[bool]
@@ -326,6 +354,29 @@ def _stops(said: Any, where: str) -> list[int]:
     if not all(isinstance(stop, int) for stop in stops):
         raise CheckpointError(f"{where}: eos_token_id {shown(said)} in generation_config.json is no id of a token")
     return stops
+
+
+@torch.no_grad()
+def check_logits(lm: Any, inputs: Mapping[str, Tensor], tokens: int, where: str) -> None:
+    """Raise CheckpointError for a model that does not give logits for each token of a text, behind those of an image.
+
+    Args:
+        tokens: for how many positions it has given them.
+    """
+    if tokens == inputs["input_ids"].shape[1]:
+        return
+    longer = lm(**with_tail(inputs, inputs["input_ids"][:, -1:]), use_cache=False).logits.shape[1]
+    if longer != tokens + 1:
+        raise CheckpointError(
+            f"{where} holds a {type(lm).__name__}, which does not continue a text token by token (logits for {tokens} "
+            f"positions of {inputs['input_ids'].shape[1]} tokens); {WANTED}"
+        )
+
+
+def check_generates(lm: Any, where: str) -> None:
+    """Raise CheckpointError for a model that writes no text."""
+    if not lm.can_generate():
+        raise CheckpointError(f"{where} holds a {type(lm).__name__}, which writes no text; {WANTED}")
 
 
 def check_weights(lm: nn.Module, missing: Iterable[str], where: str) -> None:

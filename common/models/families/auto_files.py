@@ -10,12 +10,13 @@ import torch
 
 from common.errors import CheckpointError, MissingDependencyError, first_line
 from common.files.json_text import shown
-from common.files.storage import read_record
+from common.files.storage import read_record, read_text
 from common.paths import display
 
 # What `pip install 'efuf[processors]'` brings.
 EXTRA = ("num2words",)
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json", "spiece.model")
+TEMPLATE = "chat_template.jinja"
 WANTED = "give --auto_path an image-text-to-text checkpoint"
 
 
@@ -96,13 +97,16 @@ def _processor(path: Path, trust_remote_code: bool) -> Any:
     from transformers import AutoProcessor
 
     try:
-        return AutoProcessor.from_pretrained(str(path), trust_remote_code=trust_remote_code)
+        processor = AutoProcessor.from_pretrained(str(path), trust_remote_code=trust_remote_code)
     except ImportError as error:
         raise missing_package(path, error) from None
     except Exception as error:  # as in load_weights
         if "image processor" in str(error) and not (path / "preprocessor_config.json").is_file():
             raise _no_image_processor(display(path)) from None
         raise _refused(path, error) from None
+    if not getattr(processor, "chat_template", None) and (path / TEMPLATE).is_file():
+        processor.chat_template = read_text(path / TEMPLATE)  # which some older processors leave lying there
+    return processor
 
 
 def missing_package(path: Path, error: ImportError) -> MissingDependencyError:
@@ -125,7 +129,7 @@ def check_processor(processor: Any, where: str) -> None:
             )
         raise _no_image_processor(where)
     if not getattr(processor, "chat_template", None):
-        raise CheckpointError(f"the processor in {where} has no chat template; add chat_template.jinja")
+        raise CheckpointError(f"the processor in {where} has no chat template; add {TEMPLATE}")
 
 
 def _no_image_processor(where: str) -> CheckpointError:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-# How thoughts begin and end: Qwen, GLM, DeepSeek and InternVL; Kimi; Mistral; others.
-MARKS = (("<think>", "</think>"), ("◁think▷", "◁/think▷"), ("[THINK]", "[/THINK]"), ("<thinking>", "</thinking>"))
+# How thoughts begin and end: Qwen, GLM, DeepSeek and InternVL; Kimi; Mistral; Gemma 4; others.
+MARKS = (
+    ("<think>", "</think>"),
+    ("◁think▷", "◁/think▷"),
+    ("[THINK]", "[/THINK]"),
+    ("<|channel>", "<channel|>"),
+    ("<thinking>", "</thinking>"),
+)
+# What GLM and Hunyuan put around what they say behind a thought.
+FRAMES = (("<answer>", "</answer>"), ("<|begin_of_box|>", "<|end_of_box|>"))
 
 
 def after_thought(text: str) -> str:
@@ -11,7 +19,15 @@ def after_thought(text: str) -> str:
     for begins, ends in MARKS:
         _, found, after = text.rpartition(ends)
         if found or text.lstrip().startswith(begins):
-            return after.strip() if found else ""
+            return _framed(after.strip()) if found else ""
+    return _framed(text)
+
+
+def _framed(text: str) -> str:
+    """What stands in a frame, if all of the text does; the end of one may have been cut off."""
+    for begins, ends in FRAMES:
+        if text.lstrip().startswith(begins):
+            return text.lstrip().removeprefix(begins).partition(ends)[0].strip()
     return text
 
 

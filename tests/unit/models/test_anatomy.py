@@ -14,7 +14,7 @@ from common.errors import CheckpointError, MissingDependencyError, UserError
 from common.models import load_model
 from common.models.families.auto_files import check_processor, missing_package
 from common.models.weights.selection import parts_line, usual_adapters
-from tests.families.building import write_family
+from tests.families.building import family_names, write_family
 from tests.families.exceptions import changes_of
 
 # type -> connector, decoder, numbers a position, what else the decoder is given of the picture; read off their code.
@@ -75,6 +75,23 @@ def test_a_folder_that_is_nothing_for_auto_says_why(case: str, folder: Callable[
     with pytest.raises(CheckpointError, match=said) as found:
         load_model("auto", tmp_path / "bad")
     assert "\n" not in str(found.value) and len(str(found.value)) < 400
+
+
+def test_a_model_that_writes_no_text_token_by_token_is_refused(folder: Callable[[str], Path]) -> None:
+    for name, said in (("pi0", "writes no text"), ("diffusion_gemma", "does not continue a text token by token")):
+        if name in family_names():
+            with pytest.raises(CheckpointError, match=said):
+                load_model("auto", folder(name))
+
+
+def test_a_template_that_an_older_processor_leaves_lying_there_is_taken(folder: Callable[[str], Path]) -> None:
+    model = load_model("auto", folder("blip-2"))
+    assert model.format_prompt("a").startswith("<s>user")
+
+
+def test_heads_of_several_sizes_and_layers_that_share_keys_are_packed(folder: Callable[[str], Path]) -> None:
+    """Gemma 4's config states no size of all heads; a trial pack gives its plain rows' losses."""
+    assert load_model("auto", folder("gemma4")).packs
 
 
 @pytest.mark.parametrize(

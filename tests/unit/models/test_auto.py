@@ -161,6 +161,16 @@ def test_bad_checkpoints_and_images(tmp_path: Path, auto: Callable[[str], Any]) 
     assert len(RawImages((1, 2), torch.device("cpu"))) == 2
 
 
+def test_a_thought_without_an_end_is_no_text(auto: Callable[[str], Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """Whether its marks are special tokens, which decoding leaves out, or plain text."""
+    model = auto("internvl")
+    text = model.encode_caption("A dog").ids
+    model.begins_of_thoughts, model.ends_of_thoughts = frozenset({300}), frozenset({301})
+    assert [model.decode(ids) for ids in (text, [300, *text, 301, *text], [300, *text])] == ["A dog", "A dog", ""]
+    assert model.decode(model.encode_caption("<think>A dog").ids) == ""
+    assert capsys.readouterr().err.count("give more --max_new_tokens") == 1
+
+
 def test_a_processor_without_template(tmp_path: Path) -> None:
     write_auto(tmp_path / "model", "internvl")
     (tmp_path / "model" / "chat_template.jinja").unlink()

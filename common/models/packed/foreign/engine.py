@@ -195,9 +195,8 @@ class ForeignDecoder:
     def _way(self, embeds: Tensor) -> str:
         if not getattr(self.trunk, "_supports_flex_attn", False):
             return "dense"
-        config = self.trunk.config
-        head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        bound = getattr(config, "attn_logit_softcapping", None)
+        bound = getattr(self.trunk.config, "attn_logit_softcapping", None)
+        head = smallest_head(self.trunk)
         return "dense" if bound else best_way(self.settings.attention, embeds.device, embeds.dtype, head)
 
     def _as_taken(self, mask: Tensor, dtype: torch.dtype) -> Tensor:
@@ -224,6 +223,13 @@ class ForeignDecoder:
         with attending(self.trunk, dense_of(self.trunk)):
             found = masks_of(self.trunk, self.layers, handed)
         return RowMasks(found.kinds, tuple(None if m is None else m[:length, :length].clone() for m in found.masks))
+
+
+def smallest_head(trunk: Any) -> int:
+    """Size of its layers' heads, which may differ (Gemma 4's), so that its config may not say one for all."""
+    found = [getattr(module, "head_dim", None) for module in trunk.modules()]
+    sizes = [size for size in found if isinstance(size, int)]
+    return min(sizes) if sizes else trunk.config.hidden_size // trunk.config.num_attention_heads
 
 
 def image_ids(config: Any) -> list[int]:

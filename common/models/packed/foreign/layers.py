@@ -108,6 +108,17 @@ def _run(own: Callable[..., Any], mask: Any, again: Callable[[], Any] | None, *a
     return checkpoint(alike, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
 
 
+def computed_again(layers: Sequence[nn.Module]) -> list[Callable[..., Any]]:
+    """What stands for each layer's forward in a plain row: the same, computed again in the backward pass."""
+    return [partial(_again, partial(type(layer).forward, layer)) for layer in layers]
+
+
+def _again(own: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return own(*args, **kwargs)
+    return checkpoint(own, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+
+
 @functools.cache
 def _compiled(kind: Any) -> Callable[..., Any]:
     """One for the whole process, so that what has been compiled is found again."""

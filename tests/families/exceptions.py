@@ -38,7 +38,14 @@ CHANGES: Mapping[str, Changes] = {
         config_tokens={"image_token_index": "<image_soft_token>"},
     ),
     "shieldgemma2": Changes(impossible="it classifies pictures, by a model around Gemma 3, and writes no text"),
-    "aria": Changes({"vision_config.image_size": 490, "vision_config.patch_size": 14}, images={"max_image_size": 490}),
+    "aria": Changes(
+        {
+            "vision_config.image_size": 980,
+            "vision_config.patch_size": 70,
+            "projector_patch_to_query_dict": {196: 8},
+        },
+        processor={"size_conversion": {980: 8}},
+    ),
     "mistral3": Changes(
         images={"patch_size": {"height": PATCH, "width": PATCH}, "size": {"longest_edge": 2 * IMAGE}},
         processor={"patch_size": PATCH, "spatial_merge_size": 2},
@@ -155,7 +162,12 @@ CHANGES: Mapping[str, Changes] = {
     "glm_ocr": Changes(HALF_ROPE.config, sibling="glm46v"),
     "glmga": Changes(HALF_ROPE.config, sibling="glm46v"),
     "qwen3_vl_moe": Changes(sibling="qwen3_vl"),
-    "gemma4_unified": Changes({"vision_config.hidden_size": HIDDEN}, tokens=GEMMA4),
+    "gemma4_unified": Changes(
+        {"vision_config.hidden_size": HIDDEN},
+        images={"max_soft_tokens": 70},
+        processor={"image_seq_length": 70},
+        tokens=GEMMA4,
+    ),
     "cosmos3_omni": Changes(sibling="qwen3_vl"),
     "diffusion_gemma": Changes(
         {

@@ -6,15 +6,18 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from torch import nn
 
 from common.errors import CheckpointError, MissingDependencyError, UserError
 from common.models import load_model
+from common.models.families.auto import check_logits
 from common.models.families.auto_files import check_processor, missing_package
 from common.models.weights.selection import parts_line, usual_adapters
-from tests.families.building import family_names, write_family
+from tests.families.building import write_family
 from tests.families.exceptions import changes_of
 
 # type -> connector, decoder, numbers a position, what else the decoder is given of the picture; read off their code.
@@ -78,10 +81,17 @@ def test_a_folder_that_is_nothing_for_auto_says_why(case: str, folder: Callable[
 
 
 def test_a_model_that_writes_no_text_token_by_token_is_refused(folder: Callable[[str], Path]) -> None:
-    for name, said in (("pi0", "writes no text"), ("diffusion_gemma", "does not continue a text token by token")):
-        if name in family_names():
-            with pytest.raises(CheckpointError, match=said):
-                load_model("auto", folder(name))
+    """A robot's policy; one whose logits are of a canvas, however long the text. Git has some of its image before."""
+    with pytest.raises(CheckpointError, match="PI0ForConditionalGeneration, which writes no text"):
+        load_model("auto", folder("pi0"))
+    inputs = {"input_ids": torch.zeros(1, 5, dtype=torch.long)}
+
+    def gives(logits: Callable[[int], int]) -> Callable[..., SimpleNamespace]:
+        return lambda input_ids, **_: SimpleNamespace(logits=torch.zeros(1, logits(input_ids.shape[1]), 2))
+
+    check_logits(gives(lambda length: 16 + length), inputs, 21, "git")
+    with pytest.raises(CheckpointError, match=r"token by token .logits for 256 positions of 5 tokens"):
+        check_logits(gives(lambda _: 256), inputs, 256, "there")
 
 
 def test_a_template_that_an_older_processor_leaves_lying_there_is_taken(folder: Callable[[str], Path]) -> None:

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from common.errors import DataError
+from common.errors import DataError, plain
 from common.files.coco import CocoAnnotations
 from common.files.record_files import dump_line
 from common.files.storage import read_text, write_text
 from common.paths import display
+from common.progress import announce
 from evaluate.answers import values
 from evaluate.answers.joining import SPLITS
 from evaluate.answers.own import self_contained as own_questions
@@ -57,20 +58,20 @@ def read_questions(path: Path | str) -> list[Question]:
         for file in files
         for number, (where, row) in enumerate(read_rows(file), start=1)
     ]
-    _refuse_two_truths(found, display(path))
+    _say_two_truths(found, display(path))
     shared = len({q.key for q in found}) < len(found) and len({q.group for q in found}) > 1
     return [replace(q, key=f"{q.group}/{q.key}") if shared else q for q in found]
 
 
-def _refuse_two_truths(questions: Sequence[Question], where: str) -> None:
-    """Raise DataError for a question that has both answers, in one split or in two: no model could be right."""
+def _say_two_truths(questions: Sequence[Question], where: str) -> None:
+    """Say which questions have both answers, in one split or in two: no model can be right there."""
     labels: dict[tuple[str, str], str] = {}
-    for q in questions:
-        place = (q.image, normal(q.text))
-        if q.image and labels.setdefault(place, q.label) != q.label:
-            raise DataError(
-                f"{where} (from --question_path): {shown(q.text)} on {q.image} is to be answered yes and no; keep one"
-            )
+    both = [q for q in questions if q.image and labels.setdefault((q.image, normal(q.text)), q.label) != q.label]
+    if both:
+        announce(
+            f"{where}: {len(both)} questions are to be answered yes and no, first {shown(both[0].text)} on "
+            f"{plain(both[0].image, 80)}: no model can be right there"
+        )
 
 
 def _question(row: Row, where: str, file: Path, number: int) -> Question:

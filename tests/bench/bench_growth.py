@@ -34,6 +34,7 @@ from tests.bench import growth_inputs as made
 FACTORS = (1, 4, 16)
 LIMIT = 1.15
 FLAT = 0.05
+TELLING = {"cpu": 0.5, "mib": 32.0}  # growth from 1x to 4x; what is less, noise decides
 CROWD = 10_000  # captions of one image
 CHILD = """
 import importlib, json, resource, sys, time
@@ -270,6 +271,15 @@ class Growth:
             return 0.0
         return math.log(max(sixteen - four, 1e-6) / max(four - one, 1e-6), FACTORS[1] / FACTORS[0])
 
+    def tells(self, name: str) -> bool:
+        """Whether the growth is large enough to say anything of its exponent."""
+        one, four, _ = (getattr(found, name) for found in self.costs)
+        return bool(four - one >= TELLING[name])
+
+    def above(self) -> dict[str, float]:
+        """The exponents that tell something, and more than the limit."""
+        return {name: k for name, k in self.exponents().items() if k > LIMIT and self.tells(name)}
+
     def exponents(self) -> dict[str, float]:
         """Of time and of memory."""
         return {name: round(self.exponent(name), 3) for name in ("cpu", "mib")}
@@ -327,7 +337,7 @@ def bench(args: GrowthArguments) -> dict[str, Any]:
         "jobs": args.jobs,
         "rows": [growth.row() for growth in grown],
         "crowd": None if crowd is None else vars(crowd),
-        "above": [g.step for g in grown if max(g.exponents().values()) > LIMIT],
+        "above": [g.step for g in grown if g.above()],
     }
     if args.record:
         Path(args.record).write_text(json.dumps(record, indent=1) + "\n")

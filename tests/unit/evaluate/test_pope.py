@@ -101,14 +101,16 @@ def test_ids_that_splits_share_are_told_apart(question_file: Path) -> None:
     assert [q.key for q in read_questions(question_file.parent)][:2] == ["popular/1", "popular/2"]
 
 
-def test_a_question_with_two_right_answers_is_refused(tmp_path: Path) -> None:
+def test_a_question_with_two_right_answers_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In one split or, as when files were mixed up, in two."""
     rows = [{"question_id": n, "image": "1.jpg", "text": "Is there a dog?", "label": "yes"} for n in (1, 2)]
     write_lines(tmp_path / "coco_pope_random.json", list(rows))
     write_lines(tmp_path / "coco_pope_popular.json", [{**rows[0], "label": "no"}])
     assert len(read_questions(tmp_path / "coco_pope_random.json")) == 2
-    with pytest.raises(DataError, match=r"'Is there a dog\?' on 1\.jpg is to be answered yes and no"):
-        read_questions(tmp_path)
+    assert capsys.readouterr().err == ""
+    read_questions(tmp_path)
+    said = "2 questions are to be answered yes and no, first 'Is there a dog?' on 1.jpg: no model can be right there"
+    assert said in capsys.readouterr().err
 
 
 def test_bad_label_and_unknown_layout_name_the_line(tmp_path: Path) -> None:

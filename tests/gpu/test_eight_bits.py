@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
 from common.models import load_model
-from common.models.base import PackedSettings
-from common.models.packed.layout import lay_out
+from common.models.base import CaptionModel, PackedSettings
+from common.models.packed.layout import PackLayout, lay_out
 from common.models.weights.eight_bit import CAPABILITY, EightBitLinear
 from tests.gpu.test_packed_engine import LENGTH, error, gradient, make, packs, plain, tower_output
 
@@ -58,22 +58,44 @@ def test_the_connectors_gradient(first: int | None, least: float, compiled: bool
 
 
 def test_adapters_over_8_bits_in_compiled_layers() -> None:
+    """Their gradients, and the connector's, are about those of adapters over 16 bits; and they learn by them."""
     pytest.importorskip("peft")
-    model = make(torch.bfloat16)
-    model.to_eight_bits(GPU, 0)
-    chosen = model.set_trainable("connector+lora")
-    model.set_packed(PackedSettings(compile=True))
-    images, seen = packs(4, 5), tower_output(model, 4, 5)
+    images, found = packs(4, 5), []
     layout = lay_out(images, 64, LENGTH).to(GPU)
+    for eight in (False, True):
+        model = make(torch.bfloat16)
+        if eight:
+            model.to_eight_bits(GPU)
+        chosen = model.set_trainable("connector+lora")
+        draw = torch.Generator("cuda").manual_seed(0)
+        for name, parameter in chosen.items():
+            if ".lora_" in name:
+                torch.nn.init.normal_(parameter, std=0.02, generator=draw)
+        model.set_packed(PackedSettings(compile=True))
+        model.packed_losses(model.connect(tower_output(model, 4, 5)), layout).mean().backward()
+        found.append({name: parameter.grad.flatten() for name, parameter in chosen.items()})
+    exact, rounded = found
+    assert exact.keys() == rounded.keys()
+    for part in ("connector.", "lora_A", "lora_B"):
+        pair = [torch.cat([grads[name] for name in grads if part in name]) for grads in found]
+        cosine = float(cosine_similarity(*pair, dim=0))
+        print(f"{part}: cosine {cosine:.4f}")
+        assert cosine > 0.98, part
+    losses = losses_of_steps(model, chosen, layout)
+    assert losses[-1] < losses[0]
+
+
+def losses_of_steps(model: CaptionModel, chosen: dict[str, nn.Parameter], layout: PackLayout) -> list[float]:
+    """Before each of five steps."""
     optimizer = torch.optim.AdamW(chosen.values(), lr=1e-3)
     losses = []
     for _ in range(5):
-        loss = model.packed_losses(model.connect(seen), layout).mean()
+        optimizer.zero_grad()
+        loss = model.packed_losses(model.connect(tower_output(model, 4, 5)), layout).mean()
         loss.backward()
         optimizer.step()
-        optimizer.zero_grad()
         losses.append(float(loss.detach()))
-    assert losses[-1] < losses[0]
+    return losses
 
 
 def test_loading_takes_less_of_the_card_than_16_bits() -> None:

@@ -17,7 +17,9 @@ from torch.nn.functional import scaled_dot_product_attention
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
+Blocks = tuple[int, int]  # tokens of a block of queries, and of keys
 BLOCK = 128
+PLAIN: Blocks = (BLOCK, BLOCK)
 SHAPES = 64  # lengths, numbers of queries, with and without gradients
 Way = Literal["flex", "dense"]
 
@@ -46,7 +48,7 @@ def dense_mask(until: Tensor, queries: Tensor) -> Tensor:
     return ((keys <= queries[:, None]) & (queries[:, None] < until))[None, None]
 
 
-def block_mask(until: Tensor, queries: Tensor) -> BlockMask:
+def block_mask(until: Tensor, queries: Tensor, blocks: Blocks = PLAIN) -> BlockMask:
     """The same for FlexAttention. `queries`: ascending positions [q].
 
     A block of keys is left out if no query of a block can see it, and taken without a look at single tokens if all
@@ -54,12 +56,14 @@ def block_mask(until: Tensor, queries: Tensor) -> BlockMask:
     """
     from torch.nn.attention.flex_attention import BlockMask
 
-    first, last = _bounds(queries)
+    of_queries, of_keys = blocks
+    first, last = _bounds(queries, of_queries)
     keys = torch.arange(len(until), device=until.device)
-    key_first, key_last = _bounds(keys)
-    until_first, until_last = _bounds(until)
+    key_first, key_last = _bounds(keys, of_keys)
+    until_first, until_last = _bounds(until, of_keys)
     some = (key_first <= last[:, None]) & (first[:, None] < until_last)
-    full = (key_last <= first[:, None]) & (last[:, None] < until_first) & _complete(queries)[:, None] & _complete(keys)
+    whole = _complete(queries, of_queries)[:, None] & _complete(keys, of_keys)
+    full = (key_last <= first[:, None]) & (last[:, None] < until_first) & whole
 
     def sees(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         at = queries[query]
@@ -67,21 +71,21 @@ def block_mask(until: Tensor, queries: Tensor) -> BlockMask:
 
     lengths = (len(queries), len(until))
     return BlockMask.from_kv_blocks(
-        *ordered(some & ~full), *ordered(full), BLOCK_SIZE=BLOCK, mask_mod=sees, seq_lengths=lengths
+        *ordered(some & ~full), *ordered(full), BLOCK_SIZE=blocks, mask_mod=sees, seq_lengths=lengths
     )
 
 
-def _bounds(values: Tensor) -> tuple[Tensor, Tensor]:
+def _bounds(values: Tensor, block: int) -> tuple[Tensor, Tensor]:
     """Smallest and largest value of each block."""
-    places = torch.arange(-(-len(values) // BLOCK) * BLOCK, device=values.device).clamp_max(len(values) - 1)
-    smallest, largest = values[places].view(-1, BLOCK).aminmax(dim=1)
+    places = torch.arange(-(-len(values) // block) * block, device=values.device).clamp_max(len(values) - 1)
+    smallest, largest = values[places].view(-1, block).aminmax(dim=1)
     return smallest, largest
 
 
-def _complete(values: Tensor) -> Tensor:
+def _complete(values: Tensor, block: int) -> Tensor:
     """Which blocks hold no place past the end."""
-    blocks = -(-len(values) // BLOCK)
-    return torch.arange(1, blocks + 1, device=values.device) * BLOCK <= len(values)
+    blocks = -(-len(values) // block)
+    return torch.arange(1, blocks + 1, device=values.device) * block <= len(values)
 
 
 def ordered(chosen: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.models.packed.attention import BLOCK, block_mask, dense_attention, dense_mask, hide
+from common.models.packed.attention import BLOCK, PLAIN, block_mask, dense_attention, dense_mask, hide
 from common.models.packed.layout import NO_WORD, PackedImage, lay_out, static_size
 from common.models.packed.pieces import pieces_of, piecewise_attention
 from common.models.text.ids import PromptIds
@@ -98,22 +98,28 @@ def test_a_token_sees_its_own_root_image_and_caption(images: list[PackedImage], 
     assert not mask[t:, :t].any()
 
 
-@given(packed_images, st.integers(1, 150), st.booleans(), st.frozensets(st.sampled_from([3, 7, 50]), max_size=2))
-@settings(max_examples=15, deadline=None)
+@given(
+    packed_images,
+    st.integers(1, 150),
+    st.booleans(),
+    st.frozensets(st.sampled_from([3, 7, 50]), max_size=2),
+    st.sampled_from([PLAIN, (64, 64), (128, 64), (64, 32)]),
+)
+@settings(max_examples=20, deadline=None)
 def test_the_block_mask_is_the_dense_one(
-    images: list[PackedImage], m: int, padded: bool, hidden: frozenset[int]
+    images: list[PackedImage], m: int, padded: bool, hidden: frozenset[int], sizes: tuple[int, int]
 ) -> None:
     """Blocks left out hold nothing that is seen; blocks taken whole nothing that is not."""
     layout = lay_out(images, m, -(-lay_out(images, m).tokens // BLOCK) * BLOCK if padded else None)
     until = hide(layout.until, layout.ids, hidden)
     for queries in (torch.arange(layout.length), layout.queries):
-        dense, blocks = dense_mask(until, queries)[0, 0], block_mask(until, queries)
+        dense, blocks = dense_mask(until, queries)[0, 0], block_mask(until, queries, sizes)
         taken = blocks.to_dense()[0, 0].bool()
         full = torch.zeros_like(taken)
         for row, count in enumerate(blocks.full_kv_num_blocks[0, 0].tolist()):
             full[row, blocks.full_kv_indices[0, 0, row, :count].long()] = True
         wide = [
-            x.repeat_interleave(BLOCK, 0).repeat_interleave(BLOCK, 1)[: len(queries), : len(until)]
+            x.repeat_interleave(sizes[0], 0).repeat_interleave(sizes[1], 1)[: len(queries), : len(until)]
             for x in (taken, full)
         ]
         assert not (dense & ~wide[0]).any() and not (wide[1] & ~dense).any()

@@ -1,0 +1,125 @@
+"""The mini world unlearnt over a decoder in 16 and in 8 bits: what each ends with, and the losses on the way.
+
+    python -m tests.bench.leaderboard --jobs 12 --worlds 0,1,2,3,4 --orders 1 --only adapters,adapters_fp8 --folder runs/fp8
+    python -m tests.bench.eight_bit_worlds --folder runs/fp8     # on the GPU that ran them: writes the record
+    python -m tests.bench.eight_bit_worlds                       # anywhere: table and figure of the record
+
+The record holds the leaderboard's rows, and of each run the losses that its manifest has.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import mean
+from typing import TYPE_CHECKING, Any
+
+from common.args import flag, parse
+from common.cli import run
+from common.errors import DataError
+from common.files.storage import read_json, whole_file, write_json
+from common.manifest import git_commit, versions
+from common.paths import ROOT, display
+from common.progress import announce, say
+from tests.bench.leaderboard import BASE, against_base, columns_of, key_of, read_rows, table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SIXTEEN, EIGHT = "adapters", "adapters_fp8"
+COLOURS = {SIXTEEN: "#0072B2", EIGHT: "#D55E00"}  # of the Okabe-Ito palette
+NAMES = {SIXTEEN: "bfloat16", EIGHT: "fp8"}
+PARTS = {"loss_pos": "kept spans", "loss_neg": "unlearnt spans", "loss_repair": "repaired captions"}
+
+
+@dataclass
+class WorldsArguments:
+    """Where runs are, and what is made of them."""
+
+    folder: str | None = flag(None, "where the leaderboard ran; none: the record is read, not written")
+    record: str = flag(str(ROOT / "tests" / "bench" / "records" / "worlds_fp8.json"), "JSON file")
+    figure: str = flag(str(ROOT / "assets" / "eight_bits.png"), "picture of the losses")
+
+
+def losses_of(folder: Path, row: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Steps, and the mean token loss of each part at them, of a run's manifest."""
+    log = read_json(folder / "runs" / key_of(row).name / "trained" / "trained.safetensors.manifest.json")["log"]
+    entries = [entry for entry in log if "loss" in entry]
+    return {name: [entry[name] for entry in entries] for name in ("step", *PARTS) if name in entries[0]}
+
+
+def collect(folder: Path) -> dict[str, Any]:
+    """The record of a folder. Raises DataError where no run of both kinds has ended."""
+    import torch
+
+    rows = [row for row in read_rows(folder / "rows.jsonl") if row["recipe"] in (BASE, SIXTEEN, EIGHT)]
+    for name in (SIXTEEN, EIGHT):
+        if not any(row["recipe"] == name for row in rows):
+            raise DataError(f"{display(folder / 'rows.jsonl')} has no row of the recipe {name}; run the leaderboard")
+    trained = [row for row in rows if row["recipe"] != BASE]
+    return {
+        "card": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "versions": versions(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": os.environ.get("EFUF_COMMIT") or git_commit(),
+        "rows": rows,
+        "losses": [{"recipe": r["recipe"], "world": r["world"], **losses_of(folder, r)} for r in trained],
+    }
+
+
+def differences(rows: Sequence[Mapping[str, Any]]) -> str:
+    """fp8 less bfloat16, world by world: mean and 95 % t interval, in percent."""
+    sixteen = {row["world"]: row for row in rows if row["recipe"] == SIXTEEN}
+    chosen = [row for row in rows if row["recipe"] == EIGHT]
+    cells = [against_base(chosen, sixteen, name) for name in columns_of(rows)]
+    return f"| fp8 less bfloat16 | as it is | {len(chosen)} | {' | '.join(cells)} |"
+
+
+def draw(losses: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Loss of each part over the steps: a thin line a run, a thick one the mean over the worlds."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    parts = [name for name in PARTS if any(name in one for one in losses)]
+    figure = Figure(figsize=(9.2, 2.9), dpi=110)
+    FigureCanvasAgg(figure)
+    figure.subplots_adjust(left=0.06, right=0.985, bottom=0.17, top=0.88, wspace=0.22)
+    for axes, name in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts, strict=True):
+        _part(axes, [one for one in losses if name in one], name)
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        figure.savefig(file, format="png", metadata={"Software": None})
+
+
+def _part(axes: Axes, losses: Sequence[Mapping[str, Any]], name: str) -> None:
+    for recipe, colour in COLOURS.items():
+        ours = [one for one in losses if one["recipe"] == recipe]
+        for one in ours:
+            axes.plot(one["step"], one[name], color=colour, linewidth=0.6, alpha=0.4)
+        middle = [mean(values) for values in zip(*(one[name] for one in ours), strict=True)]
+        dashes = {"linestyle": (0, (4, 2))} if recipe == EIGHT else {}
+        axes.plot(ours[0]["step"], middle, color=colour, linewidth=2.0, label=NAMES[recipe], **dashes)
+    axes.set_title(f"loss of {PARTS[name]}", fontsize=10)
+    axes.set_xlabel("step", fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9)
+
+
+def main() -> None:
+    """Write the record where a folder is given; print the table, draw the figure."""
+    (args,) = parse([WorldsArguments], __doc__ or "")
+    path, figure = Path(args.record), Path(args.figure)
+    if args.folder:
+        write_json(path, collect(Path(args.folder)))
+    record = read_json(path)
+    say(table(record["rows"], [BASE, SIXTEEN, EIGHT]))
+    say(differences(record["rows"]))
+    draw(record["losses"], figure)
+    announce(f"{display(path)}, {display(figure)}")
+
+
+if __name__ == "__main__":
+    run(main)

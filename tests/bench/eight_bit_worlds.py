@@ -1,8 +1,8 @@
 """The mini world unlearnt over a decoder in 16 and in 8 bits: what each ends with, and the losses on the way.
 
-    python -m tests.bench.leaderboard --jobs 12 --worlds 0,1,2,3,4 --orders 1 --only adapters,adapters_fp8 --folder runs/fp8
-    python -m tests.bench.eight_bit_worlds --folder runs/fp8     # on the GPU that ran them: writes the record
-    python -m tests.bench.eight_bit_worlds                       # anywhere: table and figure of the record
+    python -m tests.bench.leaderboard --jobs 12 --worlds 0,1,2,3,4 --orders 1 --only adapters,adapters_fp8
+    python -m tests.bench.eight_bit_worlds --folder runs/leaderboard    # on the GPU that ran them: writes the record
+    python -m tests.bench.eight_bit_worlds                              # anywhere: table and figure of the record
 
 The record holds the leaderboard's rows, and of each run the losses that its manifest has.
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,7 +12,7 @@ from torch.nn.functional import cosine_similarity
 from common.models import load_model
 from common.models.base import CaptionModel, PackedSettings
 from common.models.packed.layout import PackLayout, lay_out
-from common.models.weights.eight_bit import CAPABILITY, EightBitLinear
+from common.models.weights.eight_bit import CAPABILITY, EightBitGradient, EightBitLinear
 from tests.gpu.test_packed_engine import LENGTH, error, gradient, make, packs, plain, tower_output
 
 pytestmark = pytest.mark.skipif(
@@ -28,19 +30,20 @@ def both_ways(layer: nn.Module, x: Tensor, gradient_out: Tensor) -> tuple[Tensor
 
 
 @pytest.mark.parametrize("rows", [1, 17, 640])
-def test_a_product_equals_its_emulation(rows: int) -> None:
+@pytest.mark.parametrize("kind", [EightBitLinear, EightBitGradient])
+def test_a_product_equals_its_emulation(rows: int, kind: type[EightBitLinear] | type[EightBitGradient]) -> None:
     """Up to the rounding to bfloat16 and the card's short sums; for any number of rows, compiled or not."""
     torch.manual_seed(rows)
     linear = nn.Linear(256, 96).bfloat16()
     x, gradient_out = torch.randn(rows, 256).bfloat16(), torch.randn(rows, 96).bfloat16()
-    expected = both_ways(EightBitLinear(linear, torch.device("cpu")), x, gradient_out)
-    layer = EightBitLinear(linear, GPU)
+    expected = both_ways(kind(copy.deepcopy(linear), torch.device("cpu")), x, gradient_out)
+    layer = kind(linear, GPU)
     for way in (layer, torch.compile(layer, dynamic=False)):
         for found, wanted in zip(both_ways(way, x.cuda(), gradient_out.cuda()), expected, strict=True):
             assert error(found, wanted) < 1e-2
 
 
-@pytest.mark.parametrize(("first", "least"), [(None, 0.99), (0, 0.97)])
+@pytest.mark.parametrize(("first", "least"), [(None, 0.985), (0, 0.97)])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_the_connectors_gradient(first: int | None, least: float, compiled: bool) -> None:
     reference, model = make(torch.float32), make(torch.bfloat16)

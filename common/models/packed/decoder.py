@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from common.models.packed.attention import (
+    COMPILING,
     Way,
     allow_shapes,
     best_way,
@@ -87,7 +88,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, scaling: float, mask: Any
 def _compiled_layer() -> Any:
     """One for the whole process, so that what has been compiled is found again."""
     allow_shapes()
-    return torch.compile(layer_forward, dynamic=False)
+    return torch.compile(layer_forward, dynamic=False, options=COMPILING)
 
 
 def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

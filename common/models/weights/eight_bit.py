@@ -6,9 +6,12 @@ scale for each row when they come:
     y = x W' = (x Q') s         x and Q in 8 bits, scaled by rows and by outputs
     dx = dy W = (dy s) Q        the scales go into the gradient before it is rounded, so the codes serve both ways
 
-Whatever is learnt, and embeddings, head, norms, attention and residuals, keep their dtype, and so does the first sixth
-of the blocks: all others build upon what these round. Where layers are compiled the scales of activations are found,
-and the codes written, by the kernels that make the activations, once for all products of one input.
+Whatever is learnt, and embeddings, head, norms, attention and residuals, keep their dtype, and so do the products that
+matter most for the gradient. A rounded weight moves every token the same way, so what early blocks round goes through
+all others; what is rounded going back is spread over tokens. So early blocks keep 16 bits forward, longest in values and
+output of attention, where tokens are averaged; the first few keep them going back, too; queries and keys hardly matter
+(:func:`usual`). Where layers are compiled the scales of activations are found, and the codes written, by the
+kernels that make the activations, once for all products of one input.
 
 torchao's layers do not fit: those for training keep the weights in 16 bits, cast them anew in every pass and make their
 gradient; those for inference have no backward pass (0.18).
@@ -17,15 +20,17 @@ gradient; those for inference have no backward pass (0.18).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear as product_of
 
 from common.errors import ArgumentError
 from common.models.body import ModelBody
 from common.models.checkpoints.tensor_checks import is_finite
-from common.models.weights.frozen_layers import block_of, decoder_linears
+from common.models.weights.frozen_layers import block_count, block_of, decoder_linears
 from common.progress import announce
 
 CODES = torch.float8_e4m3fn
@@ -33,6 +38,7 @@ LARGEST = torch.finfo(CODES).max  # 448
 SMALLEST = 2.0**-100  # a row of zeros needs a scale, too
 MULTIPLE = 16  # what the card wants of rows and columns of a weight
 CAPABILITY = (8, 9)  # from which cards multiply 8-bit floats: Ada, Hopper, Blackwell
+ASKING = (".q_proj", ".k_proj")
 FLAG = "--decoder_dtype fp8"
 
 
@@ -61,34 +67,68 @@ def to_eight_bits(model: ModelBody, device: torch.device, first: int | None = No
     slow, and for tests alone.
 
     Args:
-        first: number of the first block that is replaced; None: see :func:`first_block`.
+        first: number of the first block that is replaced, then in all products; None: see :func:`usual`.
 
     Raises ArgumentError if a weight is trained, or holds NaN or infinity, or if nothing would be replaced.
     """
-    found = decoder_linears(model)
-    blocks = 1 + max((block_of(model, name) for name in found), default=-1)
-    first = first_block(blocks) if first is None else first
-    late = {name: linear for name, linear in found.items() if block_of(model, name) >= first}
+    found = decoder_linears(model) | {
+        name: module for name, module in model.named_modules() if isinstance(module, EightBitGradient)
+    }
+    blocks = block_count(model)
+    kept = usual(blocks) if first is None else Kept(*[first] * 4)
+    late = {name: linear for name, linear in found.items() if not kept.both_ways(name, block_of(model, name))}
     fitting = {name: linear for name, linear in late.items() if fits(linear)}
     if not fitting:
         raise ArgumentError(
-            f"{FLAG} from block {first} on: {model.name}'s decoder has {blocks} blocks, and no plain linear layer "
+            f"{FLAG} from block {kept.whole} on: {model.name}'s decoder has {blocks} blocks, and no plain linear layer "
             "there has sizes in multiples of 16; leave it out"
         )
     if any(linear.weight.requires_grad for linear in fitting.values()):
         raise ArgumentError(f"{FLAG}: the decoder's weights are trained; train the connector or lora")
     _say_unfit({name: linear for name, linear in late.items() if name not in fitting}, len(late))
-    for name, linear in fitting.items():
-        if not is_finite(linear.weight):
+    for name, plain in fitting.items():
+        if not is_finite(plain.weight):
             raise ArgumentError(f"{FLAG}: the weight of {name} holds NaN or infinity; the model is damaged")
-        model.set_submodule(name, EightBitLinear(linear, device))
-        linear.weight.data = linear.weight.new_empty(0)
+        kind = EightBitGradient if kept.forward(name, block_of(model, name)) else EightBitLinear
+        model.set_submodule(name, kind(plain, device))
+        plain.weight.data = plain.weight.new_empty(0)
     model.to(device)
 
 
-def first_block(blocks: int) -> int:
-    """How many blocks keep their dtype: a sixth of them."""
-    return -(-blocks // 6)
+@dataclass(frozen=True)
+class Kept:
+    """Of how many first blocks which products keep their dtype.
+
+    Attributes:
+        whole: forward and backward, of those named below.
+        asking: forward, of attention's queries and keys.
+        values: forward, of the rest of attention.
+        behind: forward, of the layers behind attention.
+    """
+
+    whole: int
+    asking: int
+    values: int
+    behind: int
+
+    def both_ways(self, name: str, block: int) -> bool:
+        """Whether a layer stays as it is."""
+        return block < self.whole and self.forward(name, block)
+
+    def forward(self, name: str, block: int) -> bool:
+        """Whether its product forward is of 16 bits."""
+        if name.endswith(ASKING):
+            return block < self.asking
+        return block < (self.values if "attn" in name or "attention" in name else self.behind)
+
+
+def usual(blocks: int) -> Kept:
+    """What keeps its dtype where nothing is asked for: shares of the blocks, rounded up.
+
+    Chosen by error for each millisecond, on weights and packs of other seeds than those that are reported
+    (tests/bench/NOTES.md).
+    """
+    return Kept(whole=-(-blocks // 16), asking=0, values=-(-3 * blocks // 8), behind=-(-3 * blocks // 16))
 
 
 def fits(linear: nn.Linear) -> bool:
@@ -126,14 +166,37 @@ class EightBitLinear(nn.Linear):
         return out if self.bias is None else out + self.bias
 
 
+class EightBitGradient(nn.Linear):
+    """A frozen linear layer of 16-bit weights: forward as it is, the gradient of its input by codes made on the way."""
+
+    scale: Tensor
+
+    def __init__(self, linear: nn.Linear, device: torch.device) -> None:
+        super().__init__(linear.in_features, linear.out_features, linear.bias is not None, device="meta")
+        weight = linear.weight.detach().to(device)
+        self.weight = nn.Parameter(weight, requires_grad=False)
+        self.register_buffer("scale", scales_of(weight)[:, 0].contiguous(), persistent=False)
+        if linear.bias is not None:
+            self.bias = nn.Parameter(linear.bias.detach().to(device), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in] -> [..., out], in the dtype of x."""
+        out: Tensor = _ExactProduct.apply(x.flatten(0, -2), self.weight, self.scale).unflatten(0, x.shape[:-1])
+        return out if self.bias is None else out + self.bias
+
+
 def in_codes(rows: Tensor) -> tuple[Tensor, Tensor]:
     """[n, k] -> codes [n, k] and float32 scales [n, 1] with rows = codes * scales, up to a 16th of each number.
 
     NaN and infinity in a row make NaN of it.
     """
-    wide = rows.float()
-    scales = wide.abs().amax(1, keepdim=True).clamp_min(SMALLEST) / LARGEST
-    return (wide / scales).to(CODES), scales
+    scales = scales_of(rows)
+    return (rows.float() / scales).to(CODES), scales
+
+
+def scales_of(rows: Tensor) -> Tensor:
+    """[n, k] -> float32 [n, 1], by which the largest number of a row has the largest code."""
+    return rows.float().abs().amax(1, keepdim=True).clamp_min(SMALLEST) / LARGEST
 
 
 class _FrozenProduct(torch.autograd.Function):
@@ -147,10 +210,30 @@ class _FrozenProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         weight, scale = ctx.saved_tensors
-        # The card wants both operands with what is summed over side by side; turning bytes adds 2 % to the products.
-        turned = weight.t().contiguous().view(CODES)
-        codes, scales = in_codes(gradient.float() * scale)
-        return _product(codes, scales, turned, scale.new_ones(len(turned)), gradient.dtype), None, None
+        return _going_back(gradient, weight.t(), scale), None, None
+
+
+class _ExactProduct(torch.autograd.Function):
+    """The same of a weight in its own dtype, whose codes are made for the backward pass alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+        ctx.save_for_backward(weight, scale)
+        return product_of(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        weight, scale = ctx.saved_tensors
+        codes = (weight.t().float() / scale).to(CODES).view(torch.uint8)
+        return _going_back(gradient, codes, scale), None, None
+
+
+def _going_back(gradient: Tensor, turned: Tensor, scale: Tensor) -> Tensor:
+    """The gradient of activations: [n, out], a weight's codes as bytes [in, out], its scales [out] -> [n, in]."""
+    # The card wants both operands with what is summed over side by side; turning bytes adds 2 % to the products.
+    beside = turned.contiguous().view(CODES)
+    codes, scales = in_codes(gradient.float() * scale)
+    return _product(codes, scales, beside, scale.new_ones(len(beside)), gradient.dtype)
 
 
 def _product(rows: Tensor, scales: Tensor, weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:

@@ -19,3 +19,9 @@ def decoder_linears(model: ModelBody) -> dict[str, nn.Linear]:
 def block_of(model: ModelBody, name: str) -> int:
     """Number of the block that a layer is in."""
     return int(name.removeprefix(model.decoder_layers).partition(".")[0])
+
+
+def block_count(model: ModelBody) -> int:
+    """Blocks that hold linear layers, of whatever kind."""
+    names = (name for name, module in model.named_modules() if isinstance(module, nn.Linear))
+    return 1 + max((block_of(model, name) for name in names if name.startswith(model.decoder_layers)), default=-1)

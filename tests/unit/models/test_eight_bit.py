@@ -18,7 +18,7 @@ from common.errors import ArgumentError
 from common.models import load_from_args, load_model
 from common.models.packed.layout import PackedImage, lay_out
 from common.models.text.ids import PromptIds
-from common.models.weights.eight_bit import EightBitLinear, first_block, in_codes, require_float8
+from common.models.weights.eight_bit import EightBitGradient, EightBitLinear, Kept, in_codes, require_float8, usual
 from tests.unit.models.conftest import FAMILIES, Tiny
 from tests.unit.models.packs import losses_of_steps, pack_losses, seen_by
 
@@ -99,24 +99,57 @@ def test_products_of_one_input_share_its_codes_where_they_are_compiled() -> None
     assert backward.count("aten.clone.default") == 3
 
 
+def test_a_layer_whose_gradient_alone_is_of_8_bits() -> None:
+    """Forward as it was; backward as the layer of codes does it, whose codes it makes anew."""
+    torch.manual_seed(0)
+    for dtype in (torch.float32, torch.bfloat16):
+        linear = nn.Linear(48, 32, bias=False).to(dtype)
+        layer, coded = EightBitGradient(copy.deepcopy(linear), CPU), EightBitLinear(linear, CPU)
+        x = torch.randn(2, 3, 48, dtype=dtype, requires_grad=True)
+        gradient = torch.randn(2, 3, 32, dtype=dtype)
+        assert torch.equal(layer(x), linear(x))
+        found, expected = (torch.autograd.grad(way(x), x, gradient)[0] for way in (layer, coded))
+        assert torch.equal(found, expected)
+        assert not torch.equal(found, torch.autograd.grad(linear(x), x, gradient)[0])
+
+
 @pytest.mark.parametrize("name", FAMILIES)
-def test_only_later_blocks_are_replaced(name: str, tiny: Callable[[str], Tiny]) -> None:
+def test_what_keeps_16_bits(name: str, tiny: Callable[[str], Tiny]) -> None:
+    """By default of early blocks all but queries and keys, then their forward products; then nothing that fits."""
     model = tiny(name).load()
-    plain_linears = {path for path, module in model.named_modules() if type(module) is nn.Linear}
-    count = len(model.lm.model.layers)
-    model.to_eight_bits(CPU)
-    late = {path for path in plain_linears for block in range(first_block(count), count) if f".layers.{block}." in path}
-    late = {path for path in late if path.startswith("lm.model.layers.")}
-    assert {path for path, module in model.named_modules() if isinstance(module, EightBitLinear)} == late != set()
-    model.to_eight_bits(CPU, 0)
-    assert {path for path in plain_linears if path.startswith("lm.model.layers.")} == {
-        path for path, module in model.named_modules() if isinstance(module, EightBitLinear)
+    linears = {
+        path for path, m in model.named_modules() if type(m) is nn.Linear and path.startswith("lm.model.layers.")
     }
+    kept = usual(len(model.lm.model.layers))
+    model.to_eight_bits(CPU)
+    for path in linears:
+        block, kind = int(path.split(".")[3]), type(model.get_submodule(path))
+        limit = kept.values if "self_attn" in path else kept.behind
+        expected = EightBitGradient if block < limit else EightBitLinear
+        if block < min(kept.whole, limit):
+            expected = nn.Linear
+        assert kind is (EightBitLinear if path.endswith((".q_proj", ".k_proj")) else expected), path
+    model.to_eight_bits(CPU, 0)
+    assert {path for path, module in model.named_modules() if isinstance(module, EightBitLinear)} == linears
     assert type(model.lm.lm_head) is nn.Linear
 
 
-def test_blocks_that_keep_their_dtype() -> None:
-    assert [first_block(count) for count in (1, 2, 5, 6, 7, 32, 40)] == [1, 1, 1, 1, 2, 6, 7]
+def test_a_block_to_begin_with(tiny: Callable[[str], Tiny]) -> None:
+    model = tiny("llava").load()
+    model.to_eight_bits(CPU, 1)
+    start = "lm.model.layers."
+    kinds: dict[str, set[type]] = {}
+    for path, module in model.named_modules():
+        if isinstance(module, nn.Linear) and path.startswith(start):
+            kinds.setdefault(path.removeprefix(start)[0], set()).add(type(module))
+    first, *others = kinds.values()
+    assert first == {nn.Linear} and all(one == {EightBitLinear} for one in others) and others
+
+
+def test_shares_of_the_blocks() -> None:
+    assert usual(32) == Kept(whole=2, asking=0, values=12, behind=6)
+    assert usual(5) == Kept(whole=1, asking=0, values=2, behind=1) == usual(4)
+    assert usual(1) == Kept(whole=1, asking=0, values=1, behind=1)
 
 
 @pytest.mark.parametrize(("first", "least"), [(None, 0.995), (0, 0.97)])
@@ -132,6 +165,28 @@ def test_the_connectors_gradient_against_float32(first: int | None, least: float
         losses.sum().backward()
         found.append(torch.cat([p.grad.flatten() for p in one.connector.parameters()]))
     assert float(torch.nn.functional.cosine_similarity(*found, dim=0)) > least
+
+
+def test_adapters_over_8_bits_have_about_the_gradients_of_those_over_the_exact_weights(
+    images: list[Image.Image],
+) -> None:
+    exact = load_model("llava")
+    model = copy.deepcopy(exact)
+    model.to_eight_bits(CPU)
+    found = []
+    for one in (exact, model):
+        chosen, draw = one.set_trainable("connector+lora"), torch.Generator().manual_seed(0)
+        for name, parameter in chosen.items():
+            if ".lora_" in name:
+                nn.init.normal_(parameter, std=0.02, generator=draw)
+        seen = seen_by(one, images)
+        losses = pack_losses(one, seen, lay_out(PACK, one.connect(seen).shape[1]))
+        grads = torch.autograd.grad(losses.sum(), list(chosen.values()))
+        found.append(dict(zip(chosen, grads, strict=True)))
+    assert found[0].keys() == found[1].keys()
+    for part in ("connector.", "lora_A", "lora_B"):
+        pair = [torch.cat([grad.flatten() for name, grad in one.items() if part in name]) for one in found]
+        assert float(torch.nn.functional.cosine_similarity(*pair, dim=0)) > 0.98, part
 
 
 def test_adapters_over_8_bits_are_learnt(images: list[Image.Image]) -> None:

@@ -57,7 +57,7 @@ class ModelArguments(ImageArguments):
     )
     load_in_4bit: bool = flag(False, "keep the frozen decoder in 4 bits (nf4); needs bitsandbytes")
     decoder_dtype: str = flag("auto", "of its frozen products: as --dtype, or fp8, for training", ("auto", "fp8"))
-    fp8_from_block: int | None = flag(None, "first of its blocks in fp8; default: after a sixth of them", least=0)
+    fp8_from_block: int | None = flag(None, "first of its blocks in fp8; default: all, early ones in part", least=0)
     trust_remote_code: bool = flag(False, "run model code that comes with an auto checkpoint")
 
     def chosen(self, name: str) -> str | None:

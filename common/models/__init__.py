@@ -40,7 +40,7 @@ def load_model(
         device, dtype: of all weights (dtype None: float32).
         load_in_4bit: keep the decoder's linear layers in 4 bits; they compute in `dtype`, and stay frozen.
         decoder_dtype: "fp8" runs the frozen products of the decoder in 8 bits, on a GPU that has them and from block
-            `fp8_from_block` on (None: all but the first sixth); "auto": in `dtype`.
+            `fp8_from_block` on (None: all but products of early ones); "auto": in `dtype`.
         paths: further files and facts, named as the flags without the model's name: vit_path, llama_path, ...
 
     Raises ArgumentError for an unknown name or keyword, or where 4 or 8 bits do not work; CheckpointError for files

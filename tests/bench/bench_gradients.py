@@ -1,6 +1,7 @@
 """How far the connector's gradient is from that of float32 rows: packs in bfloat16, and with 8-bit products.
 
     python -m tests.bench.bench_gradients --size mini     # the bundled model; on the CPU 8-bit products are emulated
+    python -m tests.bench.bench_gradients --size deep     # 32 blocks, narrow ones, random weights
     python -m tests.bench.bench_gradients --size 7b       # on a GPU with 80 GB: LLaVA-1.5's shape, random weights
 
 The reference: every caption a row of its own in float32. Weights are rounded to bfloat16 before, and what the connector
@@ -48,9 +49,10 @@ WORDS = 100  # that captions are of
 class GradientBenchArguments:
     """What to compare."""
 
-    size: str = flag("mini", "mini: the bundled model; middle, 7b: LLaVA's shape, random", ("mini", "middle", "7b"))
+    size: str = flag("mini", "mini: the bundled model; random ones: middle, deep, 7b", ("mini", "middle", "deep", "7b"))
     images: int = flag(8, "of a pack, each with one caption", least=1)
     packs: int = flag(3, "packs that are compared", least=1)
+    seed: int = flag(0, "of random weights, and of the packs; 0 is reported, choices are made on others", least=0)
     device: str = flag("auto", "cpu, cuda ...; auto takes a GPU where there is one")
     record: str | None = flag(None, "JSON file to write; default tests/bench/records/gradients_SIZE.json")
 
@@ -134,7 +136,7 @@ class GradientBench:
             return
         from tests.bench.random_models import random_model
 
-        plain = lambda: random_model("llava", self.device, torch.bfloat16, self.args.size)  # noqa: E731
+        plain = lambda: random_model("llava", self.device, torch.bfloat16, self.args.size, self.args.seed)  # noqa: E731
         yield "random", plain
         yield "random, damped", lambda: damped(plain())
 
@@ -152,7 +154,7 @@ class GradientBench:
         model.set_trainable("connector")
         vocabulary = model.lm.get_input_embeddings().weight.shape[0]
         found = []
-        for seed in range(self.args.packs):
+        for seed in range(1000 * self.args.seed, 1000 * self.args.seed + self.args.packs):
             pack = random_pack(self.args.images, seed, vocabulary)
             found.append(gradient(model, way(model, self.seen(model, seed), pack)))
         del model
@@ -189,6 +191,7 @@ class GradientBench:
             "commit": os.environ.get("EFUF_COMMIT") or git_commit(),
             "size": self.args.size,
             "images": self.args.images,
+            "seed": self.args.seed,
             "rows": self.rows,
         }
 

@@ -46,6 +46,7 @@ class Scale:
 SCALES = {
     "7b": Scale(4096, 11008, 32, 32, 1024, 24, 1408, 39, 336, 224),
     "middle": Scale(1024, 2816, 8, 8, 64, 3, 64, 2, 28, 28),
+    "deep": Scale(256, 688, 32, 8, 64, 3, 64, 2, 112, 28),
     "tiny": Scale(64, 96, 2, 4, 64, 3, 64, 2, 28, 28),
 }
 
@@ -78,12 +79,12 @@ class WordTokenizer:
 
 
 def random_model(
-    name: str, device: torch.device, dtype: torch.dtype = torch.bfloat16, scale: str = "7b"
+    name: str, device: torch.device, dtype: torch.dtype = torch.bfloat16, scale: str = "7b", seed: int = 0
 ) -> CaptionModel:
     """One of `NAMES` with random weights. Never stops early, as its end symbol is as likely as any other."""
     with without_memory():
         model = _empty(name, SCALES[scale])
-    generator = torch.Generator(device).manual_seed(0)
+    generator = torch.Generator(device).manual_seed(seed)
     for path, parameter in list(model.named_parameters()):
         spread = 1.0 / math.sqrt(parameter.shape[-1]) if parameter.ndim > 1 else 0.02
         tensor = torch.empty(parameter.shape, device=device, dtype=dtype)

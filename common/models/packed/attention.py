@@ -24,7 +24,7 @@ PLAIN: Blocks = (BLOCK, BLOCK)
 TILES = {"bwd_BLOCK_M1": 32, "bwd_BLOCK_N1": 64, "bwd_BLOCK_M2": 64, "bwd_BLOCK_N2": 32, "bwd_num_warps": 4,
          "bwd_num_stages": 3}  # fmt: skip
 # Rows of up to 16384 are read once where a kernel wants their norm, or largest number, first.
-COMPILING = {"triton.multi_kernel": 2}
+COMPILING: dict[str, Any] = {"triton.multi_kernel": 2}
 SHAPES = 64  # lengths, numbers of queries, with and without gradients
 Way = Literal["flex", "dense"]
 
@@ -116,7 +116,7 @@ def flex_attention(query: Tensor, key: Tensor, value: Tensor, scaling: float, ma
     return out.transpose(1, 2)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@torch.compiler.assume_constant_result
 def _takes_tiles(kind: str, index: int | None, dtype: torch.dtype, head: int) -> bool:
     """Whether `TILES` were measured for such a card and such heads."""
     if kind != "cuda" or torch.version.hip or dtype.itemsize != 2 or not 64 < head <= 128:

@@ -8,10 +8,10 @@ scale for each row when they come:
 
 Whatever is learnt, and embeddings, head, norms, attention and residuals, keep their dtype, and so do the products that
 matter most for the gradient. A rounded weight moves every token the same way, so what early blocks round goes through
-all others; what is rounded going back is spread over tokens. So early blocks keep 16 bits forward, longest in values and
-output of attention, where tokens are averaged; the first few keep them going back, too; queries and keys hardly matter
-(:func:`usual`). Where layers are compiled the scales of activations are found, and the codes written, by the
-kernels that make the activations, once for all products of one input.
+all others; what is rounded going back is spread over tokens. So early blocks keep 16 bits forward, values and output of
+attention longest, where tokens are averaged; the first few keep them going back, too; queries and keys hardly matter
+(:func:`usual`). Where layers are compiled the scales of activations are found, and the codes written, by the kernels
+that make the activations, once for all products of one input.
 
 torchao's layers do not fit: those for training keep the weights in 16 bits, cast them anew in every pass and make their
 gradient; those for inference have no backward pass (0.18).

@@ -1,7 +1,6 @@
 """How far the connector's gradient is from that of float32 rows: packs in bfloat16, and with 8-bit products.
 
     python -m tests.bench.bench_gradients --size mini     # the bundled model; on the CPU 8-bit products are emulated
-    python -m tests.bench.bench_gradients --size deep     # 32 blocks, narrow ones, random weights
     python -m tests.bench.bench_gradients --size 7b       # on a GPU with 80 GB: LLaVA-1.5's shape, random weights
 
 The reference: every caption a row of its own in float32. Weights are rounded to bfloat16 before, and what the connector
@@ -49,7 +48,7 @@ WORDS = 100  # that captions are of
 class GradientBenchArguments:
     """What to compare."""
 
-    size: str = flag("mini", "mini: the bundled model; random ones: middle, deep, 7b", ("mini", "middle", "deep", "7b"))
+    size: str = flag("mini", "mini: the bundled model; random ones: middle, 7b", ("mini", "middle", "7b"))
     images: int = flag(8, "of a pack, each with one caption", least=1)
     packs: int = flag(3, "packs that are compared", least=1)
     seed: int = flag(0, "of random weights, and of the packs; 0 is reported, choices are made on others", least=0)

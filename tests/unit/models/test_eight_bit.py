@@ -243,4 +243,4 @@ def test_other_sizes_keep_their_dtype_and_are_told(capsys: pytest.CaptureFixture
     model.to_eight_bits(CPU)
     assert type(mlp.up_proj) is nn.Linear and isinstance(model.lm.model.layers[2].self_attn.q_proj, EightBitLinear)
     told = [line for line in capsys.readouterr().err.splitlines() if "multiples of 16" in line]
-    assert len(told) == 1 and "3 of 28 linear layers" in told[0] and "40 x 192" in told[0]
+    assert len(told) == 1 and "3 of 30 linear layers" in told[0] and "40 x 192" in told[0]

@@ -167,7 +167,7 @@ def answer(
     for group, answers in bar(zip(todo, said, strict=True), "answers", len(todo), unit="img"):
         found = zip(group, answers or (), strict=False)
         lines.write(answer_to_json(Answer(o.key, text.strip(), texts[o.key], "", o.image)) for o, text in found)
-        images.check_losses(len(asked))
+        images.check_losses(len({one.image for one in asked}))
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         _ask(model_args, images, asked, args.answer_prompt, lines, (decoding, generation.infer_bs))
         if not lines.gather(images.lost):
             return
-        images.check_losses(len(asked))
+        images.check_losses(len({one.image for one in asked}))
         path = MINI_LLAVA if is_mini_model(model_args) else model_args.chosen("path")
         checkpoint = model_args.chosen("ckpt_load_path") or None
         lines.finish(

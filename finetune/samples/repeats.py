@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from common.files.records import CaptionObjects, ObjectMention
 from common.files.vocabulary import ObjectVocabulary
+from common.samples.sets import score_of
 from common.thresholds import Thresholds
 from finetune.samples.agreement import thing
 from finetune.samples.repair import PHRASE, PLURAL
@@ -48,6 +49,6 @@ def repeats_lowered(
     for record in records:
         again = introduced_again(record, vocabulary)
         count += len(again)
-        lowered = (replace(m, score=min(m.score or low, low)) if m in again else m for m in record.objects)
+        lowered = (replace(m, score=min(score_of(m), low)) if m in again else m for m in record.objects)
         changed.append(replace(record, objects=tuple(lowered)))
     return changed, count

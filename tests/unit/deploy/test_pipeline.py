@@ -51,6 +51,14 @@ def test_files_between_two_steps_need_no_name(tmp_path: Path) -> None:
     assert runs["compare"].values["second"] == runs["judge unlearned"].values["result_path"]
 
 
+def test_own_answers_are_learnt_where_they_have_a_weight(tmp_path: Path) -> None:
+    asked = MINE.replace("format:\n", "format:\nanswers: {image_dir_path: photos}\n")
+    assert "gold_data_path" not in plan(asked, tmp_path)["train"].values
+    runs = plan(asked.replace("max_steps: 10", "max_steps: 10, gold_w: 0.5"), tmp_path)
+    assert runs["train"].values["gold_data_path"] == runs["answers"].values["answer_data_path"]
+    assert list(runs).index("answers") < list(runs).index("train")
+
+
 def test_images_of_the_training_are_left_out_for_both_models_alike(tmp_path: Path) -> None:
     for which in ("base", "unlearned"):
         values = plan(MINE, tmp_path)[f"caption {which}"].values

@@ -139,7 +139,7 @@ def test_the_script_notes_what_it_found(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "scores.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     flags = ["--score_data_path", "scores.jsonl", "--pos_neg_data_path", "p.json", "--sentence_data_path", "s.json"]
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["format_data.py", *flags, "--agreement", "true", "--unlearn_target", "opened"])
+    monkeypatch.setattr("sys.argv", ["format_data.py", *flags, "--agreement", "true", "--repeats", "unlearn"])
     main()
     noted = json.loads(next(tmp_path.glob("p.json.manifest.json")).read_text())
     assert noted["agreement"]["named"][1] > 0.85 > 0.4 > noted["agreement"]["named"][0]

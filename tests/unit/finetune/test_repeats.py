@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -44,6 +45,8 @@ def test_what_is_introduced_again(text: str, again: list[str]) -> None:
 
 def test_it_is_unlearnt_cut_out_and_in_no_whole_caption() -> None:
     records = [caption("A dog runs. There is a cat and a dog."), caption("A dog. The dog is red.")]
+    least = replace(records[0], objects=tuple(replace(m, score=0.0) for m in records[0].objects))
+    assert repeats_lowered([least], CUT, VOCABULARY)[0] == [least]  # what is lower stays
     lowered, again = repeats_lowered(records, CUT, VOCABULARY)
     assert again == 1 and lowered[1] == records[1] and lowered[0].caption == records[0].caption
     assert [CUT.is_hallucinated(m.score or 0) for m in lowered[0].objects] == [False, False, True]

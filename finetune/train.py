@@ -22,19 +22,21 @@ if __name__ == "__main__" and not __package__:
 if __name__ == "__main__":
     import common.interrupts  # noqa: F401
 
+import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from common.args import parse
 from common.cards.run_card import write_run_card
 from common.cli import run
 from common.errors import ArgumentError
-from common.manifest import manifest, write_manifest
+from common.manifest import git_commit, manifest, versions, write_manifest
 from common.outputs.locks import exclusive
+from common.outputs.session import Session, launched
 from common.outputs.settings import check_settings
 from common.paths import display
 from common.processes import is_first
@@ -63,12 +65,11 @@ def taken(folder: RunFolder, dry_run: bool) -> Iterator[None]:
         yield
 
 
-def already_finished(flags: Flags, job: Job, inputs: Inputs) -> bool:
+def already_finished(job: Job, settings: Mapping[str, Any]) -> bool:
     """Whether this very run has ended. Raises ArgumentError if the folder's run was begun with other settings.
 
     A run that is to be longer has not ended (`finetune/setup/extension.py`).
     """
-    settings = settings_of(flags, job, inputs)
     if is_longer(job, settings):
         return False
     if job.folder.is_begun:
@@ -81,7 +82,7 @@ def already_finished(flags: Flags, job: Job, inputs: Inputs) -> bool:
     return True
 
 
-def train(flags: Flags, job: Job, inputs: Inputs) -> None:
+def train(flags: Flags, job: Job, inputs: Inputs, settings: Mapping[str, Any]) -> None:
     """Build the trainer and run it to its end, or only say what it would do. The main process prints the folder."""
     from common.models import load_from_args
     from finetune.setup.build import build_trainer, cost_line, plan_run
@@ -94,7 +95,6 @@ def train(flags: Flags, job: Job, inputs: Inputs) -> None:
     prober = make_prober(job, inputs, data, model)
     if not flags.run.dry_run and is_first():
         # Only now, when the data are known to be good, may an earlier run be given up.
-        settings = settings_of(flags, job, inputs)
         if not flags.run.restart and is_longer(job, settings):
             announce(f"{display(job.folder.path)} is made longer")
             job.folder.reopen({name: settings[name] for name in LENGTH})
@@ -154,6 +154,26 @@ def check_paths(flags: Flags, folder: RunFolder) -> None:
             )
 
 
+def train_together(flags: Flags, job: Job, inputs: Inputs, session: Session | None) -> None:
+    """Train, unless this run has ended before, which the first process says for all.
+
+    Raises ArgumentError where processes of a launch differ in versions or settings.
+    """
+    settings = settings_of(flags, job, inputs)
+    if session is not None:
+        session.join({**versions(), "commit": git_commit(), **settings})
+    if session is None or session.me.is_first:
+        ended = not flags.run.restart and already_finished(job, settings)
+        if session is not None:
+            session.post("ended", ended)
+    else:
+        ended = json.loads(session.wait("ended", 0))
+    if not ended:
+        train(flags, job, inputs, settings)
+    if session is not None:
+        session.part()
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Resolve, read, prepare, build, run. Raises UserErrors for everything that the user can mend."""
     flags = Flags(*parse(ARGUMENTS, "Fine-grained unlearning on mined spans", argv, step="train"))
@@ -161,12 +181,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     weights = resolve_weights(flags.loss)
     folder = save_folder(flags.model, flags.tracking.run_name)
     check_paths(flags, folder)
-    with taken(folder, flags.run.dry_run):
+    with taken(folder, flags.run.dry_run), nullcontext() if flags.run.dry_run else launched() as session:
         inputs = read_inputs(flags, weights)
         job = resolve_job(flags, weights, folder, inputs.pos_neg)
-        if not flags.run.dry_run and not flags.run.restart and already_finished(flags, job, inputs):
-            return
-        train(flags, job, inputs)
+        if flags.run.dry_run:
+            train(flags, job, inputs, {})
+        else:
+            train_together(flags, job, inputs, session)
         leave_launch()
 
 

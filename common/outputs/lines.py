@@ -18,11 +18,11 @@ from common.files.storage import ResumableLines, read_json_lines, remove_leftove
 from common.manifest import git_commit, manifest_path, versions, write_manifest
 from common.outputs.locks import exclusive
 from common.outputs.parts import part_path, part_paths, part_records, remove_parts
-from common.outputs.session import Session
+from common.outputs.session import Session, launched
 from common.outputs.settings import check_settings, note_settings, settings_path
 from common.outputs.targets import noted_beside_target, refuse_foreign
 from common.paths import display
-from common.processes import Process, launch_store, this_process
+from common.processes import Process, this_process
 from common.progress import batches
 
 W = TypeVar("W")
@@ -181,9 +181,8 @@ class LineTarget:
         me = this_process()
         with ExitStack() as stack:
             stack.enter_context(exclusive(self.path if me.is_first else part_path(self.path, me.rank)))
-            session = None
-            if not me.is_alone:
-                session = stack.enter_context(Session.next(me, launch_store()))
+            session = stack.enter_context(launched())
+            if session is not None:
                 session.join({**versions(), "commit": git_commit(), **settings})
             out = self._output(me, session, settings, restart)
             stack.enter_context(out)

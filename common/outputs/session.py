@@ -12,20 +12,30 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from common.errors import ArgumentError, UserError, plain
-from common.processes import JOIN_SECONDS, POLL_SECONDS, Process, is_running, place
+from common.errors import ArgumentError, UserError, first_line, plain
+from common.processes import (
+    JOIN_SECONDS,
+    POLL_SECONDS,
+    Process,
+    is_running,
+    launch_store,
+    place,
+    this_process,
+)
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
 
 BEAT_SECONDS = 1.0
 SILENT_SECONDS = 90.0  # without a heartbeat: longer than any call that holds the interpreter
+STUCK_SECONDS = 20.0  # after a signal: for the main thread to notice; launchers kill after 30
 LOOK_SECONDS = 3.0  # after a signal: until the process that caused it can be seen to be dead
 _numbers = count()  # of this process's sessions
 STOPPED, FINISHED, FAILED = "stopped", "finished", "failed: "
@@ -52,6 +62,7 @@ class Session:
     lost: str | None = None
     _beats: dict[int, tuple[str, float]] = field(default_factory=dict)
     _over: threading.Event = field(default_factory=threading.Event)
+    _pid: int = field(default_factory=os.getpid)
     _before: Any = None
 
     # Life
@@ -73,8 +84,13 @@ class Session:
         self._over.set()
         self._watcher.join()
         signal.signal(signal.SIGTERM, self._before)
-        if error is not None:
-            self._say_end(error)
+        if error is None:
+            return
+        if _is_of_connection(error):
+            lost = self._verdict(f"a connection to another process broke ({first_line(error)[:100]})")
+            self._say_end(lost)
+            raise lost from None
+        self._say_end(error)
         if isinstance(error, UserError) and not self.me.is_first and not isinstance(error, LostProcessError):
             error.told = True  # by the first process
 
@@ -127,6 +143,13 @@ class Session:
         self.post("share", value)
         self.store.set(self._key("end", self.me.rank), FINISHED)
 
+    def part(self) -> None:
+        """End without anything to hand over; the first, where the store may live, goes when all others have ended."""
+        self.finish({})
+        if self.me.is_first:
+            for rank in range(1, self.me.count):
+                self.wait("share", rank)
+
     def _key(self, what: str, rank: int) -> str:
         return f"{self.name}/{what}/{rank}"
 
@@ -156,7 +179,16 @@ class Session:
             if lost is not None and not self._over.is_set():
                 self.lost = lost
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+                if not self._over.wait(STUCK_SECONDS):
+                    self._leave_stuck()
                 return
+
+    def _leave_stuck(self) -> None:
+        """End this process, whose main thread waits within a library for what the lost one will never send."""
+        error = self._why("")
+        if not error.told:
+            os.write(2, f"error: {error}\n".encode())
+        os._exit(2)
 
     def _look(self) -> str | None:
         """The first process that failed or died, in words."""
@@ -188,11 +220,18 @@ class Session:
         return now - since > SILENT_SECONDS
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        if os.getpid() != self._pid:  # a worker process, which was forked with this handler
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
         raise self._verdict()
 
-    def _verdict(self) -> LostProcessError:
-        """Why this process stops; `told` unless it is the first that lives."""
+    def _verdict(self, otherwise: str = "stopped by a signal") -> LostProcessError:
+        """Why this process stops; signals are no longer heard."""
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a launcher may send it again
+        return self._why(otherwise)
+
+    def _why(self, otherwise: str) -> LostProcessError:
+        """Which process was lost, or what is said where none is seen to be; `told` unless this is the first to live."""
         until = time.monotonic() + LOOK_SECONDS
         while self.lost is None and time.monotonic() < until:
             try:
@@ -200,9 +239,11 @@ class Session:
             except RuntimeError:
                 self.lost = f"process 0 of {self.me.count} on {self._host(0)} died"
             time.sleep(POLL_SECONDS)
-        why = self.lost or "stopped by a signal"
         error = LostProcessError(
-            plain(f"{why}; the others stopped and nothing written is lost: start the same command again to continue")
+            plain(
+                f"{self.lost or otherwise}; the others stopped and nothing written is lost: start the same command "
+                "again to continue"
+            )
         )
         error.ours = self.me.rank == self._speaker()
         error.told = not error.ours
@@ -218,6 +259,24 @@ class Session:
             except RuntimeError:
                 continue  # of the store, which lives in the first
         return self.me.rank
+
+
+@contextmanager
+def launched() -> Iterator[Session | None]:
+    """The session of the next output; None where this process is the only one."""
+    me = this_process()
+    if me.is_alone:
+        yield None
+        return
+    with Session.next(me, launch_store()) as session:
+        yield session
+
+
+def _is_of_connection(error: BaseException) -> bool:
+    """Whether torch.distributed could not talk to another process; gloo says so in no error of its own."""
+    kinds = ("DistBackendError", "DistNetworkError", "DistStoreError")
+    text = str(error)
+    return type(error).__name__ in kinds or (isinstance(error, RuntimeError) and "gloo" in text and "onnection" in text)
 
 
 def _short(value: Any, most: int = 60) -> str:

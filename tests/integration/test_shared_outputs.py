@@ -18,11 +18,12 @@ from tests.forks.scripts import Script
 pytestmark = pytest.mark.slow
 
 STEP = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from common.cli import run
 from common.errors import DataError
 from common.files.record_files import caption_from_json, caption_key
+from common.outputs import session
 from common.outputs.lines import LineTarget
 from common.processes import this_process
 from common.progress import announce, say
@@ -45,8 +46,12 @@ def main():
                 lost["7.png"] = "torn"
                 continue
             out.write([{"image": f"{n}.png", "image_id": n, "caption": f"A dog, {n} times.", "by": me.rank}])
-            if trouble == "die" and me.rank == 1 and n > 4:
+            if trouble in ("die", "stuck") and me.rank == 1 and n > 4:
                 os.kill(os.getpid(), 9)
+            if trouble == "stuck" and n > 4:
+                session.STUCK_SECONDS = 0.5
+                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # as within a library that waits
+                time.sleep(60)
             if trouble == "fail" and me.rank == 1 and n > 4:
                 raise DataError("image 5 is a song")
             if trouble == "first dies" and me.rank == 0 and n > 4:
@@ -162,6 +167,14 @@ def test_when_the_first_dies_the_next_says_so(tmp_path):
     assert len(ended[1][2].splitlines()) == 1
     assert "process 0 of 2" in ended[1][2]
     assert "died" in ended[1][2]
+
+
+def test_one_that_waits_within_a_library_for_the_dead_one_ends_too(tmp_path):
+    """Where no signal is heard: as in a call that waits for a GPU."""
+    (code, _, errors), (died, _, _) = finish(start(tmp_path / "c.jsonl", 2, trouble="stuck"))
+    assert (code, died) == (2, -signal.SIGKILL)
+    assert errors.splitlines()[-1].startswith("error: process 1 of 2")
+    assert "died" in errors and len(part_paths(tmp_path / "c.jsonl")) == 2
 
 
 def test_other_settings_in_one_process_are_refused_before_anything_is_written(tmp_path):

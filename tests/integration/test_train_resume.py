@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +132,49 @@ def test_two_processes_make_the_steps_of_one(
     assert len(two) == len(one) == 4
     for name in ("loss", "loss_pos", "loss_neg", "loss_sent"):
         assert [e[name] for e in two] == pytest.approx([e[name] for e in one], rel=1e-5)
+
+
+@contextmanager
+def _launched(flags: list[list[str]]) -> Iterator[list[Script]]:
+    """A process for each list of flags, numbered as a launcher does, with no launcher that would end the others."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(len(flags))}
+    script = SLOWLY.replace("train.main()", "from common.cli import run; run(train.main)")
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(Script(["-c", script, *given], environment={**shared, "RANK": str(rank)}))
+            for rank, given in enumerate(flags)
+        ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dies", [0, 1])
+def test_a_process_that_dies_is_named_by_the_other(world: World, tmp_path: Path, dies: int) -> None:
+    """In one line, whoever it is; the checkpoints stay."""
+    folder = tmp_path / "run"
+    flags = world.train_flags(folder, max_steps=300, save_steps=5)
+    with _launched([flags, flags]) as both:
+        _wait_for(folder / "last.json", both[0])
+        both[dies].kill()
+        assert both[1 - dies].wait(60) == 2
+        errors = both[1 - dies].said()[1]
+    said = [line for line in errors.splitlines() if "error" in line.lower()]
+    assert len(said) == 1 and f"error: process {dies} of 2" in said[0], errors
+    assert "died" in said[0] and "Traceback" not in errors
+    assert read_json(folder / "last.json")["step"] >= 5
+
+
+@pytest.mark.slow
+def test_processes_with_other_settings_are_refused(world: World, tmp_path: Path) -> None:
+    """Before anything is written."""
+    flags = [world.train_flags(tmp_path / "run", train_lr=lr) for lr in (1e-3, 2e-3)]
+    with _launched(flags) as both:
+        assert [script.wait(100) for script in both] == [2, 2]
+        errors = both[0].said()[1]
+    assert "process 1 of 2" in errors and "has train_lr 0.002" in errors
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("variable", ["ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"])

@@ -9,9 +9,9 @@ scale for each row when they come:
 Whatever is learnt, and embeddings, head, norms, attention and residuals, keep their dtype, and so do the products that
 matter most for the gradient. A rounded weight moves every token the same way, so what early blocks round goes through
 all others; what is rounded going back is spread over tokens. So early blocks keep 16 bits forward, values and output of
-attention longest, where tokens are averaged; the first few keep them going back, too; queries and keys hardly matter
-(:func:`usual`). Where layers are compiled the scales of activations are found, and the codes written, by the kernels
-that make the activations, once for all products of one input.
+attention longest, where tokens are averaged; the first few keep them going back, too (:func:`usual`). Where layers are
+compiled the scales of activations are found, and the codes written, by the kernels that make the activations, once for
+all products of one input.
 
 torchao's layers do not fit: those for training keep the weights in 16 bits, cast them anew in every pass and make their
 gradient; those for inference have no backward pass (0.18).
@@ -75,7 +75,7 @@ def to_eight_bits(model: ModelBody, device: torch.device, first: int | None = No
         name: module for name, module in model.named_modules() if isinstance(module, EightBitGradient)
     }
     blocks = block_count(model)
-    kept = usual(blocks) if first is None else Kept(*[first] * 4)
+    kept = usual(blocks) if first is None else Kept(first, first, first)
     late = {name: linear for name, linear in found.items() if not kept.both_ways(name, block_of(model, name))}
     fitting = {name: linear for name, linear in late.items() if fits(linear)}
     if not fitting:
@@ -89,7 +89,7 @@ def to_eight_bits(model: ModelBody, device: torch.device, first: int | None = No
     for name, plain in fitting.items():
         if not is_finite(plain.weight):
             raise ArgumentError(f"{FLAG}: the weight of {name} holds NaN or infinity; the model is damaged")
-        kind = EightBitGradient if kept.forward(name, block_of(model, name)) else EightBitLinear
+        kind = EightBitGradient if kept.one_way(name, block_of(model, name)) else EightBitLinear
         model.set_submodule(name, kind(plain, device))
         plain.weight.data = plain.weight.new_empty(0)
     model.to(device)
@@ -100,26 +100,23 @@ class Kept:
     """Of how many first blocks which products keep their dtype.
 
     Attributes:
-        whole: forward and backward, of those named below.
-        asking: forward, of attention's queries and keys.
-        values: forward, of the rest of attention.
-        behind: forward, of the layers behind attention.
+        whole: forward and backward.
+        forward: forward.
+        values: forward, of attention's values and its output.
     """
 
     whole: int
-    asking: int
+    forward: int
     values: int
-    behind: int
 
     def both_ways(self, name: str, block: int) -> bool:
         """Whether a layer stays as it is."""
-        return block < self.whole and self.forward(name, block)
+        return block < self.whole and self.one_way(name, block)
 
-    def forward(self, name: str, block: int) -> bool:
+    def one_way(self, name: str, block: int) -> bool:
         """Whether its product forward is of 16 bits."""
-        if name.endswith(ASKING):
-            return block < self.asking
-        return block < (self.values if "attn" in name or "attention" in name else self.behind)
+        of_values = ("attn" in name or "attention" in name) and not name.endswith(ASKING)
+        return block < (self.values if of_values else self.forward)
 
 
 def usual(blocks: int) -> Kept:
@@ -128,7 +125,7 @@ def usual(blocks: int) -> Kept:
     Chosen by error for each millisecond, on weights and packs of other seeds than those that are reported
     (tests/bench/NOTES.md).
     """
-    return Kept(whole=-(-blocks // 16), asking=0, values=-(-3 * blocks // 8), behind=-(-3 * blocks // 16))
+    return Kept(whole=-(-blocks // 16), forward=-(-3 * blocks // 16), values=-(-3 * blocks // 8))
 
 
 def fits(linear: nn.Linear) -> bool:

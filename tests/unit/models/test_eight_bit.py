@@ -115,7 +115,7 @@ def test_a_layer_whose_gradient_alone_is_of_8_bits() -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_what_keeps_16_bits(name: str, tiny: Callable[[str], Tiny]) -> None:
-    """By default of early blocks all but queries and keys, then their forward products; then nothing that fits."""
+    """By default all of the first blocks, then their forward products, values longer; then nothing that fits."""
     model = tiny(name).load()
     linears = {
         path for path, m in model.named_modules() if type(m) is nn.Linear and path.startswith("lm.model.layers.")
@@ -124,11 +124,9 @@ def test_what_keeps_16_bits(name: str, tiny: Callable[[str], Tiny]) -> None:
     model.to_eight_bits(CPU)
     for path in linears:
         block, kind = int(path.split(".")[3]), type(model.get_submodule(path))
-        limit = kept.values if "self_attn" in path else kept.behind
+        limit = kept.values if path.endswith((".v_proj", ".o_proj")) else kept.forward
         expected = EightBitGradient if block < limit else EightBitLinear
-        if block < min(kept.whole, limit):
-            expected = nn.Linear
-        assert kind is (EightBitLinear if path.endswith((".q_proj", ".k_proj")) else expected), path
+        assert kind is (nn.Linear if block < kept.whole else expected), path
     model.to_eight_bits(CPU, 0)
     assert {path for path, module in model.named_modules() if isinstance(module, EightBitLinear)} == linears
     assert type(model.lm.lm_head) is nn.Linear
@@ -147,9 +145,9 @@ def test_a_block_to_begin_with(tiny: Callable[[str], Tiny]) -> None:
 
 
 def test_shares_of_the_blocks() -> None:
-    assert usual(32) == Kept(whole=2, asking=0, values=12, behind=6)
-    assert usual(5) == Kept(whole=1, asking=0, values=2, behind=1) == usual(4)
-    assert usual(1) == Kept(whole=1, asking=0, values=1, behind=1)
+    assert usual(32) == Kept(whole=2, forward=6, values=12)
+    assert usual(5) == usual(4) == Kept(whole=1, forward=1, values=2)
+    assert usual(1) == Kept(whole=1, forward=1, values=1)
 
 
 @pytest.mark.parametrize(("first", "least"), [(None, 0.995), (0, 0.97)])
@@ -243,4 +241,4 @@ def test_other_sizes_keep_their_dtype_and_are_told(capsys: pytest.CaptureFixture
     model.to_eight_bits(CPU)
     assert type(mlp.up_proj) is nn.Linear and isinstance(model.lm.model.layers[2].self_attn.q_proj, EightBitLinear)
     told = [line for line in capsys.readouterr().err.splitlines() if "multiples of 16" in line]
-    assert len(told) == 1 and "3 of 30 linear layers" in told[0] and "40 x 192" in told[0]
+    assert len(told) == 1 and "3 of 28 linear layers" in told[0] and "40 x 192" in told[0]

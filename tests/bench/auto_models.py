@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 import torch
 from torch import Tensor
@@ -155,7 +156,7 @@ class BenchTokenizer:
 
 
 class BenchProcessor:
-    """Grids, placeholders and patches as Qwen's processor makes them; the patches are noise.
+    """Grids, placeholders and patches as Qwen's processor makes them; the patches are noise, the same for an image.
 
     Args:
         patch: side of one, of which 2 x 2 are merged.
@@ -172,11 +173,11 @@ class BenchProcessor:
         return "ask"
 
     def __call__(self, text: Sequence[str], images: Sequence[Any], **_: Any) -> dict[str, Tensor]:
-        grids = [self._grid(image[0] if isinstance(image, list) else image) for image in images]
+        flat = [image[0] if isinstance(image, list) else image for image in images]
+        grids = [self._grid(image) for image in flat]
         rows = [self._ids(text_, grid) for text_, grid in zip(text, grids, strict=True)]
         ids = torch.tensor(rows)
-        patches = sum(int(grid.prod()) for grid in grids)
-        pixels = torch.randn(patches, 3 * 2 * self.patch**2, generator=torch.Generator().manual_seed(patches))
+        pixels = torch.cat([self._noise(image, grid) for image, grid in zip(flat, grids, strict=True)])
         return {
             "input_ids": ids,
             "attention_mask": torch.ones_like(ids),
@@ -188,6 +189,10 @@ class BenchProcessor:
     def _grid(self, image: Any) -> Tensor:
         unit = 2 * self.patch
         return torch.tensor([1, *(2 * max(1, round(side / unit)) for side in (image.height, image.width))])
+
+    def _noise(self, image: Any, grid: Tensor) -> Tensor:
+        draw = torch.Generator().manual_seed(crc32(image.resize((4, 4)).tobytes()))
+        return torch.randn(int(grid.prod()), 3 * 2 * self.patch**2, generator=draw)
 
     def _ids(self, text: str, grid: Tensor) -> list[int]:
         plain = self.tokenizer.encode(text)

@@ -56,7 +56,8 @@ def _gives_the_same(module: Any, device: torch.device, dtype: torch.dtype) -> bo
     made = torch.randn(3, 1, module.num_heads, sum(TRIAL), size, device=device).to(dtype)
     ends = torch.tensor([0, TRIAL[0], sum(TRIAL)], device=device, dtype=torch.int32)
     try:
-        found, _ = attention(module, *made, None, cu_seq_lens_q=ends, max_length_q=max(TRIAL), scaling=size**-0.5)
+        told = {"cu_seq_lens_q": ends, "max_length_q": max(TRIAL), "scaling": size**-0.5}
+        found, _ = attention(module, made[0], made[1], made[2], None, **told)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # whatever a kernel says of a card or of sizes that it was not made for

@@ -61,6 +61,7 @@ fuzz: install
 growth: install
 	$(RUN) OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench.bench_growth
 
-# What `--model auto` does with every family that transformers names: tests/families/TABLE.md, in some 20 minutes.
+# What `--model auto` does with every family that transformers names: tests/families/TABLE.md, in some 20 minutes of a
+# core. What was done is kept: called again it goes on.
 families: install
 	$(RUN) OMP_NUM_THREADS=1 $(BIN)/python -m tests.families.table

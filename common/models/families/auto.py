@@ -186,12 +186,21 @@ class Auto(PackingAuto, GrowingAuto, CaptionModel):
         )
 
     def format_prompt(self, prompt: str, context: str = "") -> str:
-        """The processor's chat template around image and prompt, up to where an answer without a thought begins."""
+        """The processor's chat template around image and prompt, up to where an answer without a thought begins.
+
+        Raises CheckpointError for a template that fails.
+        """
         content = [{"type": "image"}, {"type": "text", "text": prompt}]
         turns = [{"role": "user", "content": content}]
-        text: str = self.processor.apply_chat_template(
-            turns, add_generation_prompt=True, tokenize=False, **self.plainly
-        )
+        try:
+            text: str = self.processor.apply_chat_template(
+                turns, add_generation_prompt=True, tokenize=False, **self.plainly
+            )
+        except Exception as error:  # whatever a template raises
+            raise CheckpointError(
+                f"the chat template of {display(self.source or '')} fails on a picture with a question: "
+                f"{first_line(error)}; it must take a turn's content as a list of parts, image and text"
+            ) from None
         text = closed(text)
         return f"{text} {context}" if context else text
 
@@ -322,7 +331,10 @@ class Auto(PackingAuto, GrowingAuto, CaptionModel):
         return {key: value.to(self.device) for key, value in self.made_inputs(images, prompts).items()}
 
     def made_inputs(self, images: Sequence[Any], prompts: Sequence[PromptIds]) -> dict[str, Tensor]:
-        """What the processor makes of an image and a prompt each, on the CPU."""
+        """What the processor makes of an image and a prompt each, on the CPU.
+
+        Raises DataError for an image and a text that it does not take.
+        """
         texts = [prompt.text for prompt in prompts if isinstance(prompt, TextPrompt)]
         given = [[image] for image in images] if self.nested else list(images)
         options: dict[str, Any] = {"padding": True, "padding_side": "left"} if len(texts) > 1 else {}
@@ -331,7 +343,15 @@ class Auto(PackingAuto, GrowingAuto, CaptionModel):
             options["add_special_tokens"] = False  # the template has written it already
         if "mm_token_type_ids" in inspect.signature(self.lm.forward).parameters:
             options["return_mm_token_type_ids"] = True  # some processors leave it out where nobody asks
-        made = self.processor(text=texts, images=given, return_tensors="pt", **options)
+        try:
+            made = self.processor(text=texts, images=given, return_tensors="pt", **options)
+        except Exception as error:  # theirs, of any kind
+            if len(images) > 1:
+                raise  # rows are tried one by one
+            raise DataError(
+                f"{type(self.processor).__name__} takes no image of {images[0].width}x{images[0].height} pixels with "
+                f"this text: {first_line(error)}"
+            ) from None
         self._check_room(made["input_ids"].shape[1], images)
         dtype = self.compute_dtype
         kept = {key: value for key, value in made.items() if isinstance(value, Tensor) and key != "labels"}

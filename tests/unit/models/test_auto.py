@@ -161,6 +161,27 @@ def test_bad_checkpoints_and_images(tmp_path: Path, auto: Callable[[str], Any]) 
     assert len(RawImages((1, 2), torch.device("cpu"))) == 2
 
 
+@pytest.mark.parametrize(
+    "template", ["{% for %}", "{{ raise_exception('No!') }}", "{{ a.b }}", "{{ 'a' + messages[0]['content'] }}"]
+)
+def test_a_template_that_fails_is_one_line(template: str, auto: Callable[[str], Any]) -> None:
+    model = auto("internvl")
+    model.processor.chat_template = template
+    with pytest.raises(
+        CheckpointError, match=r"chat template of .* fails on a picture with a question: .*list of parts"
+    ):
+        model.format_prompt("a")
+
+
+def test_a_text_that_a_processor_does_not_take_is_one_line(auto: Callable[[str], Any]) -> None:
+    """With another placeholder in the question."""
+    model = auto("internvl")
+    with pytest.raises(
+        DataError, match=r"InternVLProcessor takes no image of 8x9 pixels with this text: .*IMG_CONTEXT"
+    ):
+        model.generate([Image.new("RGB", (8, 9))], [model.format_prompt("What is <IMG_CONTEXT>?")])
+
+
 def test_a_thought_without_an_end_is_no_text(auto: Callable[[str], Any], capsys: pytest.CaptureFixture[str]) -> None:
     """Whether its marks are special tokens, which decoding leaves out, or plain text."""
     model = auto("internvl")

@@ -4,9 +4,9 @@
     python -m tests.families.table --only gemma3 qwen3_vl
 
 A cell is what was measured on a tiny random checkpoint: what it says works, "refused" with its reason below the table,
-or "-" where there is nothing to try (without a connector, none is trained and saved). A traceback is a fault of ours: it is shown as BROKEN, a row that does not end as
-TOO LATE, and the command ends with 1. Rows are kept in runs/families.jsonl: a run that was ended is continued, if
-neither code nor libraries have changed.
+or "-" where there is nothing to try (without a connector, none is trained and saved). A traceback is a fault of ours:
+it is shown as BROKEN, a row that does not end as TOO LATE, and the command ends with 1. Rows are kept in
+runs/families.jsonl: a run that was ended is continued, if neither code nor libraries have changed.
 """
 
 from __future__ import annotations

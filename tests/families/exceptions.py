@@ -111,7 +111,7 @@ CHANGES: Mapping[str, Changes] = {
     "qwen4_exp": Changes(
         {
             **MIXED.config,
-            "text_config.hc_lowrank": 8,
+            "text_config.hc_lowrank": HIDDEN,
             "text_config.indexer_n_heads": 2,
             "text_config.indexer_kv_heads": 1,
             "text_config.indexer_head_dim": HEAD,

@@ -190,6 +190,7 @@ class Places:
                 "--object_data_path is needed: which things are asked about (insight/object.py finds them)"
             )
         objects = default_path(args.object_data_path, mini, world.objects, "--object_data_path", dry_run)
+        require_file(objects, "--object_data_path")  # before images are drawn
         images = default_path(args.image_dir_path, mini, world.train_images, "--image_dir_path", dry_run)
         return cls(objects, images, Path(args.answer_data_path or world.own_answers))
 
@@ -216,7 +217,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise ArgumentError(f"--answer_prompt {args.answer_prompt!r} has no {PLACE}, where the question goes")
     decoding = deterministic_decoding(generation)
     places = Places.of(args, is_mini_model(model_args), run_args.dry_run)
-    records = read_objects(require_file(places.objects, "--object_data_path"))
+    records = read_objects(places.objects)
     asked = questions_of(records, read_vocabulary(), args.questions_per_image, run_args.seed)
     asked = asked[run_args.start_pos : run_args.end_pos if run_args.end_pos >= 0 else None]
     if not asked:

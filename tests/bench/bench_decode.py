@@ -163,7 +163,7 @@ class Bench:
         prompts, features = self.questions(model, 12)
         with branches_are(Recording):
             decoder = decoder_of(model.lm.model, model.lm.lm_head, join=True, fast=runs_fast(model.lm.model))
-            for way in ("plain", best_way(self.device, torch.bfloat16, decoder.head_size, 1)):
+            for way in dict.fromkeys(("plain", best_way(self.device, torch.bfloat16, decoder.head_size, 1))):
                 errors, plain = self._errors(model, exact, decoder, prompts, features, way)
                 self.note(
                     f"log-probability, bfloat16 {way}", largest=max(errors), mean=sum(errors) / len(errors),

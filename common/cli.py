@@ -64,9 +64,11 @@ def run(main: Callable[[], None]) -> None:
             raise
         _end(2, f"error: {plain(str(error), LONGEST_MESSAGE)}; give a path without links in a circle")
     except KeyboardInterrupt:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         _end(130, INTERRUPTED)
+    finally:
+        if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _open_streams() -> None:

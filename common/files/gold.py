@@ -15,7 +15,7 @@ from typing import Protocol
 
 from common.errors import DataError
 from common.files.coco import CocoAnnotations, read_annotations
-from common.files.image_ids import KnownImages, image_ids_of
+from common.files.image_ids import KnownImages, image_ids_of, plain_number
 from common.files.storage import read_json, require_file
 from common.paths import display
 
@@ -121,11 +121,13 @@ def truth_from_file(path: Path | str, namer: Namer, annotated: KnownImages | Non
 def _numbers(keys: Iterable[str], known: KnownImages) -> dict[str, int]:
     """The number of each key: itself, that which annotations state for the name, or that made of the name."""
     keys = list(keys)
-    named = {key: number for key in keys if not key.isdecimal() and (number := known.number(key)) is not None}
-    made = image_ids_of(key for key in keys if not key.isdecimal() and key not in named)
+    stated = {key: number for key in keys if (number := plain_number(key)) is not None}
+    names = [key for key in keys if key not in stated]
+    named = {key: number for key in names if (number := known.number(key)) is not None}
+    made = image_ids_of(key for key in names if key not in named)
     for name, number in made.items():
         known.add(name, number)
-    return {key: int(key) if key.isdecimal() else named.get(key, made.get(key, 0)) for key in keys}
+    return {**made, **named, **stated}
 
 
 def _nodes_of(names: Iterable[str], namer: Namer, where: str) -> dict[str, str]:

@@ -22,6 +22,7 @@ from pathlib import PurePosixPath
 from common.errors import DataError
 
 _LONGEST = 15  # digits of a number that is surely below 2^52
+_LONGEST_STATED = 18  # digits of a number that is stated as one and fits into 64 bits
 HASHED_FROM = 1 << 52  # ids made of names lie from here to 2^53, where JSON's numbers are still exact
 _PARTS = re.compile(r"[^0-9A-Za-z]+")
 _COCO = re.compile(r"COCO_[a-z]+[0-9]{4}_0*([0-9]+)")
@@ -61,6 +62,11 @@ def image_ids_of(names: Iterable[str]) -> dict[str, int]:
         if owners.setdefault(number, name) != name:
             raise DataError(f"images {owners[number]} and {name} have the same id {number}; rename one")
     return ids
+
+
+def plain_number(text: str) -> int | None:
+    """The whole number that a text is; None for any other text, and for digits that no id has and Python may refuse."""
+    return int(text) if text.isdecimal() and len(text) <= _LONGEST_STATED else None
 
 
 def may_be_one(first: str, second: str) -> bool:

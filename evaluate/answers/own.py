@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from common.errors import DataError
+from common.files.image_ids import plain_number
 from common.progress import announce
 from evaluate.answers.questions import AnswerRow, Joined, Question
 
@@ -82,8 +83,9 @@ def choice_letter(row: AnswerRow, letters: str) -> str:
     label = row.label.strip()
     texts = [choice.strip() for choice in row.choices]
     spelled = [label] if label and label in known else [known[i] for i, text in enumerate(texts) if text == label]
-    if not spelled and label.isdecimal() and int(label) < len(known):
-        spelled = [known[int(label)]]
+    place = plain_number(label)
+    if not spelled and place is not None and place < len(known):
+        spelled = [known[place]]
     if len(spelled) != 1 or len(row.choices) > len(letters):
         raise DataError(f"{row.where}: the right answer '{row.label}' is not one of the {len(row.choices)} choices")
     return spelled[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
+from common.files.image_ids import plain_number
 from evaluate.answers.questions import AnswerRow, Question
 from evaluate.answers.wording import same_image
 
@@ -55,10 +56,8 @@ def _places(keys: Sequence[Sequence[str]]) -> list[int] | None:
     """Ids as whole numbers, or the order where there are none; None for anything in between."""
     if not any(keys):
         return list(range(len(keys)))
-    if not all(len(own) == 1 and own[0].isdecimal() for own in keys):
-        return None
-    numbers = [int(own[0]) for own in keys]
-    return numbers if len(set(numbers)) == len(numbers) else None
+    numbers = [number for own in keys if len(own) == 1 and (number := plain_number(own[0])) is not None]
+    return numbers if len(set(numbers)) == len(keys) else None
 
 
 def _shift(

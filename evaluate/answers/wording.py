@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import PurePosixPath
 
+from common.files.image_ids import plain_number
+
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".txt")  # MME's published results say .txt
 # What evaluation tools put behind a question; never part of one.
 INSTRUCTIONS = (
@@ -71,8 +73,13 @@ def same_image(one: str, other: str) -> bool:
     if first.isdecimal() != second.isdecimal():
         number, name = (first, second) if first.isdecimal() else (second, first)
         found = re.search(r"(?<!\d)0*(\d+)$", name)
-        return found is not None and int(found[1]) == int(number)
-    return first.isdecimal() and int(first) == int(second)
+        return found is not None and _same_number(found[1], number)
+    return _same_number(first, second)
+
+
+def _same_number(one: str, other: str) -> bool:
+    first, second = plain_number(one.lstrip("0") or one[:1]), plain_number(other.lstrip("0") or other[:1])
+    return first is not None and first == second
 
 
 def label_key(text: str) -> str:

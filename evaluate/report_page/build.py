@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common.args import ThresholdArguments
-from common.files.image_ids import image_id_of
+from common.files.image_ids import image_id_of, plain_number
 from common.files.images import ImageFolder, image_names
 from common.files.records import CaptionObjects
 from common.manifest import versions
@@ -195,9 +195,9 @@ def _album(names: list[str], folder: Path | None, budget: float) -> Album:
     if folder is None:
         return make_album(names, None)
     images = ImageFolder(folder)
-    bare = [name for name in names if name.isdecimal()]
-    numbered = {str(image_id_of(file)): file for file in image_names(images.path)} if bare else {}
-    files = {name: numbered[str(int(name))] for name in bare if str(int(name)) in numbered}
+    bare = {name: number for name in names if (number := plain_number(name)) is not None}
+    numbered = {image_id_of(file): file for file in image_names(images.path)} if bare else {}
+    files = {name: numbered[number] for name, number in bare.items() if number in numbered}
     return make_album(names, images, int(budget), files)
 
 

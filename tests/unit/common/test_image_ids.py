@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import DataError
-from common.files.image_ids import HASHED_FROM, KnownImages, hashed_id, image_id_of, image_ids_of
+from common.files.image_ids import HASHED_FROM, KnownImages, hashed_id, image_id_of, image_ids_of, plain_number
 
 
 @pytest.mark.parametrize(
@@ -71,3 +71,14 @@ def test_what_data_state_decides() -> None:
     assert (twice.number("two/a.jpg"), twice.number("one/a.jpg")) == (2, 1)
     with pytest.raises(DataError, match="several ids in here: 1, 2"):
         twice.number("a.jpg")
+
+
+@pytest.mark.parametrize(("text", "number"), [("7", 7), ("007", 7), ("9" * 18, 10**18 - 1), ("٧", 7)])
+def test_a_number_alone_is_read(text: str, number: int) -> None:
+    assert plain_number(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "7.0", "-7", "²", "9" * 19, "9" * 5000])
+def test_no_other_text_is_a_number(text: str) -> None:
+    """Python refuses to read thousands of digits, which no id has."""
+    assert plain_number(text) is None

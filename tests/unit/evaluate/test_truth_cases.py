@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from common.files.gold import truth_from_file
+from common.files.vocabulary import read_vocabulary
 from evaluate import eval_auto
 from tests.unit.evaluate.scripts import CASES, Scripts, write_lines
 
@@ -129,3 +131,9 @@ def test_files_of_no_matter_are_passed_over(scripts: Scripts, tmp_path: Path) ->
     folder = folder_of(tmp_path / "all", instances=DOGS, captions=WORDS, persons=persons, results=[{"image_id": 1}])
     (folder / "._instances.json").write_bytes(b"\x00\x05\x16\x07")
     assert scripts.run(eval_auto, "--caption_eval_path", caps, "--annotation_path", folder)["n"] == 1
+
+
+def test_an_image_of_thousands_of_digits_is_a_name(tmp_path: Path) -> None:
+    (tmp_path / "gold.json").write_text(json.dumps({"9" * 5000: ["dog"], "42": ["cat"]}))
+    truth = truth_from_file(tmp_path / "gold.json", read_vocabulary())
+    assert truth.objects[42] == {"cat"} and len(truth.objects) == 2

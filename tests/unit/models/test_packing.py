@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from unittest.mock import patch
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.models.packed import pieces
 from common.models.packed.attention import BLOCK, PLAIN, block_mask, dense_attention, dense_mask, hide
 from common.models.packed.layout import NO_WORD, PackedImage, lay_out, static_size
-from common.models.packed.pieces import pieces_of, piecewise_attention
 from common.models.text.ids import PromptIds
 from tests.unit.models.packs import packed_images
 
@@ -127,12 +128,16 @@ def test_the_block_mask_is_the_dense_one(
         assert torch.equal(blocks.mask_mod(at, at, at, key), dense)
 
 
-@given(packed_images, st.integers(1, 3), st.integers(0, 3))
+@given(packed_images, st.integers(1, 3), st.integers(0, 3), st.sampled_from([0, 10, 60]))
 @settings(max_examples=25, deadline=None)
-def test_attention_by_pieces_is_that_of_the_dense_mask(images: list[PackedImage], m: int, padding: int) -> None:
-    """Values and gradients, also of few queries, and with heads that share keys."""
+def test_attention_by_pieces_is_that_of_the_dense_mask(
+    images: list[PackedImage], m: int, padding: int, cost: int
+) -> None:
+    """Values and gradients, also of few queries, with heads that share keys, and pieces small and large."""
     layout = lay_out(images, m, lay_out(images, m).tokens + padding)
     for queries in (torch.arange(layout.length), layout.queries[: len(layout.queries.unique())]):
+        with patch.object(pieces, "PIECE", cost):
+            parted = pieces.pieces_of(layout.until, queries)
         inputs = [torch.randn(1, n, h, 4, dtype=torch.float64, requires_grad=True) for n, h in
                   ((len(queries), 4), (layout.length, 2), (layout.length, 2))]  # fmt: skip
         asked = torch.randn(1, len(queries), 4, 4, dtype=torch.float64)
@@ -140,11 +145,22 @@ def test_attention_by_pieces_is_that_of_the_dense_mask(images: list[PackedImage]
             [out, *torch.autograd.grad(out, inputs, asked)]
             for out in (
                 dense_attention(*inputs, 0.5, dense_mask(layout.until, queries)),
-                piecewise_attention(*inputs, 0.5, pieces_of(layout.until, queries)),
+                pieces.piecewise_attention(*inputs, 0.5, parted),
             )
         ]
-        for dense, pieces in zip(*found, strict=True):
-            torch.testing.assert_close(pieces, dense)
+        for dense, other in zip(*found, strict=True):
+            torch.testing.assert_close(other, dense)
+
+
+def test_a_piece_is_as_large_as_pays() -> None:
+    """41 tokens up to the captions, these of 20 and 5: one piece, or one for each part where a piece costs nothing."""
+    layout = lay_out([PackedImage(0, PROMPT, (tuple(range(3, 24)), tuple(range(30, 36))))], 38)
+    every = torch.arange(layout.length)
+    for cost, sizes in ((0, [41, 20, 5]), (10_000, [66])):
+        with patch.object(pieces, "PIECE", cost):
+            found = pieces.pieces_of(layout.until, every)
+        assert [piece.queries for piece in found.pieces] == sizes
+        assert [piece.mask.shape[1] for piece in found.pieces] == ([41, 61, 46] if cost == 0 else [66])
 
 
 def test_few_sizes_of_queries() -> None:

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -93,7 +94,8 @@ def usable_cores() -> int:
 def worker_pool(
     processes: int, method: str | None = None, prepare: Callable[[Any], object] | None = None, given: Any = None
 ) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes, which leave Ctrl-C to this one: what is running then ends, the rest is not begun.
+    """Worker processes, which leave Ctrl-C to this one: what is running then ends, the rest is not begun. They end when
+    this one is killed, whatever they wait for.
 
     Args:
         method: of starting them; None: Python's own.
@@ -109,8 +111,16 @@ def worker_pool(
 
 def _begin(prepare: Callable[[Any], object] | None, given: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if prepare is not None:
         prepare(given)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def without_launcher(environment: dict[str, str]) -> dict[str, str]:

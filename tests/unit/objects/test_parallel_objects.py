@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -86,7 +87,7 @@ def test_spacy_finds_the_same_in_any_number_of_processes():
 
 
 SCRIPT = """
-import time
+import multiprocessing, time
 from common.cli import run
 from common.objects.parallel import extracted
 class Slow:
@@ -95,7 +96,7 @@ class Slow:
         return [() for _ in captions]
 def main():
     for n, _ in enumerate(extracted(Slow(), [["a"]] * 1000, 2)):
-        n or print("begun", flush=True)
+        n or print("begun", *(c.pid for c in multiprocessing.active_children()), flush=True)
 run(main)
 """
 
@@ -112,7 +113,21 @@ def test_an_interruption_is_one_line_and_soon_over(number):
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
-        assert process.stdout is not None and process.stdout.readline() == b"begun\n"
+        assert process.stdout is not None and process.stdout.readline().startswith(b"begun")
         os.killpg(process.pid, number)
         _, shown = process.communicate(timeout=30)
     assert (process.returncode, shown) == (130, b"interrupted; run the same command again to continue\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_workers_do_not_outlive_a_script_that_is_killed():
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, cwd=ROOT, env=environment) as script:
+        assert script.stdout is not None
+        workers = [Path(f"/proc/{int(number)}") for number in script.stdout.readline().split()[1:]]
+        script.kill()
+    assert len(workers) == 2
+    end = time.monotonic() + 30
+    while any(worker.exists() for worker in workers) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not [worker for worker in workers if worker.exists()]

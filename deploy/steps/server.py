@@ -17,6 +17,7 @@ import weakref
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
+from tempfile import TemporaryDirectory
 from typing import Any, TextIO
 
 
@@ -27,10 +28,15 @@ def load(libraries: Iterable[str]) -> None:
             importlib.import_module(name)
 
 
-def _own_nothing() -> None:
-    """What the loaded libraries are to remove at the end, temporary folders of theirs, is not a fork's to remove."""
+def _own_folders() -> None:
+    """Give a fork its own in the place of the loaded libraries' temporary folders, which are the server's to remove.
+
+    Libraries remove theirs by a finalizer and some at the exit of the process, too, so its object has to be another's.
+    """
     for clean_up in list(weakref.finalize._registry):  # type: ignore[attr-defined]
-        clean_up.detach()
+        held = clean_up.detach()
+        if held and isinstance(held[0], TemporaryDirectory):
+            TemporaryDirectory.__init__(held[0])
 
 
 def _leave_with(pid: int, *_: Any) -> None:
@@ -48,7 +54,7 @@ def serve(orders: TextIO, codes: TextIO) -> list[str] | None:
         load(order["now"])
         pid = os.fork()
         if not pid:
-            _own_nothing()
+            _own_folders()
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             orders.close()
             codes.close()

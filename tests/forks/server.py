@@ -19,6 +19,7 @@ import sys
 import weakref
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 LARGEST = 1 << 20  # bytes of a message
@@ -87,8 +88,7 @@ class Server:
             self.children[connection] = child
             connection.send(str(child).encode())
             return None
-        for clean_up in list(weakref.finalize._registry):  # temporary folders of libraries are not a fork's to remove
-            clean_up.detach()
+        own_folders()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -100,6 +100,14 @@ class Server:
             other.close()
         order: dict[str, Any] = json.loads(message)
         return order
+
+
+def own_folders() -> None:
+    """Temporary folders of libraries are not a fork's to remove: it has others in their place."""
+    for clean_up in list(weakref.finalize._registry):
+        held = clean_up.detach()
+        if held and isinstance(held[0], TemporaryDirectory):
+            TemporaryDirectory.__init__(held[0])
 
 
 def become(order: dict[str, Any]) -> None:

@@ -15,6 +15,11 @@ import pytest
 from deploy.steps.scripts import LIBRARIES, Scripts, can_fork, libraries_of
 from tests.forks.scripts import LOADED, run
 
+KEPT = """import atexit
+import tempfile
+FOLDER = tempfile.TemporaryDirectory()
+atexit.register(FOLDER.cleanup)
+"""
 SCRIPT = """
 import json, os, signal, sys, time
 if __name__ == "__main__":
@@ -39,7 +44,7 @@ if __name__ == "__main__":
 def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripts]:
     """Forking scripts; the module `said` is found, and `csv` stands for a library that takes long to load."""
     (tmp_path / "said.py").write_text(SCRIPT)
-    (tmp_path / "kept.py").write_text("import tempfile\nFOLDER = tempfile.TemporaryDirectory()\n")
+    (tmp_path / "kept.py").write_text(KEPT)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setitem(LIBRARIES, "slow", ("csv", "kept", "not_installed_anywhere"))
     with Scripts() as made:

@@ -9,10 +9,12 @@ import re
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from tests.crash.steps import Step
 
@@ -111,15 +113,7 @@ def _run(step: Step, words: Sequence[str], out: Path, kill: int, heard: Path, re
         shim = ctypes.CDLL(None)
         module = importlib.import_module(step.module)
         shim.crash_arm(str(out).encode(), ctypes.c_long(kill))
-        try:
-            module.run(module.main)
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        except BaseException:
-            import traceback
-
-            traceback.print_exc()
+        code = exit_code(module)
         sys.stdout.flush()
         sys.stderr.flush()
         shim.crash_seen.restype = ctypes.c_long
@@ -129,6 +123,18 @@ def _run(step: Step, words: Sequence[str], out: Path, kill: int, heard: Path, re
         loaded.write_text("\n".join(sys.modules))
     finally:
         os._exit(code)
+
+
+def exit_code(script: ModuleType) -> int:
+    """What a script that is run in this process would end with; a fault of its own is printed."""
+    try:
+        script.run(script.main)
+    except SystemExit as end:
+        return int(end.code or 0)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 class LostError(Exception):

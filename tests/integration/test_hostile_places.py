@@ -19,6 +19,7 @@ import pytest
 
 from common.files.storage import read_json
 from common.outputs.locks import exclusive
+from tests.crash.attempts import exit_code
 from tests.crash.steps import BENCHMARKS, IMAGES, STEPS, Step, make_inputs
 
 # Step -> flag and name of each of its outputs that a flag names.
@@ -87,15 +88,7 @@ def run(step: Step, inputs: Path, outputs: Path, *more: str) -> tuple[int, str]:
                 sys.stderr = os.fdopen(2, "w", closefd=False)
                 sys.stdout = os.fdopen(1, "w", closefd=False)
                 sys.argv = [step.module, *step.words(inputs, outputs, *more)]
-                module = sys.modules[step.module]
-                module.run(module.main)
-                code = 0
-            except SystemExit as end:
-                code = int(end.code or 0)
-            except BaseException:
-                import traceback
-
-                traceback.print_exc()
+                code = exit_code(sys.modules[step.module])
             finally:
                 sys.stderr.flush()
                 os._exit(code)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,11 +24,12 @@ from common.files.pixels import to_rgb
 from common.models.anatomy import Anatomy, dissect, placeholder_id
 from common.models.base import CaptionModel
 from common.models.checkpoints.key_maps import KeyMap, rename
-from common.models.checkpoints.tensor_checks import require_finite, require_floats
-from common.models.families.auto_files import WANTED, load_processor, load_weights
+from common.models.families.auto_files import load_processor, load_weights
 from common.models.families.auto_packs import PackingAuto
 from common.models.families.auto_trees import GrowingAuto
+from common.models.families.model_check import check_generates, check_logits, check_weights
 from common.models.families.processor_check import check_loaded_processor, check_placeholders
+from common.models.families.raw_images import RawImages, TextPrompt
 from common.models.generation.decoding import Decoding
 from common.models.generation.plain import by_transformers
 from common.models.packed.foreign.handing import with_tail
@@ -46,45 +47,6 @@ from common.progress import announce
 SWITCHES = ("enable_thinking", "thinking")  # as templates call them
 FIRST_WORDS = 3  # ids of a text among which a thought begins
 MOST_PIXELS = 4096 * 4096  # kept of an image while its batch is gathered
-
-
-@dataclass(frozen=True)
-class TextPrompt(PromptIds):
-    """A prompt that stays text until its image is known."""
-
-    text: str = ""
-
-
-@dataclass(frozen=True)
-class RawImages:
-    """Images in place of a tensor of pixels or features: indexed by a tensor, pinned and moved for free."""
-
-    images: tuple[Any, ...]
-    device: torch.device
-    tokens: int = 0  # that the first image of the model took; images of other sizes may take more or fewer
-    hidden: int = 0
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """As features would have it: images, tokens of one image, hidden size."""
-        return len(self.images), self.tokens, self.hidden
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.images)
-
-    def __getitem__(self, index: Tensor) -> RawImages:
-        return replace(self, images=tuple(self.images[i] for i in index.tolist()))
-
-    def to(self, device: torch.device | str) -> RawImages:
-        """The same; inputs are moved when they are made."""
-        return replace(self, device=torch.device(device))
-
-    def pin_memory(self) -> RawImages:
-        """The same; there is nothing to pin."""
-        return self
 
 
 class Auto(PackingAuto, GrowingAuto, CaptionModel):
@@ -374,44 +336,6 @@ def _stops(said: Any, where: str) -> list[int]:
     if not all(isinstance(stop, int) for stop in stops):
         raise CheckpointError(f"{where}: eos_token_id {shown(said)} in generation_config.json is no id of a token")
     return stops
-
-
-@torch.no_grad()
-def check_logits(lm: Any, inputs: Mapping[str, Tensor], tokens: int, where: str) -> None:
-    """Raise CheckpointError for a model that does not give logits for each token of a text, behind those of an image.
-
-    Args:
-        tokens: for how many positions it has given them.
-    """
-    if tokens == inputs["input_ids"].shape[1]:
-        return
-    longer = lm(**with_tail(inputs, inputs["input_ids"][:, -1:]), use_cache=False).logits.shape[1]
-    if longer != tokens + 1:
-        raise CheckpointError(
-            f"{where} holds a {type(lm).__name__}, which does not continue a text token by token (logits for {tokens} "
-            f"positions of {inputs['input_ids'].shape[1]} tokens); {WANTED}"
-        )
-
-
-def check_generates(lm: Any, where: str) -> None:
-    """Raise CheckpointError for a model that writes no text."""
-    if not lm.can_generate():
-        raise CheckpointError(f"{where} holds a {type(lm).__name__}, which writes no text; {WANTED}")
-
-
-def check_weights(lm: nn.Module, missing: Iterable[str], where: str) -> None:
-    """Raise CheckpointError for weights that transformers drew at random, that are no floats, or not finite."""
-    lacking = sorted(missing)
-    if lacking:
-        raise CheckpointError(
-            f"{len(lacking)} tensors are missing from {where} or of another shape, e.g. the one for {lacking[0]}"
-        )
-    quantised = getattr(getattr(lm, "config", None), "quantization_config", None) is not None
-    for name, parameter in lm.named_parameters():
-        if parameter.is_floating_point():
-            require_finite(parameter.data, parameter.data, name, where)
-        elif not quantised:
-            require_floats(parameter.data, name, where)
 
 
 def plain_switches(template: Any) -> dict[str, bool]:

@@ -14,8 +14,9 @@ from PIL import Image
 
 from common.errors import CheckpointError, DataError
 from common.models import load_model
-from common.models.families.auto import RawImages, with_tail
+from common.models.families.raw_images import RawImages
 from common.models.generation.decoding import Decoding
+from common.models.packed.foreign.handing import with_tail
 from common.models.packed.layout import PackedImage
 from common.progress import announce_once
 from tests.unit.models.tiny_auto import SPECIAL, write_auto

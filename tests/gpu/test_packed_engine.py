@@ -13,6 +13,7 @@ from common.models.base import CaptionModel, PackedSettings
 from common.models.packed.attention import block_mask, dense_attention, dense_mask, flex_attention
 from common.models.packed.layout import PackedImage, PackLayout, lay_out
 from common.models.text.ids import PromptIds
+from tests.bench.random_models import random_model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 LENGTH = 2048
@@ -28,10 +29,7 @@ WAYS = {
 
 def make(dtype: torch.dtype) -> CaptionModel:
     """A LLaVA of 4 layers of 512, with the same random weights in any dtype, its connector trained in float32."""
-    from tests.bench import random_models
-
-    random_models.SCALES["middle"] = random_models.Scale(512, 1376, 4, 8, 256, 3, 64, 2, 112, 28)
-    model = random_models.random_model("llava", torch.device("cpu"), torch.float32, "middle")
+    model = random_model("llava", torch.device("cpu"), torch.float32, "small")
     model = model.to(torch.bfloat16).to("cuda", dtype)
     model.set_trainable("connector")
     return model

@@ -25,7 +25,8 @@ def test_float32_ids_are_those_of_transformers(beams: int) -> None:
     """More images than slots, prompts of unequal length."""
     cuda = torch.device("cuda")
     model = random_model("llava", cuda, torch.float32, "tiny")
-    features = torch.randn(9, 4, 64, device=cuda, generator=torch.Generator(cuda).manual_seed(1))
+    width = model.lm.config.hidden_size
+    features = torch.randn(9, 4, width, device=cuda, generator=torch.Generator(cuda).manual_seed(1))
     prompts = [model.encode_prompt(model.format_prompt("a b c " * (1 + n % 3))) for n in range(9)]
     expected = model.continue_batch(features, prompts, Decoding(beams, 12), [""] * 9)
     questions = [Asked((prompt,), (str(n),)) for n, prompt in enumerate(prompts)]
@@ -38,7 +39,8 @@ def test_nothing_depends_on_neighbours_or_order(sampled: bool) -> None:
     """In bfloat16: a text is the same to the token whatever is grown beside it."""
     cuda = torch.device("cuda")
     model = random_model("llava", cuda, torch.bfloat16, "middle")
-    features = torch.randn(24, 4, 1024, device=cuda, generator=torch.Generator(cuda).manual_seed(1)).bfloat16()
+    width = model.lm.config.hidden_size
+    features = torch.randn(24, 4, width, device=cuda, generator=torch.Generator(cuda).manual_seed(1)).bfloat16()
     prompt = model.encode_prompt(model.format_prompt("a b c"))
     how = Decoding(1, 20, do_sample=sampled, seed=0)
 

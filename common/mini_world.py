@@ -15,9 +15,12 @@ from pathlib import Path
 
 from common.args import ModelArguments
 from common.errors import DataError, DryRunEnds
+from common.files.images import image_names
 from common.files.places import PUBLISHED, image_folder, inputs
 from common.files.storage import read_json
-from common.manifest import manifest_path
+from common.identity import images_identity
+from common.manifest import file_hash, manifest_path, noted_beside
+from common.outputs.settings import noted_settings
 from common.paths import MINI_DATA, MINI_LLAVA, ROOT, display
 from common.processes import first_alone, first_is_done, without_launcher
 from common.progress import announce
@@ -27,6 +30,7 @@ SAMPLING = (
     "--captions_per_image", "2", "--do_sample", "--generate_num_beams", "1",
     "--max_new_tokens", "130", "--infer_bs", "128",
 )  # fmt: skip
+SPANS = ("finetune.format_data",)
 GREEDY = ("--generate_num_beams", "1", "--max_new_tokens", "150", "--infer_bs", "128")
 
 
@@ -123,9 +127,40 @@ class MiniWorld:
             return False
         return (arguments.get("start_pos", 0), arguments.get("end_pos", -1)) == (0, -1)
 
+    def made_from(self, path: Path) -> tuple[str, Path] | None:
+        """What a file of the mini world is made from: its name in the notes, and its place."""
+        sources = {
+            self.captions: ("images", self.train_images),
+            self.eval_captions: ("images", self.eval_images),
+            self.objects: ("captions", self.captions),
+            self.scores: ("objects", self.objects),
+            self.own_answers: ("objects", self.objects),
+            self.pos_neg: ("scores", self.scores),
+            self.sentences: ("scores", self.scores),
+            self.repaired: ("scores", self.scores),
+        }
+        return sources.get(path)
+
+    def outdated(self, path: Path) -> tuple[Path, Path] | None:
+        """Of what a complete file rests on, the first that was made from something else than is there now.
+
+        Returns that file and what it was made from; None where all fit, or nothing was noted.
+        """
+        source = self.made_from(path)
+        if source is None or not source[1].exists() or not self.is_complete(path):
+            return None
+        name, place = source
+        earlier = self.outdated(place)
+        if earlier is not None:
+            return earlier
+        noted = {**(noted_settings(path) or {}), **noted_beside(path)}
+        wanted = noted.get(f"{name}_sha256")
+        now = _content(place, noted.get(name) if path == self.eval_captions else None) if wanted else None
+        return (path, place) if wanted != now else None
+
     def step_that_makes(self, path: Path) -> tuple[str, ...] | None:
         """The module that makes a file of the mini world, and the flags that it is called with."""
-        draw, spans = ("dataset.mini.draw",), ("finetune.format_data",)
+        draw, spans = ("dataset.mini.draw",), SPANS
         makers = {
             self.train_images: draw,
             self.train_annotations: draw,
@@ -141,6 +176,14 @@ class MiniWorld:
             self.eval_captions: ("evaluate.eval_caption", *GREEDY),
         }
         return makers.get(path)
+
+
+def _content(place: Path, first: object) -> object:
+    """Hash of a file, or of the images of a folder: of all, or of the `first` so many."""
+    if place.is_file():
+        return file_hash([place])
+    names = image_names(place)
+    return images_identity(place, names[:first] if isinstance(first, int) else names)["images_sha256"]
 
 
 def is_mini_model(args: ModelArguments) -> bool:
@@ -176,9 +219,13 @@ def default_path(given: str | None, mini: bool, default: Path, flag: str, dry_ru
 
 
 def ensure(path: Path, dry_run: bool = False) -> None:
-    """Make a file of the mini world, or go on making it, by running the step that makes it, with its defaults."""
+    """Make a file of the mini world, or go on making it, by running the step that makes it, with its defaults.
+
+    Raises DataError for a file that is complete and was made from something else than is there now.
+    """
     if MiniWorld().step_that_makes(path) is None:
         return
+    _require_up_to_date(path)
     if dry_run:
         _require_complete(path)
         return
@@ -188,6 +235,18 @@ def ensure(path: Path, dry_run: bool = False) -> None:
     if not MiniWorld().is_complete(path):
         _make(path)
     first_is_done(name)
+
+
+def _require_up_to_date(path: Path) -> None:
+    """Raise DataError, as what is there may be wanted, or have taken long."""
+    old = MiniWorld().outdated(path)
+    if old is not None:
+        step = MiniWorld().step_that_makes(old[0]) or ()
+        restart = () if step == SPANS else ("--restart",)  # which are always made anew
+        raise DataError(
+            f"{display(old[0])} was not made from what {display(old[1])} holds now; make it anew with python -m "
+            f"{' '.join((*step, *restart))}, or name files that belong together"
+        )
 
 
 def _require_complete(path: Path) -> None:

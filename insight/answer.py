@@ -41,7 +41,7 @@ from common.files.record_files import answer_to_json, read_objects
 from common.files.records import Answer, CaptionObjects
 from common.files.storage import ResumableLines, read_json_lines, require_file
 from common.files.vocabulary import ObjectVocabulary, read_vocabulary
-from common.identity import identity, images_identity, model_identity, values_hash
+from common.identity import identity, images_identity, inputs_identity, model_identity, values_hash
 from common.manifest import manifest
 from common.mini_world import MiniWorld, default_path, is_mini_model
 from common.outputs.lines import LineTarget
@@ -237,9 +237,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         images.check_losses(len({one.image for one in asked}))
         path = MINI_LLAVA if is_mini_model(model_args) else model_args.chosen("path")
         checkpoint = model_args.chosen("ckpt_load_path") or None
-        lines.finish(
-            manifest((model_args, args, generation, run_args), model=path, checkpoint=checkpoint, questions=len(asked))
-        )
+        groups = (model_args, args, generation, run_args)
+        source = inputs_identity(objects=places.objects)
+        lines.finish(manifest(groups, model=path, checkpoint=checkpoint, questions=len(asked), **source))
     said = Counter(value["answer"] for _, value in read_json_lines(places.answers))
     common = ", ".join(f"{number} '{text}'" for text, number in said.most_common(MOST_COMMON))
     say(f"{sum(said.values())} answers in {display(places.answers)}, among them {common}")

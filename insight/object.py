@@ -33,6 +33,7 @@ from common.errors import ArgumentError, DataError
 from common.files.record_files import caption_key, objects_from_json, objects_to_json, read_captions, read_objects
 from common.files.records import Caption, CaptionObjects
 from common.files.storage import ResumableLines, read_json_lines, require_file
+from common.identity import inputs_identity
 from common.manifest import manifest
 from common.mini_world import MiniWorld, default_path
 from common.objects.extractors import EXTRACTORS, ObjectExtractor, build_extractor
@@ -187,7 +188,7 @@ def main() -> None:
         found = counts(target)
         model = extractor_files(args.extractor_model) if args.extractor_model else None
         ids = {caption.image_id for caption in chosen}
-        noted = {KEY: args.noted().to_json()}
+        noted = {KEY: args.noted().to_json(), **inputs_identity(captions=source)}
         lines.finish(manifest([args, run_args], model=model, image_ids=ids, counts=found, **noted))
     numbers = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in found.items())
     say(f"{numbers} in {display(target)}")

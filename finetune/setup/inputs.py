@@ -55,7 +55,7 @@ def read_inputs(flags: Flags, weights: LossWeights) -> Inputs:
     gold, gold_folder = _gold(data, folder, mini, flags.run.dry_run) if gold_counts else ([], folder)
     turn = not model.ignore_exif_orientation
     source = MINI_LLAVA if is_mini_model(model) else model.chosen("path")
-    repaired = _repaired_path(data, REPAIR in weights.active(), mini)
+    repaired = _repaired_path(data, REPAIR in weights.active(), mini, flags.run.dry_run)
     samples = read_samples(pos_neg, sentences, repaired)
     return Inputs(pos_neg, sentences, folder, samples, tuple(gold), source, repaired, turn, gold_folder)
 
@@ -83,7 +83,7 @@ def _gold(data: TrainDataArguments, folder: Path, mini: bool, dry_run: bool) -> 
     return gold, images
 
 
-def _repaired_path(data: TrainDataArguments, counts: bool, mini: bool) -> Path | None:
+def _repaired_path(data: TrainDataArguments, counts: bool, mini: bool, dry_run: bool) -> Path | None:
     if data.repaired_data_path and not counts:
         raise ArgumentError("--repaired_data_path is given, but the loss has no part on it; add --repair_w")
     if not counts:
@@ -93,4 +93,4 @@ def _repaired_path(data: TrainDataArguments, counts: bool, mini: bool) -> Path |
             "the loss has a part on repaired captions (--repair_w above 0): give them with --repaired_data_path "
             "(finetune/format_data.py writes them), or leave it out with --repair_w 0"
         )
-    return default_path(data.repaired_data_path, mini, MiniWorld().repaired, "--repaired_data_path")
+    return default_path(data.repaired_data_path, mini, MiniWorld().repaired, "--repaired_data_path", dry_run)

@@ -11,8 +11,10 @@ import pytest
 from common import mini_world
 from common.args import ModelArguments
 from common.errors import ArgumentError, DataError, DryRunEnds
+from common.identity import images_identity, inputs_identity
 from common.manifest import manifest_path, write_manifest
 from common.mini_world import MiniWorld, default_path, ensure, is_mini_model, model_path
+from common.outputs.settings import note_settings
 from common.paths import MINI_LLAVA
 
 WORLD = MiniWorld()
@@ -90,6 +92,74 @@ def test_complete_is_what_its_manifest_says_to_be_whole(tmp_path: Path) -> None:
     for torn in ("[]", '{"argum', ""):
         manifest_path(world.captions).write_text(torn)
         assert not world.is_complete(world.captions)
+
+
+def made(path: Path, settings: dict[str, Any], noted: dict[str, Any]) -> None:
+    """A complete file, with what is noted beside it."""
+    path.write_text(f"{path.name}\n")
+    note_settings(path, settings)
+    write_manifest(path, {"arguments": {"start_pos": 0, "end_pos": -1}, **noted})
+
+
+@pytest.fixture
+def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MiniWorld:
+    """Images to spans, as the steps leave them; the default world."""
+    world = MiniWorld(tmp_path)
+    for folder in (world.train_images, world.eval_images):
+        folder.mkdir(parents=True)
+        for name in ("1.png", "2.png", "3.png"):
+            (folder / name).write_text(name)
+    names = ("1.png", "2.png", "3.png")
+    made(world.captions, images_identity(world.train_images, names), {})
+    made(world.eval_captions, images_identity(world.eval_images, names[:2]), {})  # --default_eval_samples 2
+    made(world.objects, {}, inputs_identity(captions=world.captions))
+    made(world.scores, inputs_identity(objects=world.objects), {})
+    made(world.own_answers, {}, inputs_identity(objects=world.objects))
+    for path in (world.pos_neg, world.sentences, world.repaired):
+        made(path, {}, inputs_identity(scores=world.scores))
+    monkeypatch.setattr(mini_world, "MiniWorld", lambda: world)
+    return world
+
+
+ALL = ("captions", "eval_captions", "objects", "scores", "own_answers", "pos_neg", "sentences", "repaired")
+
+
+def test_files_that_belong_together_are_taken(chain: MiniWorld) -> None:
+    for name in ALL:
+        ensure(getattr(chain, name))
+        assert chain.outdated(getattr(chain, name)) is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "old"),
+    [
+        ("train/images/2.png", ("captions", "objects", "scores", "own_answers", "pos_neg", "sentences", "repaired")),
+        ("train/images/4.png", ("captions", "objects", "scores", "own_answers", "pos_neg", "sentences", "repaired")),
+        ("eval/images/1.png", ("eval_captions",)),
+        ("captions.jsonl", ("objects", "scores", "own_answers", "pos_neg", "sentences", "repaired")),
+        ("objects.jsonl", ("scores", "own_answers", "pos_neg", "sentences", "repaired")),
+        ("scores.jsonl", ("pos_neg", "sentences", "repaired")),
+    ],
+)
+def test_what_was_made_from_something_else_is_refused(chain: MiniWorld, changed: str, old: tuple[str, ...]) -> None:
+    """Also further down the way, whether or not anything would have to be made; and never made anew unasked."""
+    (chain.root / changed).write_text("made again with other settings")
+    for name in ALL:
+        path = getattr(chain, name)
+        before = path.read_bytes()
+        if name in old:
+            for dry in (False, True):
+                with pytest.raises(DataError, match=f"was not made from what .*{Path(changed).name}|images holds now"):
+                    ensure(path, dry)
+        else:
+            assert chain.outdated(path) is None
+        assert path.read_bytes() == before
+
+
+def test_what_an_earlier_version_did_not_note_is_passed_over(chain: MiniWorld) -> None:
+    made(chain.objects, {}, {})
+    chain.captions.write_text("made again")
+    assert chain.outdated(chain.objects) is None
 
 
 def test_images_are_complete_with_both_annotation_files(tmp_path: Path) -> None:

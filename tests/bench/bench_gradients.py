@@ -20,6 +20,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -51,7 +52,7 @@ class GradientBenchArguments:
     size: str = flag("mini", "mini: the bundled model; random ones: middle, 7b", ("mini", "middle", "7b"))
     images: int = flag(8, "of a pack, each with one caption", least=1)
     packs: int = flag(3, "packs that are compared", least=1)
-    seed: int = flag(0, "of random weights, and of the packs; 0 is reported, choices are made on others", least=0)
+    seeds: str = flag("0", "of random weights and packs, separated by commas; choices were made on 1 to 4")
     device: str = flag("auto", "cpu, cuda ...; auto takes a GPU where there is one")
     record: str | None = flag(None, "JSON file to write; default tests/bench/records/gradients_SIZE.json")
 
@@ -108,12 +109,13 @@ class GradientBench:
         self.device = resolve_device(self.args.device)
         self.gpu = self.device.type == "cuda"
         self.settings = PackedSettings(compile=self.gpu, fast_connector=True)
+        self.path = Path(self.args.record) if self.args.record else RECORDS / f"gradients_{self.args.size}.json"
         self.rows: list[dict[str, Any]] = []
 
     def measure(self) -> None:
-        """All weights that the size has, each in all number formats."""
-        for weights, make in self.weights():
-            reference = self.gradients(lambda make=make: make().float(), self.in_rows)
+        """All weights that the size has, of each seed and in all number formats. The record is written after each."""
+        for seed, weights, make in self.weights():
+            reference = self.gradients(seed, lambda make=make: make().float(), self.in_rows)
             kinds = {
                 "bfloat16 rows": (make, self.in_rows),
                 "bfloat16": (make, self.in_packs),
@@ -121,23 +123,26 @@ class GradientBench:
                 "fp8, all blocks": (lambda make=make: self.eight_bits(make(), 0), self.in_packs),
             }
             for kind, (model, way) in kinds.items():
-                found = self.gradients(model, way)
+                found = self.gradients(seed, model, way)
                 each = [one.against(other) for one, other in zip(found, reference, strict=True)]
                 row = {key: mean(one[key] for one in each) for key in each[0]}
                 together = sum_of(found).against(sum_of(reference))
-                self.rows.append({"weights": weights, "kind": kind, **row, "together": together, "each": each})
+                which = {"weights": weights, "seed": seed, "kind": kind}
+                self.rows.append({**which, **row, "together": together, "each": each})
                 announce(_line(self.rows[-1]))
+            write_json(self.path, self.record())
 
-    def weights(self) -> Iterator[tuple[str, Callable[[], CaptionModel]]]:
-        """Names, and what makes the model in bfloat16."""
-        if self.args.size == "mini":
-            yield "mini-llava", lambda: load_model("llava", device=self.device, dtype=torch.bfloat16)
-            return
+    def weights(self) -> Iterator[tuple[int, str, Callable[[], CaptionModel]]]:
+        """Seeds and names, and what makes the model in bfloat16."""
         from tests.bench.random_models import random_model
 
-        plain = lambda: random_model("llava", self.device, torch.bfloat16, self.args.size, self.args.seed)  # noqa: E731
-        yield "random", plain
-        yield "random, damped", lambda: damped(plain())
+        for seed in map(int, self.args.seeds.split(",")):
+            if self.args.size == "mini":
+                yield seed, "mini-llava", lambda: load_model("llava", device=self.device, dtype=torch.bfloat16)
+                continue
+            plain = partial(random_model, "llava", self.device, torch.bfloat16, self.args.size, seed)
+            yield seed, "random", plain
+            yield seed, "random, damped", lambda plain=plain: damped(plain())
 
     def eight_bits(self, model: CaptionModel, first: int | None = None) -> CaptionModel:
         """The same with 8-bit products from a block on."""
@@ -145,7 +150,10 @@ class GradientBench:
         return model
 
     def gradients(
-        self, make: Callable[[], CaptionModel], way: Callable[[CaptionModel, Tensor, list[PackedImage]], Tensor]
+        self,
+        seed: int,
+        make: Callable[[], CaptionModel],
+        way: Callable[[CaptionModel, Tensor, list[PackedImage]], Tensor],
     ) -> list[Gradient]:
         """Of each pack. The model is gone afterwards."""
         model = make()
@@ -153,9 +161,9 @@ class GradientBench:
         model.set_trainable("connector")
         vocabulary = model.lm.get_input_embeddings().weight.shape[0]
         found = []
-        for seed in range(1000 * self.args.seed, 1000 * self.args.seed + self.args.packs):
-            pack = random_pack(self.args.images, seed, vocabulary)
-            found.append(gradient(model, way(model, self.seen(model, seed), pack)))
+        for pack_seed in range(1000 * seed, 1000 * seed + self.args.packs):
+            pack = random_pack(self.args.images, pack_seed, vocabulary)
+            found.append(gradient(model, way(model, self.seen(model, pack_seed), pack)))
         del model
         gc.collect()
         if self.gpu:
@@ -190,7 +198,6 @@ class GradientBench:
             "commit": os.environ.get("EFUF_COMMIT") or git_commit(),
             "size": self.args.size,
             "images": self.args.images,
-            "seed": self.args.seed,
             "rows": self.rows,
         }
 
@@ -206,7 +213,7 @@ def damped(model: CaptionModel) -> CaptionModel:
 
 def _line(row: dict[str, Any]) -> str:
     numbers = [f"{one['error']:.4f} | {one['cosine']:.5f}" for one in (row, row["together"])]
-    return f"| {row['weights']} | {row['kind']} | {' | '.join(numbers)} | {row['loss']:.4f} |"
+    return f"| {row['weights']} | {row['seed']} | {row['kind']} | {' | '.join(numbers)} | {row['loss']:.4f} |"
 
 
 def main() -> None:
@@ -214,12 +221,10 @@ def main() -> None:
     (args,) = parse([GradientBenchArguments], __doc__ or "")
     bench = GradientBench(args)
     bench.measure()
-    path = Path(args.record) if args.record else RECORDS / f"gradients_{args.size}.json"
-    write_json(path, bench.record())
-    print("| weights | decoder | error, a pack | cosine | error, all packs | cosine | loss of a token |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print("| weights | seed | decoder | error, a pack | cosine | error, all packs | cosine | loss of a token |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     print("\n".join(map(_line, bench.rows)))
-    announce(f"written to {display(path)}")
+    announce(f"written to {display(bench.path)}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ threshold is cut out (`finetune/samples/repair.py`). Of a published set, which h
 `--agreement true`, where images have several captions (three or more are best), scores each thing by how many of the
 others name it as well (`finetune/samples/agreement.py`); `--unlearn_target opened` begins a span with its sentence
 where nothing is named before it; `--repeats unlearn` counts what a caption introduces again as hallucinated
-(`finetune/samples/repeats.py`).
+(`finetune/samples/repeats.py`); `--whole_captions best` keeps of each image's captions, repaired or not, those that are
+best learnt whole (`finetune/samples/best.py`).
 
 The manifests beside `pos_neg.json` and `repaired.json` note the thresholds and the counts at each filter. Other
 thresholds at training time are fine, but conflicts and repairs were decided at those noted.
@@ -37,7 +38,7 @@ if __name__ == "__main__":
     import common.interrupts  # noqa: F401
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,11 +62,14 @@ from common.samples.scored import read_scored
 from common.samples.sets import SUBSENTENCE, TARGETS, Samples, build_samples
 from common.thresholds import FLAGS, Thresholds, noted_for, resolve
 from finetune.samples.agreement import agreed
+from finetune.samples.best import best_of_images
 from finetune.samples.repair import RepairedSet, build_repaired, captions_of_sets
 from finetune.samples.repeats import repeats_lowered
 
 KEEP, UNLEARN = "keep", "unlearn"
 REPEATS = (KEEP, UNLEARN)
+ALL, BEST = "all", "best"
+WHOLE = (ALL, BEST)
 
 
 class Sets(NamedTuple):
@@ -88,6 +92,9 @@ class FormatArguments:
     agreement: bool = flag(False, "score things also by how many of the image's other captions name them")
     repeats: str = flag(
         KEEP, "unlearn: what a caption introduces again (a dog ... a dog) counts as hallucinated", REPEATS
+    )
+    whole_captions: str = flag(
+        ALL, "best: of each image only those are learnt whole that name nothing twice and most of what is there", WHOLE
     )
     unlearn_target: str = flag(
         SUBSENTENCE,
@@ -221,6 +228,13 @@ def main() -> None:
         say(f"{again} things are introduced again and count as hallucinated")
     samples = build_samples(records, cut, args.unlearn_target)
     repaired = build_repaired(records, cut)
+    if args.whole_captions == BEST:
+        best = best_of_images(records, cut, read_vocabulary())
+        whole = build_samples(best, cut)
+        good = replace(samples.counts, captions_with_objects=len(whole.sentences), sentences=whole.counts.sentences)
+        samples = Samples(samples.spans, whole.sentences, good)
+        repaired = build_repaired(best, cut)
+        say(f"{len(best)} captions of {len({record.image for record in best})} images are the best of their images")
     check_sets(samples, cut, scores, [m.score for r in records for m in r.objects if m.score is not None])
     outputs = targets(args, sets, score_data_path=scores)
     if not args.dry_run:

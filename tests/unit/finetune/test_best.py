@@ -1,0 +1,47 @@
+"""Which of an image's captions are learnt whole."""
+
+from __future__ import annotations
+
+import re
+
+from common.files.records import CaptionObjects, ObjectMention
+from common.files.vocabulary import read_vocabulary
+from common.thresholds import Thresholds
+from finetune.samples.best import best_of_images, learnt_whole
+
+CUT = Thresholds(20, 30, 25)
+SCORES = {"dog": 40.0, "puppy": 40.0, "cat": 32.0, "bus": 24.0, "kite": 10.0}  # of what is there, perhaps, and not
+VOCABULARY = read_vocabulary()
+
+
+def caption(text: str, image: str = "1.png") -> CaptionObjects:
+    found = re.finditer("|".join(SCORES), text)
+    return CaptionObjects(image, 0, text, tuple(ObjectMention(m.group(), *m.span(), SCORES[m.group()]) for m in found))
+
+
+def best(*texts: str) -> list[str]:
+    return [record.caption for record in best_of_images([caption(text) for text in texts], CUT, VOCABULARY)]
+
+
+def test_the_most_of_what_is_there_and_the_least_of_what_may_not_be() -> None:
+    assert best("A dog.", "A dog and a cat.", "A cat and a dog.") == ["A dog and a cat.", "A cat and a dog."]
+    assert best("A dog and a cat. There is a bus.", "A cat and a dog.") == ["A cat and a dog."]
+
+
+def test_nothing_twice_goes_first_and_words_for_one_thing_are_one() -> None:
+    assert best("A dog and a cat. There is a puppy.", "A dog.") == ["A dog."]
+    assert best("A dog and a puppy.") == ["A dog and a puppy."]  # where there is none such
+
+
+def test_a_caption_counts_as_it_is_learnt() -> None:
+    repaired = "A dog and a cat. There is a kite."
+    assert [m.text for m in learnt_whole(caption(repaired), CUT)] == ["dog", "cat"]
+    assert best("A dog.", repaired) == [repaired]
+    assert learnt_whole(caption("A kite flies. A dog and a cat."), CUT) == ()  # its first sentence would go
+    assert best("A kite flies. A dog and a cat.", "A dog.") == ["A dog."]
+    assert best("Nothing is here.", "A kite.", "A bus.") == []  # neither can be learnt
+
+
+def test_every_image_by_itself() -> None:
+    records = [caption("A dog.", "1.png"), caption("A dog and a cat.", "2.png"), caption("A cat.", "1.png")]
+    assert best_of_images(records, CUT, VOCABULARY) == [records[0], records[2], records[1]]

@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from common.errors import UserError
 from common.files.records import ObjectMention
 from common.objects.extractors import ObjectExtractor
-from common.processes import worker_pool
+from common.processes import made_in_order, worker_pool
 
 Found = list[tuple[ObjectMention, ...]]
 
@@ -34,7 +34,7 @@ def extracted(extractor: ObjectExtractor, batches: Sequence[Sequence[str]], proc
         return
     with worker_pool(processes, "fork", _inherited.append, extractor) as pool:
         try:
-            yield from pool.map(_extract, batches)
+            yield from made_in_order(pool, _extract, batches)
         except BrokenProcessPool:
             raise UserError(
                 "a process that extracts objects died, perhaps for want of memory; the objects so far are kept: start "

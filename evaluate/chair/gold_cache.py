@@ -6,6 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from common.files.image_ids import KnownImages
 from common.files.storage import read_json, write_json
 from common.manifest import file_hash
 from common.paths import display
-from common.processes import usable_cores, worker_pool
+from common.processes import made_in_order, usable_cores, worker_pool
 from common.progress import announce
 from evaluate.chair.parser import PARSER_VERSION, ChairParser
 from evaluate.chair.synonyms import BUNDLED, ChairMode
@@ -108,9 +109,10 @@ def build(
     if sum(map(len, annotations.captions.values())) < _PARALLEL_FROM:
         return _build_part(annotations, mode, synonyms_path, pos_tagger)
     parts = [_part(annotations, ids[start::_CHUNKS]) for start in range(_CHUNKS)]
+    build_part = partial(_build_part, mode=mode, synonyms_path=synonyms_path, pos_tagger=pos_tagger)
     gold: dict[int, frozenset[str]] = {}
     with worker_pool(min(_CHUNKS, usable_cores())) as pool:
-        for found in pool.map(_build_part, parts, *zip(*[(mode, synonyms_path, pos_tagger)] * _CHUNKS, strict=True)):
+        for found in made_in_order(pool, build_part, parts):
             gold.update(found)
     return gold
 

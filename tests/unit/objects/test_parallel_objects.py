@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -66,6 +68,18 @@ def test_a_process_that_dies_is_one_line_and_what_came_before_it_is_kept():
     assert "\n" not in str(error.value)
     assert texts(kept) == BATCHES[: len(kept)]
     assert kept
+
+
+def test_workers_that_die_while_nobody_listens_any_more_leave_no_traceback(monkeypatch):
+    """As of a signal to all processes: what is not begun is then cancelled and lost at once."""
+    failed: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", failed.append)
+    found = extracted(Slow(), BATCHES * 300, 2)
+    next(found)
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    found.close()
+    assert not failed
 
 
 def test_an_error_of_the_extractor_comes_through():

@@ -51,6 +51,7 @@ class GradientBenchArguments:
 
     size: str = flag("mini", "mini: the bundled model; random ones: middle, 7b", ("mini", "middle", "7b"))
     images: int = flag(8, "of a pack, each with one caption", least=1)
+    from_blocks: str = flag("0", "first blocks in 8 bits beside the default, separated by commas")
     packs: int = flag(3, "packs that are compared", least=1)
     seeds: str = flag("0", "of random weights and packs, separated by commas; choices were made on 1 to 4")
     device: str = flag("auto", "cpu, cuda ...; auto takes a GPU where there is one")
@@ -119,8 +120,11 @@ class GradientBench:
             kinds = {
                 "bfloat16 rows": (make, self.in_rows),
                 "bfloat16": (make, self.in_packs),
-                "fp8": (lambda make=make: self.eight_bits(make()), self.in_packs),
-                "fp8, all blocks": (lambda make=make: self.eight_bits(make(), 0), self.in_packs),
+                "fp8": (partial(self.eight_bits, make), self.in_packs),
+                **{
+                    f"fp8, from block {first}": (partial(self.eight_bits, make, first), self.in_packs)
+                    for first in map(int, self.args.from_blocks.split(","))
+                },
             }
             for kind, (model, way) in kinds.items():
                 found = self.gradients(seed, model, way)
@@ -144,8 +148,9 @@ class GradientBench:
             yield seed, "random", plain
             yield seed, "random, damped", lambda plain=plain: damped(plain())
 
-    def eight_bits(self, model: CaptionModel, first: int | None = None) -> CaptionModel:
-        """The same with 8-bit products from a block on."""
+    def eight_bits(self, make: Callable[[], CaptionModel], first: int | None = None) -> CaptionModel:
+        """The same with 8-bit products from a block on; None: as by default."""
+        model = make()
         model.to_eight_bits(self.device, first)
         return model
 

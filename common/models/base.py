@@ -96,7 +96,7 @@ class CaptionModel(TextSide, ModelBody):
 
     def image_features(self, pixels: Tensor) -> Tensor:
         """[n, 3, h, w] -> [n, m, d] input embeddings; differentiable in whatever is trained."""
-        pixels = pixels.to(self.device, self.compute_dtype)
+        pixels = pixels.to(self.device, self.compute_dtype, non_blocking=True)
         vision_trains = any(p.requires_grad for p in self.vision.parameters())
         with torch.set_grad_enabled(torch.is_grad_enabled() and vision_trains):
             seen = self.see(pixels)
@@ -280,18 +280,24 @@ class CaptionModel(TextSide, ModelBody):
     def features_of(self, images: Iterable[Callable[[], Any]]) -> Iterator[Any]:
         """Features [m, d] of each image that is opened; None stays None.
 
-        On a GPU images are opened and cut to size in threads while it works, several at a time are seen by the encoder.
+        The encoder sees several at a time. On a GPU threads open these, cut them to size and lay them side by side
+        while it works, and neither waits for the other.
         """
+        gpu = self.device.type == "cuda"
 
-        def look(open_image: Callable[[], Any]) -> Tensor | None:
-            image = open_image()
-            return None if image is None else self.preprocess([image])
+        def look(some: list[Callable[[], Any]]) -> tuple[list[bool], Tensor | None]:
+            opened = [open_image() for open_image in some]
+            seen = [image for image in opened if image is not None]
+            there = [image is not None for image in opened]
+            if not seen:
+                return there, None
+            pixels = self.preprocess(seen).to(self.compute_dtype)
+            return there, pixels.pin_memory() if gpu else pixels
 
-        threads = min(MOST_THREADS, os.cpu_count() or 1) if self.device.type == "cuda" else 0
-        for some in chunks(ahead(look, images, threads, AHEAD), SEEN_TOGETHER):
-            seen = [pixels for pixels in some if pixels is not None]
-            features = iter(self.image_features(torch.cat(seen)) if seen else ())
-            yield from (None if pixels is None else next(features) for pixels in some)
+        threads = min(MOST_THREADS, os.cpu_count() or 1) if gpu else 0
+        for there, pixels in ahead(look, chunks(images, SEEN_TOGETHER), threads, AHEAD // SEEN_TOGETHER):
+            features = iter(() if pixels is None else self.image_features(pixels))
+            yield from (next(features) if seen else None for seen in there)
 
     @torch.no_grad()
     def continue_ids(self, features: Tensor, prompts: Sequence[PromptIds], decoding: Decoding) -> list[list[int]]:

@@ -5,15 +5,18 @@
 
 Works on JPEG files that it writes; captions end at lengths drawn from real ones (the test data, or `--captions_path`).
 Prints a line a row and writes loop_SIZE.json after each stage; rows of stages that are not asked for stay in it.
-`minutes_paper_loop` reckons the paper's loop from these rates, and for training from its own record: 10,000 images
-captioned with five beams, their objects and scores, the spans, an epoch over 30,000 of them, and 1,600 images captioned
-before and after, with CHAIR.
+`minutes_paper_loop` reckons the paper's loop from these rates: 10,000 images captioned with five beams, their objects
+and scores, the spans, an epoch over 30,000 of them, and 1,600 images captioned before and after, with CHAIR. Training
+is `bench_train`'s, with one caption an image, in bfloat16; `minutes_paper_loop_fp8` has it with `--decoder_dtype fp8`.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +33,7 @@ from common.manifest import git_commit, versions
 from common.models.resolve import resolve_device
 from common.paths import ROOT, display
 from common.progress import announce, say
-from tests.bench.loop_captions import Lengths, Way, make_captions, make_plainly
+from tests.bench.loop_captions import Lengths, Way, make_captions, make_plainly, weight_bytes
 from tests.bench.loop_objects import find_objects
 from tests.bench.loop_photos import real_captions, write_photos
 from tests.bench.loop_scores import random_scorer, score_photos
@@ -38,8 +41,9 @@ from tests.bench.loop_spans import judge_captions, mine_spans
 from tests.bench.random_models import random_model
 
 RECORDS = ROOT / "tests" / "bench" / "records"
-STAGES = ("captions", "plain", "scores", "objects", "spans", "chair")
+STAGES = ("captions", "plain", "scores", "objects", "spans", "chair", "training")
 MINED, EVALUATED = 10_000, 1_600  # images of the paper
+SAMPLES = 50_000  # of an epoch over 30,000 spans
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,7 @@ class LoopBench:
             "objects": lambda: self.note("objects", **find_objects(self.captions, min(256, self.load.captions))),
             "spans": lambda: self.note("spans", **mine_spans(self.captions, self.folder / "spans")),
             "chair": lambda: self.note("chair", **judge_captions(self.captions[:EVALUATED])),
+            "training": self.train,
         }
         for stage in stages:
             try:
@@ -107,6 +112,7 @@ class LoopBench:
             except Exception as error:
                 self.failed[stage] = f"{type(error).__name__}: {error}"[:300]
                 announce(f"{stage} failed: {self.failed[stage]}")
+            forget()
             self.write()
 
     def note(self, what: str, **numbers: Any) -> None:
@@ -144,6 +150,17 @@ class LoopBench:
             self.note(f"scores, {name}", **found)
             del scorer
 
+    def train(self) -> None:
+        """An epoch's minutes by `bench_train`, in a process of its own."""
+        record = self.folder / "train.json"
+        flags = ["--captions_per_image", "1", "--decoder_dtype", "fp8", "--memory", "no", "--ablate", "no"]
+        command = [sys.executable, "-m", "tests.bench.bench_train", "--size", self.args.size, "--record", str(record)]
+        done = subprocess.run([*command, *flags], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+        for name, numbers in trained(read_json(record)).items():
+            self.note(f"training, {name}", **numbers)
+        if done.returncode:
+            raise RuntimeError(f"bench_train ended with {done.returncode}; what it measured is kept")
+
     def _dtype(self) -> torch.dtype:
         return torch.bfloat16 if self.device.type == "cuda" else torch.float32
 
@@ -162,6 +179,25 @@ class LoopBench:
         }
         write_json(self.path, record)
         announce(display(self.path))
+
+
+def forget() -> None:
+    """Give back what a stage held of the card, for the processes of the next one."""
+    weight_bytes.cache_clear()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def trained(record: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Samples a second and minutes of an epoch over 30,000 spans, in the types that `bench_train`'s record has."""
+    found = {}
+    for name in ("bfloat16", "fp8", "fp8 in all blocks"):
+        kind = "" if name == "bfloat16" else f"_{name}"
+        minutes = record["ratios"].get(f"minutes_30k_spans{kind}")
+        if minutes is not None:
+            found[name] = {"samples_s": SAMPLES / minutes / 60, "minutes_30k_spans": minutes}
+    return found
 
 
 RATES = {
@@ -202,11 +238,31 @@ def paper_loop(rows: Sequence[dict[str, Any]], size: str) -> dict[str, Any]:
     minutes = {
         stage: count / found[what][key] / 60 if what in found else None for stage, (what, key, count) in asked.items()
     }
-    trained = RECORDS / f"train_{size}.json"
-    minutes["training"] = read_json(trained)["ratios"]["minutes_30k_spans"] if trained.is_file() else None
-    known = [m for m in minutes.values() if m is not None]
-    whole = sum(known) if len(known) == len(minutes) else None
-    return {"minutes": minutes, "minutes_paper_loop": whole}
+    whole = {}
+    for name, key in TRAININGS.items():
+        minutes["training"] = _training(found, name, size)
+        known = [m for m in minutes.values() if m is not None]
+        whole[key] = sum(known) if len(known) == len(minutes) else None
+    minutes["training"] = _training(found, "bfloat16", size)
+    return {"minutes": minutes, **whole}
+
+
+TRAININGS = {
+    "bfloat16": "minutes_paper_loop",
+    "fp8": "minutes_paper_loop_fp8",
+    "fp8 in all blocks": "minutes_paper_loop_fp8_in_all_blocks",
+}
+
+
+def _training(found: dict[str, dict[str, Any]], name: str, size: str) -> float | None:
+    """Minutes of this run; in bfloat16 of the record of `bench_train`, where training was not asked for."""
+    row = found.get(f"training, {name}")
+    if row is not None:
+        return float(row["minutes_30k_spans"])
+    record = RECORDS / f"train_{size}.json"
+    return (
+        trained(read_json(record))["bfloat16"]["minutes_30k_spans"] if name == "bfloat16" and record.is_file() else None
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -9,7 +9,7 @@ from common.models.generation.asking import Asked
 from common.models.generation.decoding import Decoding
 from tests.bench.bench_decode import LOADS, Bench
 from tests.bench.random_models import random_model
-from tests.unit.models.tree_kernel_check import attention_error, gate_error
+from tests.unit.models.tree_kernel_check import attention_error, gate_error, trunk_error
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -18,6 +18,12 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a G
 def test_kernels_are_plain_attention(shape: tuple[int, int, int, int, int]) -> None:
     assert attention_error(*shape, dtype=torch.bfloat16, device="cuda") < 2e-2
     assert gate_error(torch.bfloat16, "cuda") < 1e-2
+
+
+@pytest.mark.parametrize(("shape", "before"), [((4, 4, 32), 0), ((8, 2, 64), 7), ((32, 32, 128), 35)])
+def test_kernel_of_trunks_is_plain_attention(shape: tuple[int, int, int], before: int) -> None:
+    """Rotations are rounded once there, twice in plain operations."""
+    assert trunk_error(shape, 90, before, torch.bfloat16, "cuda") < 2e-2
 
 
 @pytest.mark.parametrize("beams", [1, 4])

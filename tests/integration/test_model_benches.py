@@ -56,6 +56,21 @@ def test_the_loops_bench_writes_its_record_with_every_stage(tmp_path: Path) -> N
     assert found["minutes"]["captions to mine"] == pytest.approx(10_000 / beams["images_s"] / 60, rel=1e-3)
 
 
+def test_the_loop_is_reckoned_with_training_in_both_types() -> None:
+    rates = {"captions, beam5": 20.0, "scores, ViT-B-32": 400.0}
+    rows = [{"what": what, "images_s": rate} for what, rate in rates.items()]
+    rows += [{"what": what, "captions_s": 1000.0} for what in ("objects", "spans", "chair")]
+    record = {"ratios": {"minutes_30k_spans": 11.0, "minutes_30k_spans_fp8": 8.0}}
+    trained = bench_loop.trained(record)
+    assert trained["fp8"] == {"samples_s": pytest.approx(50_000 / 480), "minutes_30k_spans": 8.0}
+    rows += [{"what": f"training, {name}", **numbers} for name, numbers in trained.items()]
+    found = bench_loop.paper_loop(rows, "7b")
+    others = (13_200 / 20 + 10_000 / 400 + (20_000 + 3_200) / 1000) / 60
+    assert found["minutes_paper_loop"] == pytest.approx(others + 11)
+    assert found["minutes_paper_loop_fp8"] == pytest.approx(others + 8)
+    assert found["minutes_paper_loop_fp8_in_all_blocks"] is None  # not measured
+
+
 def test_two_cards_are_compared_by_the_rows_behind_the_warm_up() -> None:
     rows = [
         {"what": "scores", "processes": 1, "images_s": 90.0, "sha256": "warm"},

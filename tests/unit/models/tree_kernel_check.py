@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.models.generation.tree.attention import StepAttention
+from common.models.generation.tree.attention import KeysValues, StepAttention, TrunkAttention
 from common.models.generation.tree.fused import gated
-from common.models.generation.tree.kernels import KernelAttention
+from common.models.generation.tree.kernels import KernelAttention, KernelTrunkAttention
 from common.models.generation.tree.rotations import Rotations
 from common.models.generation.tree.shapes import TableShape
 from common.models.generation.tree.tables import Tables
@@ -40,9 +40,7 @@ def attention_error(
 ) -> float:
     """Largest difference of outputs, and of tables, beside the largest value."""
     tables = random_tables(slots, branches, key_heads, size, dtype, device)
-    angles = torch.rand(200, 1, size, device=device) * 6
-    half = torch.cat((-angles[..., : size // 2].sin(), angles[..., size // 2 :].sin()), -1)
-    rotations = Rotations(angles.cos().to(dtype), half.to(dtype))
+    rotations = random_rotations(200, size, dtype, device)
     joined = torch.randn(slots * branches, heads + 2 * key_heads, size, device=device).to(dtype)
     place, positions = tables.enter(slots)
     sees = joined.new_zeros(()).where(tables.view(slots, 40), float("-inf"))
@@ -53,6 +51,32 @@ def attention_error(
     tables.values.copy_(before[1])
     fast = KernelAttention(tables, rotations, size**-0.5)(1, joined)
     return max(_apart(a, b) for a, b in ((fast, plain), (tables.keys, written[0]), (tables.values, written[1])))
+
+
+def trunk_error(shape: tuple[int, int, int], positions: int, before: int, dtype: torch.dtype, device: str) -> float:
+    """The same of three trunks behind a root of `before` positions; `shape`: heads, heads of keys, their size."""
+    heads, key_heads, size = shape
+    tables = random_tables(5, 1, key_heads, size, dtype, device)
+    joined = torch.randn(3 * positions, heads + 2 * key_heads, size, device=device).to(dtype)
+    rotations = random_rotations(len(joined), size, dtype, device)
+    root: list[KeysValues] | None = None
+    if before:
+        root = [tuple(torch.randn(1, key_heads, before, size, device=device).to(dtype) for _ in "kv")] * 2  # type: ignore[misc]
+    slots = torch.tensor([4, 0, 2], device=device)
+    tables.keys.zero_()
+    plain = TrunkAttention(tables, rotations, 3, size**-0.5, slots, root, [])(1, joined)
+    written = tables.keys.clone(), tables.values.clone()
+    tables.keys.zero_()
+    tables.values[1, slots, :, : before + positions] = 0
+    fast = KernelTrunkAttention(tables, rotations, 3, size**-0.5, slots, root)(1, joined)
+    return max(_apart(a, b) for a, b in ((fast, plain), (tables.keys, written[0]), (tables.values, written[1])))
+
+
+def random_rotations(rows: int, size: int, dtype: torch.dtype, device: str) -> Rotations:
+    """Of as many positions."""
+    angles = torch.rand(rows, 1, size, device=device) * 6
+    half = torch.cat((-angles[..., : size // 2].sin(), angles[..., size // 2 :].sin()), -1)
+    return Rotations(angles.cos().to(dtype), half.to(dtype))
 
 
 def gate_error(dtype: torch.dtype, device: str) -> float:

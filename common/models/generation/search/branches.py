@@ -48,7 +48,7 @@ class Branches:
         if self.decoding.do_sample:
             assert self.decoding.seed is not None
             drawn = [chances(self.decoding.seed, key, self.decoding.max_new_tokens) for key in keys]
-            self.chance[at, branch] = torch.stack(drawn).to(self.chance.device)
+            self.chance[at, branch] = torch.stack(drawn).to(self.chance.device, non_blocking=True)
 
     def choose(self, logits: Tensor, live: int) -> tuple[Tensor, None]:
         """Next ids of the first `live` slots: [live * b, v] float32 -> [live, b]. No branch changes its place."""

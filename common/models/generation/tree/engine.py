@@ -16,7 +16,7 @@ from common.models.generation.search.beams import Beams
 from common.models.generation.search.branches import Branches
 from common.models.generation.transfer import Returned, sent
 from common.models.generation.tree.attention import KeysValues, StartAttention, StepAttention, TrunkAttention
-from common.models.generation.tree.kernels import KernelAttention, Way, best_way
+from common.models.generation.tree.kernels import KernelAttention, KernelTrunkAttention, Way, best_way
 from common.models.generation.tree.replay import Flags, replayed
 from common.models.generation.tree.tables import Tables
 from common.models.generation.tree.trees import Answer, Tree, added_to, turns_of
@@ -156,7 +156,11 @@ class TreeDecoder:
         """Embeddings, padded at their ends, into the slots [n]."""
         trunks = pad_sequence([tree.trunk for tree in trees], True)
         turns, added = turns_of(trees, self.rotations, self.root_length), added_to(trees, trunks)
-        attention = TrunkAttention(self.tables, turns, len(trees), self.decoder.scaling, slots, self.root, [])
+        attention: KernelTrunkAttention | TrunkAttention
+        if self.way == "kernel":
+            attention = KernelTrunkAttention(self.tables, turns, len(trees), self.decoder.scaling, slots, self.root)
+        else:
+            attention = TrunkAttention(self.tables, turns, len(trees), self.decoder.scaling, slots, self.root, [])
         self.decoder.run(trunks.flatten(0, 1), attention, keys_only_last=True, added=added)
 
     def _grow_root(self, root: Tensor) -> list[KeysValues] | None:

@@ -1,8 +1,9 @@
-"""A step's attention on a GPU in 16 bits: two Triton kernels a layer.
+"""Attention on a GPU in 16 bits: two Triton kernels a layer of a step, one a layer of trunks.
 
 Rotation and storing of keys and values is one kernel; the other reads each slot's trunk once for all its rows, and of
-the pool as much as is filled. They are worth it where plain products read all places, seen or not; `best_way` says when
-they run, and the plain operations of `attention.py` are their check. Sizes as in `tables.py`; u heads share keys.
+the pool what any of them sees. They are worth it where plain products read all places, seen or not, and plain
+operations each number several times; `best_way` says when they run, and `attention.py` is their check. Sizes as in
+`tables.py`; u heads share keys.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from common.models.generation.tree.attention import KeysValues, causal
 from common.models.generation.tree.fused import triton
 
 if TYPE_CHECKING:
@@ -73,3 +75,32 @@ class KernelAttention:
             num_warps=4, num_stages=3,
         )  # fmt: skip
         return out
+
+
+@dataclass(frozen=True)
+class KernelTrunkAttention:
+    """As :class:`common.models.generation.tree.attention.TrunkAttention`, for trunks that go into the tables."""
+
+    tables: Tables
+    rotations: Rotations
+    trees: int
+    scaling: float
+    slots: Tensor
+    root: list[KeysValues] | None
+
+    def __call__(self, layer: int, joined: Tensor) -> Tensor:
+        """[n * q, h + 2 g, c] queries, keys and values before rotation -> [n * q, h * c]."""
+        keys, values = self.tables.keys[layer], self.tables.values[layer]
+        _, key_heads, places, size = keys.shape
+        heads, positions = joined.shape[1] - 2 * key_heads, len(joined) // self.trees
+        root_keys, root_values = (keys, values) if self.root is None else (x.contiguous() for x in self.root[layer])
+        before = 0 if self.root is None else root_keys.shape[2]
+        query = joined.new_empty(self.trees, positions, heads, size)
+        all_keys, all_values = (joined.new_empty(self.trees, before + positions, key_heads, size) for _ in range(2))
+        triton().turn_trunks[(self.trees * (before + positions), -(-joined.shape[1] // HEADS))](
+            joined, self.rotations.cos, self.rotations.sin, root_keys, root_values, self.slots, query, all_keys,
+            all_values, keys, values, places, positions, before, heads, key_heads, HEADS, size,
+        )  # fmt: skip
+        query, all_keys, all_values = (x.transpose(1, 2) for x in (query, all_keys, all_values))
+        out = causal(query, all_keys, all_values, before, self.scaling)
+        return out.transpose(1, 2).flatten(2).flatten(0, 1)

@@ -143,15 +143,14 @@ class _Lanes(Generic[Item, Made]):
 
 def in_order(work: Callable[[Item], Made], items: Iterable[Item], lanes: int) -> Iterator[Made]:
     """`work` of each item, in their order, in so many lanes; few results wait. Gradients are as `work` makes them."""
-    if lanes == 1:
-        yield from map(work, items)
-        return
-    with one_core_each():
-        yield from ahead(work, items, lanes, lanes + 1)
+    yield from ahead(work, items, lanes if lanes > 1 else 0, lanes + 1)
 
 
 def ahead(work: Callable[[Item], Made], items: Iterable[Item], threads: int, many: int) -> Iterator[Made]:
     """`work` of each item, in their order, done in threads before it is asked for; without threads when it is.
+
+    Products run on one core meanwhile: each thread would have helpers of its own otherwise, and these wait busily, on
+    cores that the others need.
 
     `many`: results that wait at most.
     """
@@ -159,7 +158,7 @@ def ahead(work: Callable[[Item], Made], items: Iterable[Item], threads: int, man
         yield from map(work, items)
         return
     source = iter(items)
-    with ThreadPoolExecutor(threads, "lane") as pool:
+    with one_core_each(), ThreadPoolExecutor(threads, "lane") as pool:
         waiting = deque(pool.submit(work, item) for item in islice(source, many))
         try:
             while waiting:

@@ -50,6 +50,12 @@ def attention_error(
     tables.keys.copy_(before[0])
     tables.values.copy_(before[1])
     fast = KernelAttention(tables, rotations, size**-0.5)(1, joined)
+    nobody = torch.cat((tables.seen.new_zeros(slots, tables.shape.trunk), ~tables.seen.any(1)), 1)
+    for table in (tables.keys, tables.values):  # a number that was read would be seen
+        table[1].transpose(1, 2)[nobody] = float("nan")
+    assert torch.equal(KernelAttention(tables, rotations, size**-0.5)(1, joined), fast)
+    for table, whole in zip((tables.keys, tables.values), written, strict=True):
+        table[1].transpose(1, 2)[nobody] = whole[1].transpose(1, 2)[nobody]
     return max(_apart(a, b) for a, b in ((fast, plain), (tables.keys, written[0]), (tables.values, written[1])))
 
 

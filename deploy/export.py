@@ -67,6 +67,7 @@ def export(model_args: ModelArguments, args: ExportArguments) -> Path:
     Raises ArgumentError for a missing or occupied target, CheckpointError for files that do not fit, DataError for
     results of another checkpoint, UploadError for a hub that does not take it.
     """
+    _check_whole(model_args)
     target = _target(args)
     target.check((model_args, args))
     with nullcontext() if args.dry_run else target.taken():
@@ -167,6 +168,13 @@ def _base(model: CaptionModel, args: ModelArguments) -> str | None:
         return named.name
     source = model.decoder_source if isinstance(model, MiniGpt) else model.source
     return None if source is None else str(source.resolve())
+
+
+def _check_whole(args: ModelArguments) -> None:
+    """Raise ArgumentError where the weights would be loaded as codes of fewer bits, which are not what is exported."""
+    if args.load_in_4bit or args.decoder_dtype != "auto":
+        given = "--load_in_4bit" if args.load_in_4bit else f"--decoder_dtype {args.decoder_dtype}"
+        raise ArgumentError(f"an export holds whole weights, and {given} loads codes of them; leave it out")
 
 
 def _target(args: ExportArguments) -> FolderTarget:

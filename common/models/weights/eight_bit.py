@@ -93,6 +93,7 @@ def to_eight_bits(model: ModelBody, device: torch.device, first: int | None = No
         model.set_submodule(name, kind(plain, device))
         plain.weight.data = plain.weight.new_empty(0)
     model.to(device)
+    _say_share(model)
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,19 @@ def _say_unfit(unfit: Mapping[str, nn.Linear], of: int) -> None:
             f"{FLAG}: {len(unfit)} of {of} linear layers keep their dtype, as their sizes are no multiples of 16, e.g. "
             f"{name} with {linear.out_features} x {linear.in_features}"
         )
+
+
+def _say_share(model: ModelBody) -> None:
+    """Of all weights in the blocks, those of layers that are not plain (fused experts, say) as well."""
+    inside = [one for name, one in model.named_parameters() if name.startswith(model.decoder_layers)]
+    kinds = [
+        sum(module.weight.numel() for module in model.modules() if type(module) is kind)
+        for kind in (EightBitLinear, EightBitGradient)
+    ]
+    both, back = (f"{100 * count / sum(one.numel() for one in inside):.0f} %" for count in kinds)
+    announce(
+        f"{FLAG}: {both} of the weights in the decoder's blocks multiply in 8 bits, {back} in the backward pass alone"
+    )
 
 
 class EightBitLinear(nn.Linear):

@@ -19,6 +19,7 @@ from common.manifest import model_hash
 from common.models.body import LoraSettings, ModelBody
 from common.models.checkpoints.files import TensorFiles, open_file
 from common.models.checkpoints.tensor_checks import require_finite, require_floats
+from common.models.weights.eight_bit import EightBitGradient, EightBitLinear
 from common.models.weights.selection import add_lora
 from common.paths import display
 from common.progress import announce
@@ -121,7 +122,7 @@ def _check_tensors(card: Card, files: TensorFiles) -> None:
 
 
 def _lay_over(model: ModelBody, files: TensorFiles) -> LoadReport:
-    parameters = _plain_names(model)
+    parameters, fewer = _plain_names(model), in_fewer_bits(model)
     ignored = [name for name in files.shapes() if model.trained_layout().is_ignored(name)]
     named = ((name, tensor) for name, tensor in files if name not in ignored)
     ours = all(name in parameters for name in files.shapes() if name not in ignored)
@@ -130,6 +131,11 @@ def _lay_over(model: ModelBody, files: TensorFiles) -> LoadReport:
     loaded: list[str] = []
     values = 0
     for name, tensor in pairs:
+        if name in fewer:
+            raise CheckpointError(
+                f"{where} holds trained weights of {name}, a layer that is kept in 4 or 8 bits here; leave out "
+                "--load_in_4bit, or --decoder_dtype fp8"
+            )
         _replace(parameters, name, tensor, where)
         loaded.append(name)
         values += tensor.numel()
@@ -146,6 +152,18 @@ def _plain(name: str) -> str:
 
 def _plain_names(model: ModelBody) -> dict[str, torch.nn.Parameter]:
     return {_plain(name): parameter for name, parameter in model.named_parameters()}
+
+
+def in_fewer_bits(model: ModelBody) -> set[str]:
+    """Names of the parameters of layers that compute in 4 or 8 bits, forward or back: none of them can be replaced."""
+    found = {
+        f"{path}.{name}"
+        for path, layer in model.named_modules()
+        if isinstance(layer, (EightBitLinear, EightBitGradient))
+        for name, _ in layer.named_parameters(recurse=False)
+    }
+    four = {name for name, parameter in model.named_parameters() if hasattr(parameter, "quant_state")}
+    return {_plain(name) for name in found | four}
 
 
 def _replace(parameters: dict[str, torch.nn.Parameter], name: str, tensor: Tensor, where: str) -> None:

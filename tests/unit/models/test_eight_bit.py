@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,11 +15,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from common.args import ModelArguments
-from common.errors import ArgumentError
+from common.errors import ArgumentError, CheckpointError
 from common.models import load_from_args, load_model
 from common.models.packed.layout import PackedImage, lay_out
 from common.models.text.ids import PromptIds
 from common.models.weights.eight_bit import EightBitGradient, EightBitLinear, Kept, in_codes, require_float8, usual
+from common.models.weights.trained import save_trained
 from tests.unit.models.conftest import FAMILIES, Tiny
 from tests.unit.models.packs import losses_of_steps, pack_losses, seen_by
 
@@ -232,6 +234,32 @@ def test_weights_that_cannot_be_rounded_are_refused_by_name() -> None:
         model.to_eight_bits(CPU)
     with pytest.raises(ArgumentError, match="from block 5 on: llava's decoder has 5 blocks"):
         load_model("llava").to_eight_bits(CPU, 5)
+
+
+@pytest.mark.parametrize(
+    ("layer", "kind"), [("4.mlp.down_proj", EightBitLinear), ("1.self_attn.o_proj", EightBitGradient)]
+)
+def test_a_trained_decoder_is_not_laid_over_codes(tmp_path: Path, layer: str, kind: type[nn.Linear]) -> None:
+    """Numbers put into bytes, or beside scales that were found for others, would be another model in silence."""
+    model = load_model("llava")
+    name = f"lm.model.layers.{layer}.weight"
+    save_trained(model, tmp_path, [name])
+    model.to_eight_bits(CPU)
+    assert isinstance(model.get_submodule(name.removesuffix(".weight")), kind)
+    with pytest.raises(CheckpointError, match=rf"trained weights of {name}, a layer that is kept in 4 or 8 bits"):
+        model.load_trained(tmp_path)
+
+
+def test_what_share_is_in_8_bits_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where most weights are in no plain layers, as those of fused experts are."""
+    model = load_model("llava")
+    model.to_eight_bits(CPU, 0)
+    model = load_model("llava")
+    for layer in model.lm.model.layers:
+        layer.experts = nn.Parameter(torch.zeros(sum(p.numel() for p in layer.parameters())))
+    model.to_eight_bits(CPU, 0)
+    told = [line for line in capsys.readouterr().err.splitlines() if "weights in the decoder's blocks" in line]
+    assert [line.split("fp8: ")[1][:5] for line in told] == ["100 %", "50 % "]
 
 
 def test_other_sizes_keep_their_dtype_and_are_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -157,6 +157,13 @@ def test_an_existing_folder_is_not_touched(tiny: Callable[[str], Tiny], tmp_path
         export(arguments(tiny("owl"), None), ExportArguments())
 
 
+@pytest.mark.parametrize("given", [{"load_in_4bit": True}, {"decoder_dtype": "fp8"}])
+def test_codes_of_weights_are_not_exported(given: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match=f"an export holds whole weights, and --{next(iter(given))}"):
+        export(ModelArguments(device="cpu", **given), ExportArguments(str(tmp_path / "out")))
+    assert not (tmp_path / "out").exists()
+
+
 def test_only_an_earlier_export_is_replaced(tiny: Callable[[str], Tiny], tmp_path: Path) -> None:
     args, out = arguments(tiny("owl"), None), tmp_path / "out"
     again = ExportArguments(str(out), restart=True)

@@ -25,6 +25,8 @@ from common.relevance.windows import BEST, PATCH, SPAN, WindowGrid, object_score
 if TYPE_CHECKING:
     import torch
 
+    from common.transfer import Returned
+
 MOST_WORDS = 10  # a longer object is a sentence that an extractor cut wrongly, not an object
 TEXTS_AT_ONCE = 256
 DECIMALS = 4
@@ -103,34 +105,6 @@ class TextTable:
 
 
 @dataclass(frozen=True)
-class HostCopy:
-    """Numbers on their way from the device to the host."""
-
-    values: torch.Tensor
-    ready: torch.cuda.Event | None
-
-    @classmethod
-    def of(cls, parts: Sequence[torch.Tensor]) -> HostCopy:
-        """Start the copy of all parts, one after another; on the CPU there is nothing to wait for."""
-        import torch
-
-        values = torch.cat(list(parts)) if parts else torch.empty(0)
-        if values.device.type != "cuda":
-            return cls(values, None)
-        copy = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
-        copy.copy_(values, non_blocking=True)
-        ready = torch.cuda.Event()
-        ready.record()
-        return cls(copy, ready)
-
-    def numbers(self) -> list[float]:
-        """The numbers, once they are there."""
-        if self.ready is not None:
-            self.ready.synchronize()
-        return list(map(float, self.values))
-
-
-@dataclass(frozen=True)
 class ScoredGroup:
     """The captions of one group of images, with their scores as the device has them.
 
@@ -142,11 +116,11 @@ class ScoredGroup:
     group: Sequence[CaptionObjects]
     settings: ScoreSettings
     wanted: Mapping[str, Sequence[str]]
-    scores: HostCopy
+    scores: Returned
 
     def records(self) -> Iterator[CaptionObjects]:
         """The records with scores; those of an unreadable image are left out. Raises DataError for no number."""
-        numbers = iter(self.scores.numbers())
+        numbers = iter(self.scores.lists()[0])
         table = {
             image: {text: _checked(next(numbers), text, image) for text in texts}
             for image, texts in self.wanted.items()
@@ -234,6 +208,10 @@ class RelevanceJob:
         self, records: Sequence[CaptionObjects], pixels: Mapping[str, torch.Tensor], texts: TextTable
     ) -> ScoredGroup:
         """Scores of the records whose image is among the pixels; they may still be on their way to the host."""
+        import torch
+
+        from common.transfer import Returned
+
         grids = {name: self.settings.grid(*image.shape[:2]) for name, image in pixels.items()}
         embedded = self.scorer.embed_images(list(pixels.values()), list(grids.values()))
         wanted, scores = {}, []
@@ -243,4 +221,4 @@ class RelevanceJob:
             if wanted[name]:
                 similarity = 100 * windows @ texts.rows(wanted[name]).T
                 scores.append(object_scores(similarity, grid, self.settings.best))
-        return ScoredGroup(records, self.settings, wanted, HostCopy.of(scores))
+        return ScoredGroup(records, self.settings, wanted, Returned.of((torch.cat(scores or [torch.empty(0)]),)))

@@ -28,13 +28,13 @@ from common.models.generation.decoding import Decoding
 from common.models.generation.plain import by_transformers
 from common.models.generation.search.beams import Beams
 from common.models.generation.search.branches import Branches
-from common.models.generation.transfer import sent
 from common.models.generation.tree import engine
 from common.models.generation.tree.llama import Decoder, decoder_of
 from common.models.generation.tree.trees import Tree
 from common.models.text.ids import PromptIds
 from common.progress import batches
 from common.prompts import TRAIN
+from common.transfer import sent
 from tests.bench.device_clock import DeviceClock
 
 TOKENS_A_WORD = 1.3  # of a Llama tokenizer on captions

@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from common.models.generation.transfer import sent
 from common.models.generation.tree.trees import Ids, Tree, TreeSizes, shared_start
 from common.models.text.ids import PromptIds
+from common.transfer import sent
 
 Item = TypeVar("Item")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from common.models.generation.transfer import sent
+from common.transfer import sent
 
 if TYPE_CHECKING:
     from common.models.generation.decoding import Decoding

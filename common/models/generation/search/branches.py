@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from common.models.generation.decoding import Decoding
 
 from common.models.generation.search.chance import chances, draw
-from common.models.generation.transfer import sent
+from common.transfer import sent
 
 
 class Branches:

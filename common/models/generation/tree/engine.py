@@ -14,12 +14,12 @@ from torch.nn.utils.rnn import pad_sequence
 
 from common.models.generation.search.beams import Beams
 from common.models.generation.search.branches import Branches
-from common.models.generation.transfer import Returned, sent
 from common.models.generation.tree.attention import KeysValues, StartAttention, StepAttention, TrunkAttention
 from common.models.generation.tree.kernels import KernelAttention, KernelTrunkAttention, Way, best_way
 from common.models.generation.tree.replay import Flags, replayed
 from common.models.generation.tree.tables import Tables
 from common.models.generation.tree.trees import Answer, Tree, added_to, turns_of
+from common.transfer import Returned, sent
 
 if TYPE_CHECKING:
     from common.models.generation.decoding import Decoding

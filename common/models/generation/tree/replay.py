@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from common.models.generation.transfer import Returned
+from common.transfer import Returned
 
 
 def replayed(step: Callable[[], None]) -> Callable[[], None]:

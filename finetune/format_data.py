@@ -198,7 +198,12 @@ def repair_published(args: FormatArguments, thresholds: ThresholdArguments) -> N
         with taken(outputs):
             manifest_path(sets.repaired).unlink(missing_ok=True)
             write_samples(sets.repaired, repaired.samples)
-            notes = manifest([args, thresholds], thresholds=asdict(cut), counts=asdict(repaired.counts))
+            notes = manifest(
+                [args, thresholds],
+                thresholds=asdict(cut),
+                counts=asdict(repaired.counts),
+                spans_sha256=file_hash([sets.spans]),
+            )
             write_manifest(sets.repaired, notes)
     say(f"{repaired.counts.line()}; {display(sets.repaired)}")
 

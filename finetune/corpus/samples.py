@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from common.errors import DataError
+from common.files.json_text import shown
 from common.files.record_files import read_sentence_samples, read_span_samples
 from common.files.records import SentenceSample, SpanSample
 from common.files.storage import read_json, require_file
-from common.manifest import manifest_path
+from common.manifest import file_hash, manifest_path
 from common.paths import display
+
+MADE_OF = ("scores_sha256", "thresholds", "agreement", "spans_sha256")  # of a manifest; the last by --repair
 
 
 @dataclass(frozen=True)
@@ -29,32 +32,55 @@ class Samples:
 
 
 def read_samples(pos_neg: Path, sentences: Path, repaired: Path | None = None) -> Samples:
-    """Read the files. Raises DataError for a missing file or a malformed entry, and see :func:`read_repaired`."""
+    """Read the files.
+
+    Raises DataError for a missing file or a malformed entry, for sets that were not made of the same, and for a
+    repaired set that is empty.
+    """
     spans = read_span_samples(require_file(pos_neg, "--pos_neg_data_path"))
     whole = read_sentence_samples(require_file(sentences, "--sentence_data_path"))
-    return Samples(tuple(spans), tuple(whole), read_repaired(repaired, pos_neg) if repaired else ())
+    require_same(sentences, pos_neg)
+    samples = Samples(tuple(spans), tuple(whole))
+    return replace(samples, repaired=read_repaired(repaired, pos_neg, samples)) if repaired else samples
 
 
-def read_repaired(path: Path, pos_neg: Path) -> tuple[SentenceSample, ...]:
-    """Repaired captions. Raises DataError if there is none, or if they were made of other scores than the spans."""
+def read_repaired(path: Path, pos_neg: Path, others: Samples) -> tuple[SentenceSample, ...]:
+    """Repaired captions. Raises DataError if there is none, or if they were made of something else than the others."""
     samples = read_sentence_samples(require_file(path, "--repaired_data_path"))
     if not samples:
         raise DataError(f"{display(path)} (from --repaired_data_path) holds no captions; leave it out, or mine more")
-    ours, theirs = (made_of(file) for file in (path, pos_neg))
-    for name in ours.keys() & theirs.keys():
-        if ours[name] != theirs[name]:
-            raise DataError(
-                f"{display(path)} was made with {name} {ours[name]}, {display(pos_neg)} with {theirs[name]}; "
-                "make both with one call of finetune/format_data.py"
-            )
+    require_same(path, pos_neg)
+    known = set(others.images())
+    strange = list(dict.fromkeys(sample.image for sample in samples if sample.image not in known))
+    if strange:
+        raise DataError(
+            f"{display(path)} (from --repaired_data_path) holds captions of {len(strange)} images that the other sets "
+            f"lack, as {shown(strange[0])}; make all with one call of finetune/format_data.py"
+        )
     return tuple(samples)
 
 
+def require_same(path: Path, pos_neg: Path) -> None:
+    """Raise DataError if a set notes other scores or thresholds, other scores by agreement, or other spans, than these.
+
+    What only one of the two notes, or none, is not compared; the published set has no notes.
+    """
+    ours, theirs = (made_of(file) for file in (path, pos_neg))
+    if "spans_sha256" in ours:
+        theirs["spans_sha256"] = file_hash([pos_neg])
+    for name in MADE_OF:
+        if name in ours and name in theirs and ours[name] != theirs[name]:
+            raise DataError(
+                f"{display(path)} was made with {name} {shown(ours[name])}, {display(pos_neg)} with "
+                f"{shown(theirs[name])}; make both with one call of finetune/format_data.py"
+            )
+
+
 def made_of(path: Path) -> dict[str, Any]:
-    """Scores and thresholds that a set was made of, as its manifest notes; empty without one."""
+    """What a set was made of, as its manifest notes; empty without one."""
     noted = manifest_path(path)
     if not noted.is_file():
         return {}
     values = read_json(noted)
-    known = ("scores_sha256", "thresholds") if isinstance(values, dict) else ()
+    known = MADE_OF if isinstance(values, dict) else ()
     return {name: values[name] for name in known if name in values}

@@ -188,10 +188,25 @@ def test_a_set_of_other_scores_is_refused(files: Files, monkeypatch: pytest.Monk
     assert len(read_samples(*sets).repaired) == 1
     manifest = folder / "repaired.json.manifest.json"
     notes = json.loads(manifest.read_text())
-    for name, value in (("scores_sha256", "0" * 64), ("thresholds", notes["thresholds"] | {"grounded": 99.0})):
+    others = {
+        "scores_sha256": "0" * 64,
+        "thresholds": notes["thresholds"] | {"grounded": 99.0},
+        "agreement": {"share": [0.4, 0.6]},
+        "spans_sha256": "0" * 64,  # of --repair
+    }
+    for name, value in others.items():
         manifest.write_text(json.dumps(notes | {name: value}))
-        with pytest.raises(DataError, match=name):
+        with pytest.raises(DataError, match=f"repaired.json was made with {name}"):
             read_samples(*sets)
+    manifest.unlink()
+    (folder / "sentences.json.manifest.json").write_text(json.dumps(notes | {"scores_sha256": "0" * 64}))
+    with pytest.raises(DataError, match=r"sentences.json was made with scores_sha256"):
+        read_samples(*sets)
+    (folder / "sentences.json.manifest.json").unlink()
+    strange = [{"image": "7.png", "sentence": "A dog.", "mean": GOOD, "min": GOOD}]
+    (folder / "repaired.json").write_text(json.dumps(strange))
+    with pytest.raises(DataError, match=r"captions of 1 images that the other sets lack, as '?7.png"):
+        read_samples(*sets)
     (folder / "repaired.json").write_text("[]")
     with pytest.raises(DataError, match="no captions"):
         read_samples(*sets)

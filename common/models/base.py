@@ -1,16 +1,13 @@
 """The one shape of all published models: vision encoder -> connector -> decoder, and everything that follows from it.
 
 An adapter says how its files map to these three modules, how images and texts are cut, and what is seen of the encoder;
-losses, batched generation, training of chosen parts and checkpoints of them are here.
+losses, training of chosen parts and checkpoints of them are here; how a model is asked is in `speaking.py`.
 Shapes: n samples, m image tokens, d hidden size of the decoder.
 """
 
 from __future__ import annotations
 
-import functools
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,21 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import DataError
-from common.models.body import ModelBody
 from common.models.checkpoints.key_maps import KeyMap
-from common.models.generation.asking import Asked, Said, chunks, same_objects, sample_names
 from common.models.generation.decoding import Decoding
-from common.models.generation.growing import grow
-from common.models.generation.plain import by_transformers, in_batches
-from common.models.generation.tree.llama import why_not
-from common.models.lanes import ahead
 from common.models.packed.decoder import PackedDecoder, PackedSettings
 from common.models.packed.head_losses import token_losses
 from common.models.packed.layout import PackedImage, PackLayout, lay_out
 from common.models.parts.preprocess import Preprocessing
+from common.models.speaking import Speaking
 from common.models.text.ids import PromptIds
 from common.models.text.sequence import attention_mask, check_lengths, embed_rows, pad_rows, target_table
-from common.models.text.text_side import TextSide
 from common.models.text.tokenizers import TextTokenizer
 from common.models.weights.eight_bit import to_eight_bits
 from common.models.weights.four_bit import quantise
@@ -41,13 +32,10 @@ from common.models.weights.trained import LoadReport, load_trained, save_trained
 
 __all__ = ["CaptionModel", "Decoding", "LoadReport", "PackedSettings"]
 
-SEEN_TOGETHER = 16  # images in one pass of the encoder
-AHEAD = 64  # images that are opened before they are needed
-MOST_THREADS = 4  # that open them: more would hold up the thread that tells the GPU what to do
 SEEN = "seen"  # what is kept of the tower: [k, hidden size of the tower]
 
 
-class CaptionModel(TextSide, ModelBody):
+class CaptionModel(Speaking):
     """A multimodal model that describes images. Always without dropout; frozen until :meth:`set_trainable`.
 
     Arguments are those of :class:`ModelBody`.
@@ -208,135 +196,6 @@ class CaptionModel(TextSide, ModelBody):
             raise DataError(f"a target for {self.name} {why}; leave the sample out")
         return kept
 
-    # Generation
-
-    def generate(
-        self,
-        images: Sequence[Any],
-        texts: Sequence[str],
-        num_beams: int = 1,
-        max_new_tokens: int = 200,
-        length_penalty: float = 0.0,
-        **sampling: Any,
-    ) -> list[str]:
-        """Texts that the model gives for (image, text input) pairs; see :meth:`generate_ids`."""
-        ids = self.generate_ids(images, texts, num_beams, max_new_tokens, length_penalty, **sampling)
-        return [self.decode(row) for row in ids]
-
-    def generate_ids(
-        self,
-        images: Sequence[Any],
-        texts: Sequence[str],
-        num_beams: int = 1,
-        max_new_tokens: int = 200,
-        length_penalty: float = 0.0,
-        **sampling: Any,
-    ) -> list[list[int]]:
-        """New token ids of each sample, end symbol included where it was produced.
-
-        Texts of one image (one and the same object) share the work for it.
-
-        Args:
-            sampling: do_sample, temperature, top_p, seed. With a seed, a sample depends on it, on its image and
-                text, and on how many times that pair stood before it; on nothing else of the call.
-        """
-        check_lengths(images=images, texts=texts)
-        if not texts:
-            return []
-        decoding = Decoding(num_beams, max_new_tokens, length_penalty, **sampling)
-        names = sample_names(images, texts) if decoding.do_sample else [""] * len(texts)
-        prompts = [self.encode_prompt(text, for_generation=True) for text in texts]
-        places = same_objects(images)
-        questions = [Asked(tuple(prompts[i] for i in some), tuple(names[i] for i in some)) for some in places]
-        found: list[list[int]] = [[] for _ in texts]
-        for said in self.answers(
-            questions, self.features_of([partial(_given, images[some[0]]) for some in places]), decoding
-        ):
-            found[places[said.asked][said.place]] = said.ids
-        return found
-
-    def speak(
-        self,
-        images: Sequence[Callable[[], Any]],
-        texts: Sequence[Sequence[str]],
-        names: Sequence[Sequence[str]],
-        decoding: Mapping[str, Any],
-        most: int | None = None,
-    ) -> Iterator[tuple[int, int, str]]:
-        """Say something to every text about every image: (image, text, what was said), as answers end.
-
-        Args:
-            images: functions that open them, called ahead of time, perhaps in threads; None is an image that cannot be
-                seen, and nothing is said about it.
-            texts: whole text inputs about each image; names: of each, for the random numbers of a sample.
-            decoding: of :class:`Decoding`.
-            most: answers that are made at a time; None: as many as are useful and fit into the memory.
-        """
-        encode = functools.cache(lambda text: self.encode_prompt(text, for_generation=True))
-        questions = [Asked(tuple(map(encode, t)), tuple(n)) for t, n in zip(texts, names, strict=True)]
-        for said in self.answers(questions, self.features_of(images), Decoding(**decoding), most):
-            yield said.asked, said.place, self.decode(said.ids)
-
-    def features_of(self, images: Iterable[Callable[[], Any]]) -> Iterator[Any]:
-        """Features [m, d] of each image that is opened; None stays None.
-
-        The encoder sees several at a time. On a GPU threads open these, cut them to size and lay them side by side
-        while it works, and neither waits for the other.
-        """
-        gpu = self.device.type == "cuda"
-
-        def look(some: list[Callable[[], Any]]) -> tuple[list[bool], Tensor | None]:
-            opened = [open_image() for open_image in some]
-            seen = [image for image in opened if image is not None]
-            there = [image is not None for image in opened]
-            if not seen:
-                return there, None
-            pixels = self.preprocess(seen).to(self.compute_dtype)
-            return there, pixels.pin_memory() if gpu else pixels
-
-        threads = min(MOST_THREADS, os.cpu_count() or 1) if gpu else 0
-        for there, pixels in ahead(look, chunks(images, SEEN_TOGETHER), threads, AHEAD // SEEN_TOGETHER):
-            features = iter(() if pixels is None else self.image_features(pixels))
-            yield from (next(features) if seen else None for seen in there)
-
-    @torch.no_grad()
-    def continue_ids(self, features: Tensor, prompts: Sequence[PromptIds], decoding: Decoding) -> list[list[int]]:
-        """As :meth:`generate_ids`, from [n, m, d] image features; samples are named by their rows."""
-        questions = [Asked((prompt,), (str(row),)) for row, prompt in enumerate(prompts)]
-        found: list[list[int]] = [[] for _ in prompts]
-        for said in self.answers(questions, features, decoding):
-            found[said.asked] = said.ids
-        return found
-
-    def answers(
-        self, questions: Sequence[Asked], features: Iterable[Any], decoding: Decoding, most: int | None = None
-    ) -> Iterator[Said]:
-        """Answers to all prompts, in the order in which they end.
-
-        Args:
-            features: of each question's image, taken when there is room; None: no answer to it.
-            most: answers that are made at a time; None: as many as are useful and fit into the memory.
-
-        Raises ResourceError if not even one image fits into the memory, ArgumentError for samples of beams.
-        """
-        if why_not(self.lm.model) is None:
-            trunk, head = self.lm.model, self.lm.get_output_embeddings()
-            return grow(trunk, head, questions, features, decoding, self.stop_ids, most)
-        return in_batches(self.continue_batch, questions, features, decoding, most)
-
-    @torch.no_grad()
-    def continue_batch(
-        self, features: Any, prompts: Sequence[PromptIds], decoding: Decoding, names: Sequence[str]
-    ) -> list[list[int]]:
-        """New ids of one batch by transformers' own `generate`; rows are left-padded.
-
-        `features`: [m, d] of each row; `names`: of the rows' samples.
-        """
-        rows = embed_rows(self.lm.get_input_embeddings(), features, prompts, [()] * len(prompts))
-        embeds, mask = pad_rows(rows, left=True)
-        inputs = {"inputs_embeds": embeds, "attention_mask": mask}
-        return by_transformers(self.lm, inputs, decoding, self.stop_ids, names)
-
     # Training chosen parts
 
     def trainable_parameters(self, selection: str) -> dict[str, nn.Parameter]:
@@ -374,7 +233,3 @@ class CaptionModel(TextSide, ModelBody):
     def save_trained(self, folder: Path | str, names: Sequence[str]) -> None:
         """Write the named parameters and what they belong to into a folder, each file at once."""
         save_trained(self, Path(folder), names)
-
-
-def _given(image: Any) -> Any:
-    return image

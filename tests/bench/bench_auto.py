@@ -46,6 +46,7 @@ from finetune.steps.collate import Collator
 from finetune.steps.packs import PackPlan
 from tests.bench.auto_models import AFTER, BEFORE, SIZES, random_auto
 from tests.bench.train_items import IMAGES, Shape, batches, write_images
+from tests.bench.train_kernels import kernel_table
 from tests.bench.train_steps import EngineStep, Timing, Updater, ceiling, timed
 
 CAPTION = 75
@@ -61,7 +62,10 @@ class AutoBenchArguments:
 
     size: str = flag("mini", "mini or full", ("mini", "full"))
     families: str = flag("qwen2_5_vl,qwen3_vl", "which, separated by commas")
-    parts: str = flag("training,tower,captions,memory", "which, separated by commas; static: by a static cache")
+    parts: str = flag(
+        "training,tower,captions,memory",
+        "which, separated by commas; also kept (training without whole towers), kernels, static",
+    )
     tokens_per_batch: int | None = flag(None, "of a pack; default 8192, for the mini models 1024")
     compile: bool = flag(True, "compile the layers of packs, on a GPU")
     steps: int = flag(4, "timed steps of each row; the median is taken")
@@ -105,6 +109,12 @@ class AutoBench:
             yield "plain rows", self.plain
             for count, kept in product((5, 1), (True, False)):
                 yield self.packed_name(count, kept), partial(self.packed, count, kept)
+        if "kept" in asked:  # without those of whole towers
+            yield "plain rows", self.plain
+            for count in (5, 1):
+                yield self.packed_name(count, True), partial(self.packed, count, True)
+        if "kernels" in asked:
+            yield "kernels", self.kernels
         if "tower" in asked:
             yield "tower", self.tower
         if "captions" in asked:
@@ -195,13 +205,7 @@ class AutoBench:
 
     def packed(self, count: int, kept: bool) -> dict[str, Any]:
         """A step of packs that are as full as they can be."""
-        if not (self.model.sees_apart if kept else self.model.packs):
-            raise DataError("it cannot be packed, or its tower not be left out; the reason is above")
-        self.model.set_packed(PackedSettings(compile=self.args.compile and self.gpu, fast_connector=True))
-        cache = TowerCache(self.model, self.images, 1 << 36) if kept else None
-        own = self.image_tokens + AFTER + 1 + count * CAPTION
-        images = (self.shape.pack - BEFORE - 128) // own
-        made = self.prepared(count, images, self.shape.pack, cache)
+        images, made = self.full(count, kept)
         step = EngineStep(self.model, cycle(made))
         samples = sum(len(item.spans) for batch in made for item in batch.items) / len(made)
         tokens = sum(pack.layout.tree.tokens for batch in made for pack in batch.packs) // len(made)
@@ -209,6 +213,21 @@ class AutoBench:
         handed = timed(partial(self.handed, made[0]), self.device, 2, 1)
         own = {"images": images, "packs": len(made[0].packs), "handed_ms": round(handed.seconds * 1e3, 1)}
         return {**own, **self.row(timing, samples, tokens)}
+
+    def full(self, count: int, kept: bool) -> tuple[int, list[StepBatch]]:
+        """Images of a pack, and such packs."""
+        if not (self.model.sees_apart if kept else self.model.packs):
+            raise DataError("it cannot be packed, or its tower not be left out; the reason is above")
+        self.model.set_packed(PackedSettings(compile=self.args.compile and self.gpu, fast_connector=True))
+        cache = TowerCache(self.model, self.images, 1 << 36) if kept else None
+        own = self.image_tokens + AFTER + 1 + count * CAPTION
+        images = (self.shape.pack - BEFORE - 128) // own
+        return images, self.prepared(count, images, self.shape.pack, cache)
+
+    def kernels(self) -> dict[str, Any]:
+        """What a step of 5 captions an image runs on the card, towers kept."""
+        _, made = self.full(5, True)
+        return {"kernels": kernel_table(EngineStep(self.model, cycle(made)))}
 
     def handed(self, batch: StepBatch) -> None:
         """What comes before the decoder in a step of packs, without gradients."""

@@ -199,8 +199,13 @@ CHANGES: Mapping[str, Changes] = {
     "deepseek_ocr2": Changes(
         {
             "text_config.mlp_layer_types": ["dense", "sparse"],
+            "text_config.num_experts_per_tok": 2,
             "vision_config.sam_config.downsample_channels": [HIDDEN, HIDDEN],
-        }
+            "vision_config.sam_config.image_size": 48,
+            "vision_config.sam_config.patch_size": 4,
+        },
+        images={"size": {"height": 48, "width": 48}, "tile_size": 48},  # always 144 vectors a tile
+        processor={"patch_size": 1, "downsample_ratio": 4},
     ),
     "ernie4_5_vl_moe": Changes(
         {"text_config.rope_parameters": {**ROPE, "mrope_section": [3, 3, 2]}}, videos={"draw_on_frames": False}
@@ -210,8 +215,14 @@ CHANGES: Mapping[str, Changes] = {
             "text_config.num_key_value_heads": 4,
             "vision_config.pyramid_num_routed": [-1, 4],
             "vision_config.per_layer_config": ...,
-        }
+        },
+        images={"temporal_patch_size": 1},
     ),
+    "inkling2": Changes(images={"size": {"height": 2 * PATCH, "width": 2 * PATCH}}),
+    "inkling_mm_model": Changes(
+        {"vision_config.patch_size": 2 * PATCH}, images={"size": {"height": 2 * PATCH, "width": 2 * PATCH}}
+    ),
+    "step3p7": Changes({"text_config.sliding_window": 16}, images={"patch_size": IMAGE}),
     "granite4_vision": Changes(
         {
             **ANYRES,
@@ -256,7 +267,12 @@ CHANGES: Mapping[str, Changes] = {
         },
     ),
     "kosmos-2": Changes(processor_class="Kosmos2Processor"),
-    "kosmos-2.5": Changes(images={"max_patches": 64}, processor_class="Kosmos2_5Processor"),
+    "kosmos-2.5": Changes(
+        {"latent_query_num": 16},
+        images={"max_patches": 64},
+        processor={"num_image_tokens": 16},
+        processor_class="Kosmos2_5Processor",
+    ),
     "muse_spark": Changes(
         {
             "out_hidden_size": 4 * HIDDEN,
@@ -266,7 +282,8 @@ CHANGES: Mapping[str, Changes] = {
         }
     ),
     "nemotron_h_omni": Changes(
-        {"vision_config.video_temporal_patch_size": 2, "vision_hidden_size": 1280},
+        {"vision_config.video_temporal_patch_size": 2, "vision_hidden_size": HIDDEN},
+        images={"min_num_patches": 4, "max_num_patches": 16},
         pieces={"feature_extractor": "parakeet_ctc"},
     ),
     "unlimited_ocr": Changes({"vision_config.sam_config.downsample_channels": [HIDDEN, HIDDEN]}),

@@ -1,13 +1,14 @@
-"""Rows of the table of families, each made by a process of its own that may take so long, and kept as soon as it is."""
+"""Rows of the table of families, each made by a process of its own that may compute so long, and kept at once."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,6 +22,7 @@ from tests.families.steps import COLUMNS, Case
 BROKEN, LATE = "BROKEN", "TOO LATE"
 LOADS, NOT_TRIED = "loads", "not tried"
 UNFIT = "do not fit together"
+PATIENCE = 20  # seconds of the clock for each of a processor's, as others may use it, too
 # What goes on from the run that trained the connector.
 TRAINING, AFTER_TRAINING = "train connector", ("checkpointing", "resume", "export and plain load")
 
@@ -33,7 +35,7 @@ class Row:
     cells: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     connector: str = ""
-    seconds: float = 0
+    seconds: float = 0  # of a processor
     column: str = ""  # that is being tried
 
     @property
@@ -47,32 +49,47 @@ class Row:
         return self.cells.get(LOADS) == "yes"
 
 
-def row_of(name: str, data: Path, folder: Path, seconds: float) -> Row:
-    """Everything that is tried with one family, by a process that is ended after so many seconds.
+def row_of(name: str, data: Path, folder: Path, seconds: int) -> Row:
+    """Everything that is tried with one family, by a process that may use so many seconds of a processor.
 
     What it had found until then is kept.
     """
-    noted, begun = folder / f"{name}.json", time.monotonic()
-    child = multiprocessing.get_context("fork").Process(target=_in_child, args=(name, data, folder, noted))
+    noted, before = folder / f"{name}.json", _used()
+    child = multiprocessing.get_context("fork").Process(target=_in_child, args=(name, data, folder, noted, seconds))
     child.start()
-    child.join(seconds)
-    late = child.is_alive()
-    if late and child.pid is not None:
-        os.killpg(child.pid, signal.SIGKILL)
-        child.join()
+    child.join(PATIENCE * seconds)
+    ended = child.exitcode  # None: it still waits for something
+    if child.pid is not None:
+        _end_group(child.pid)
+    child.join()
     row = Row(**json.loads(noted.read_text(encoding="utf-8"))) if noted.is_file() else Row(name, column=LOADS)
-    if late or child.exitcode:
-        row.cells[row.column] = LATE if late else BROKEN
-        row.reasons[row.column] = (
-            f"no end after {seconds:.0f} s" if late else f"its process ended with {child.exitcode}"
-        )
-    row.seconds = time.monotonic() - begun
+    row.seconds = _used() - before
+    if ended == -signal.SIGXCPU or ended is None:
+        row.cells[row.column] = LATE
+        row.reasons[row.column] = f"no end after {row.seconds:.0f} s of a processor"
+    elif ended:
+        row.cells[row.column] = BROKEN
+        row.reasons[row.column] = f"its process ended with {ended}"
     return row
 
 
-def _in_child(name: str, data: Path, folder: Path, noted: Path) -> None:
+def _used() -> float:
+    """Seconds of a processor that processes begun by this one have used, as far as they have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _end_group(leader: int) -> None:
+    """End a process and those that it began."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
+
+
+def _in_child(name: str, data: Path, folder: Path, noted: Path, seconds: int) -> None:
     """Note the row whenever a column is begun, and at the end."""
     os.setpgid(0, 0)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
     for row in columns_of(name, data, folder):
         part = noted.with_suffix(".part")
         part.write_text(json.dumps(asdict(row)), encoding="utf-8")

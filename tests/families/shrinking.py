@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-HIDDEN, HEADS, HEAD, LAYERS, IMAGE, PATCH = 64, 4, 16, 2, 56, 14
+HIDDEN, HEADS, HEAD, LAYERS, IMAGE, PATCH, WINDOW = 64, 4, 16, 2, 56, 14, 4
 
 # Names of sizes, and what they become wherever a config has them.
 SIZES: dict[str, Any] = {
@@ -82,6 +82,8 @@ def shrunk(config: Any, vocab: int | None) -> dict[str, Any]:
     small |= {key: value for key, value in TEXT.items() if key in values and ("vocab_size" in values or key[0] == "t")}
     if vocab is not None and "vocab_size" in values:
         small["vocab_size"] = vocab
+    if "global_attn_indexes" in values:  # windows of patches, not of pixels; a picture is padded to whole ones
+        small["window_size"] = WINDOW
     rope = values.get("rope_parameters")
     if isinstance(rope, Mapping) and "mrope_section" in rope:
         small["rope_parameters"] = {**rope, "mrope_section": [2, 3, 3]}

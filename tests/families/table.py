@@ -5,8 +5,8 @@
 
 A cell is what was measured on a tiny random checkpoint: what it says works, "refused" with its reason below the table,
 or "-" where there is nothing to try (without a connector, none is trained and saved). A traceback is a fault of ours:
-it is shown as BROKEN, a row that does not end as TOO LATE, and the command ends with 1. Rows are kept in
-runs/families.jsonl: a run that was ended is continued, if neither code nor libraries have changed.
+it is shown as BROKEN, a row that uses more of a processor than it may as TOO LATE, and the command ends with 1. Rows
+are kept in runs/families.jsonl: a run that was ended is continued, if neither code nor libraries have changed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.families.steps import COLUMNS, write_data
 
 TABLE = Path(__file__).parent / "TABLE.md"
 KEPT = ROOT / "runs" / "families.jsonl"
-TIMEOUT = 600  # seconds of a row
+TIMEOUT = 300  # seconds of a processor, of a row
 
 
 def state() -> dict[str, str]:
@@ -53,7 +53,7 @@ def written(rows: list[Row], made: dict[str, str]) -> str:
         "# Families of `--model auto`",
         "",
         f"Made by `python -m tests.families.table` on {date.today()}, commit {made['commit'][:10]}: {versions}, tiny "
-        f"random checkpoints, CPU, {sum(row.seconds for row in rows) / 60:.0f} minutes. "
+        f"random checkpoints, CPU, {sum(row.seconds for row in rows) / 60:.0f} minutes of a core. "
         f"{sum(row.loads for row in rows)} of {len(rows)} model types load.",
         "",
         "| model type | " + " | ".join(COLUMNS) + " | connector |",
@@ -80,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=None, help="model types; the table is printed, not written")
     parser.add_argument("--rows", type=Path, default=KEPT, help="the file of the rows that are kept")
-    parser.add_argument("--timeout", type=float, default=TIMEOUT, help="seconds of a row")
+    parser.add_argument("--timeout", type=int, default=TIMEOUT, help="seconds of a processor that a row may use")
     parser.add_argument("--out", type=Path, default=TABLE, help="where the table goes")
     args = parser.parse_args()
     quiet()

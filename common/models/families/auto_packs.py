@@ -22,7 +22,7 @@ from common.models.packed.decoder import PackedSettings
 from common.models.packed.foreign.engine import Fit, ForeignDecoder, Hand
 from common.models.packed.foreign.handing import Handed, Unpackable
 from common.models.packed.foreign.layout import ForeignLayout, GivenRow, lay_out_rows
-from common.models.packed.foreign.tower import Record, Tower, side_by_side, tower_of
+from common.models.packed.foreign.tower import Record, Tower, called_modules, narrowly, side_by_side, tower_of
 from common.models.packed.foreign.trial import looks_together, try_out
 from common.models.packed.layout import PackedImage
 from common.models.text.ids import PromptIds
@@ -65,6 +65,14 @@ def _kept_handed(tower: Tower, seen: SeenImages, images: Sequence[int], inputs: 
     """What the model hands to its decoder for a row with these images, its tower left out."""
     device = inputs["input_ids"].device
     return tower.hand(side_by_side([seen.records[image] for image in images], device), inputs)
+
+
+def _handed_narrowly(
+    hand: Hand, modules: Sequence[nn.Module], dtype: torch.dtype, images: Sequence[int], inputs: Mapping[str, Tensor]
+) -> Handed:
+    """What the model hands to its decoder, some modules' products in a dtype of 16 bits."""
+    with narrowly(modules, dtype):
+        return hand(images, inputs)
 
 
 @dataclass
@@ -221,10 +229,16 @@ class PackingAuto(Mixed):
     def handing(self, features: Any) -> tuple[Hand, bool]:
         """What gives the decoder's inputs for images, and whether it takes several at once."""
         if not isinstance(features, SeenImages):
-            return self.foreign.hand, self.foreign.fit.together
+            return self._by_connector(self.foreign.hand), self.foreign.fit.together
         if self.tower is None:
             raise RuntimeError("what a tower said was kept of a model whose tower cannot be left out")
-        return partial(_kept_handed, self.tower, features), self.tower.together
+        return self._by_connector(partial(_kept_handed, self.tower, features)), self.tower.together
+
+    def _by_connector(self, hand: Hand) -> Hand:
+        """The same, its connector's products as :attr:`PackedSettings.fast_connector` says."""
+        if not self.packed.fast_connector or self.compute_dtype == torch.float32:
+            return hand
+        return partial(_handed_narrowly, hand, called_modules(self.lm, self.anatomy.connector), self.compute_dtype)
 
     @cached_property
     def alone(self) -> AbstractContextManager[Any]:

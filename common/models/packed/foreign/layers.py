@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from common.models.packed.attention import allow_shapes, flex_attention
+from common.models.packed.attention import COMPILING, allow_shapes, flex_attention
 from common.models.packed.foreign.handing import Unpackable
 
 FLEX = "flex_in_packs"  # what transformers calls the attention below
@@ -123,4 +123,4 @@ def _again(own: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 def _compiled(kind: Any) -> Callable[..., Any]:
     """One for the whole process, so that what has been compiled is found again."""
     allow_shapes()
-    return torch.compile(kind.forward, dynamic=False)
+    return torch.compile(kind.forward, dynamic=False, options=COMPILING)

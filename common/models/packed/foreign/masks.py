@@ -43,14 +43,18 @@ class RowMasks:
 
 @contextmanager
 def layers_as(layers: Sequence[nn.Module], forwards: Sequence[Any]) -> Iterator[None]:
-    """Let each layer's forward be another function for a while; its hooks stay."""
+    """Let each layer's forward be another function for a while; its hooks stay, as does what stood for it before."""
+    before = [layer.__dict__.get("forward") for layer in layers]
     for layer, forward in zip(layers, forwards, strict=True):
         layer.forward = forward
     try:
         yield
     finally:
-        for layer in layers:
-            del layer.forward
+        for layer, forward in zip(layers, before, strict=True):
+            if forward is None:
+                del layer.forward
+            else:
+                layer.forward = forward
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -185,11 +186,25 @@ def tower_of(
     return tower
 
 
+@contextmanager
+def narrowly(modules: Sequence[nn.Module], dtype: torch.dtype) -> Iterator[None]:
+    """With the products of these modules in a dtype of 16 bits, whatever their weights are in."""
+    with layers_as(modules, [partial(_narrow, module.forward, dtype) for module in modules]):
+        yield
+
+
+def _narrow(own: Callable[..., Any], dtype: torch.dtype, *args: Any, **kwargs: Any) -> Any:
+    given = next(leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor))
+    with torch.autocast(given.device.type, dtype):
+        return own(*args, **kwargs)
+
+
 def _noting(passing: list[nn.Module]) -> Callable[..., None]:
-    """A hook that notes modules that give one tensor of the shape of their input."""
+    """A hook that notes each module, once, that gives one tensor of the shape of its input."""
 
     def note(module: nn.Module, args: tuple[Any, ...], out: Any) -> None:
-        if args and isinstance(out, Tensor) and isinstance(args[0], Tensor) and out.shape == args[0].shape:
+        passes = args and isinstance(out, Tensor) and isinstance(args[0], Tensor) and out.shape == args[0].shape
+        if passes and not any(module is known for known in passing):
             passing.append(module)
 
     return note

@@ -1,0 +1,137 @@
+"""The processor's side of `auto`: questions as a chat template asks them, rows as a model takes them, words of ids."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from common.errors import CheckpointError, DataError, first_line
+from common.models.anatomy import placeholder_id
+from common.models.families.raw_images import TextPrompt
+from common.models.text.ids import PromptIds
+from common.models.text.thoughts import MARKS, after_thought, closed
+from common.models.text.tokenizers import FastTokenizer
+from common.paths import display
+from common.progress import announce
+
+if TYPE_CHECKING:
+    from common.models.base import CaptionModel as Mixed
+else:
+    Mixed = object  # `Auto` brings the model itself
+
+SWITCHES = ("enable_thinking", "thinking")  # as templates call them
+FIRST_WORDS = 3  # ids of a text among which a thought begins
+
+
+class ProcessingAuto(Mixed):
+    """What `auto` does by its processor.
+
+    Attributes:
+        plainly: the template's switches for answers without a thought.
+        nested: whether the processor is given a list of images for each text.
+        begins_of_thoughts, ends_of_thoughts: ids of marks.
+        thought_alone: whether a text was met that is no more.
+    """
+
+    processor: Any
+    plainly: Mapping[str, bool] = MappingProxyType({})
+    nested: bool = True
+    begins_of_thoughts: frozenset[int] = frozenset()
+    ends_of_thoughts: frozenset[int] = frozenset()
+    thought_alone: bool = False
+
+    def set_processor(self, processor: Any, tokenizer: FastTokenizer) -> None:
+        """Take a processor, and read off it how thoughts are left out."""
+        self.processor = processor
+        self.plainly = plain_switches(processor.chat_template)
+        ids = [frozenset(map(tokenizer.id_of, marks)) - {tokenizer.unk_id} for marks in zip(*MARKS, strict=True)]
+        self.begins_of_thoughts, self.ends_of_thoughts = ids
+
+    def format_prompt(self, prompt: str, context: str = "") -> str:
+        """The processor's chat template around image and prompt, up to where an answer without a thought begins.
+
+        Raises CheckpointError for a template that fails.
+        """
+        content = [{"type": "image"}, {"type": "text", "text": prompt}]
+        turns = [{"role": "user", "content": content}]
+        try:
+            text: str = self.processor.apply_chat_template(
+                turns, add_generation_prompt=True, tokenize=False, **self.plainly
+            )
+        except Exception as error:  # whatever a template raises
+            raise CheckpointError(
+                f"the chat template of {display(self.source or '')} fails on a picture with a question: "
+                f"{first_line(error)}; it must take a turn's content as a list of parts, image and text"
+            ) from None
+        text = closed(text)
+        return f"{text} {context}" if context else text
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Generated ids as clean text, without the thought before it; "" for a thought that has no end, and says so."""
+        ends = [place for place, i in enumerate(ids) if i in self.ends_of_thoughts]
+        words = super().decode(ids[ends[-1] + 1 :] if ends else ids)
+        begun = not ends and any(i in self.begins_of_thoughts for i in ids[:FIRST_WORDS])
+        said = "" if begun else after_thought(words)
+        if words.strip() and not said and not self.thought_alone:
+            announce("a text is a thought without an end, and empty without it; give more --max_new_tokens")
+            self.thought_alone = True
+        return said
+
+    def encode_prompt(self, text: str, for_generation: bool = False) -> PromptIds:  # noqa: ARG002
+        """The text, kept until its image is known; the ids are those around its placeholder, or all behind it."""
+        ids = self.tokenizer.encode(text)
+        placeholder = placeholder_id(self.lm.config)
+        at = ids.index(placeholder) if placeholder in ids else None
+        before, after = ((), tuple(ids)) if at is None else (tuple(ids[:at]), tuple(ids[at + 1 :]))
+        return TextPrompt(before, after, text)
+
+    def _inputs(self, images: Sequence[Any], prompts: Sequence[PromptIds]) -> dict[str, Tensor]:
+        return {key: value.to(self.device) for key, value in self.made_inputs(images, prompts).items()}
+
+    def made_inputs(self, images: Sequence[Any], prompts: Sequence[PromptIds]) -> dict[str, Tensor]:
+        """What the processor makes of an image and a prompt each, on the CPU.
+
+        Raises DataError for an image and a text that it does not take.
+        """
+        texts = [prompt.text for prompt in prompts if isinstance(prompt, TextPrompt)]
+        given = [[image] for image in images] if self.nested else list(images)
+        options: dict[str, Any] = {"padding": True, "padding_side": "left"} if len(texts) > 1 else {}
+        start = self.processor.tokenizer.bos_token
+        if start and all(text.startswith(start) for text in texts):
+            options["add_special_tokens"] = False  # the template has written it already
+        if "mm_token_type_ids" in inspect.signature(self.lm.forward).parameters:
+            options["return_mm_token_type_ids"] = True  # some processors leave it out where nobody asks
+        try:
+            made = self.processor(text=texts, images=given, return_tensors="pt", **options)
+        except Exception as error:  # theirs, of any kind
+            if len(images) > 1:
+                raise  # rows are tried one by one
+            raise DataError(
+                f"{type(self.processor).__name__} takes no image of {images[0].width}x{images[0].height} pixels with "
+                f"this text: {first_line(error)}"
+            ) from None
+        self._check_room(made["input_ids"].shape[1], images)
+        dtype = self.compute_dtype
+        kept = {key: value for key, value in made.items() if isinstance(value, Tensor) and key != "labels"}
+        return {key: value.to(dtype) if value.is_floating_point() else value for key, value in kept.items()}
+
+    def _check_room(self, tokens: int, images: Sequence[Any]) -> None:
+        """Raise DataError for an image that the processor cuts into more tokens than the model has positions for."""
+        most = getattr(self.lm.config.get_text_config(), "max_position_embeddings", None)
+        if isinstance(most, int) and tokens > most:
+            widest = max(images, key=lambda image: image.width * image.height)
+            raise DataError(
+                f"an image of {widest.width}x{widest.height} pixels and its prompt take {tokens} tokens, and the model "
+                f"has {most} positions; lower the size in the processor's configuration, or leave the image out"
+            )
+
+
+def plain_switches(template: Any) -> dict[str, bool]:
+    """The variables with which a chat template is told that no thought is wanted."""
+    said = " ".join(template.values()) if isinstance(template, Mapping) else str(template)
+    return {name: False for name in SWITCHES if re.search(rf"\b{name}\b", said)}

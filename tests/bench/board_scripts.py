@@ -8,8 +8,10 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from threading import Lock
 
 from common import cli
 from common.errors import DataError
@@ -19,6 +21,8 @@ MODULES = (
     "insight.caption", "insight.object", "insight.clip", "insight.answer", "finetune.format_data", "finetune.train",
     "evaluate.eval_caption", "evaluate.eval_auto", "evaluate.eval_pope", "dataset.mini.draw",
 )  # fmt: skip
+# Starting a process also collects those that have ended: of two threads that read one's exit code, the second gets 255.
+ALONE = Lock()
 LIBRARIES = ("torch", "transformers.models.llava.modeling_llava", "finetune.run.trainer", "finetune.setup.build")
 
 
@@ -34,8 +38,11 @@ class Scripts:
         words = [str(flag) for flag in flags]
         with tempfile.NamedTemporaryFile("r", suffix=".log", encoding="utf-8", errors="replace") as log:
             process = self._context().Process(target=_run, args=(module, words, log.name))
-            process.start()
-            process.join()
+            with ALONE:
+                process.start()
+            wait([process.sentinel])
+            with ALONE:
+                process.join()
             said = log.read().strip().splitlines()
         if process.exitcode != 0:
             raise DataError(f"{' '.join([module, *words])} ended with {process.exitcode}: {said[-1:]}")

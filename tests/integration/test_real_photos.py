@@ -22,7 +22,7 @@ from common.paths import MINI_CLIP, MINI_LLAVA
 from common.samples.spans import split_spans
 from tests.data_folder import real_data
 from tests.forks.scripts import run
-from tests.integration.plain_chair import plain_objects
+from tests.integration.evaluate.plain_chair import plain_objects
 
 HELD_OUT = 6  # photos that are captioned after training
 STEPS = 5

@@ -14,7 +14,7 @@ from finetune.setup.arguments import EngineArguments
 from finetune.setup.data import TrainingData, longer_than_a_pack, token_counts, too_long_line
 from finetune.setup.engine import CPU_TOKENS, pack_plan, switch_on
 from finetune.steps.packs import PackPlan
-from tests.unit.finetune.test_packs import PROMPT
+from tests.unit.finetune.steps.test_packs import PROMPT
 
 PLAN = PackPlan(image_tokens=10, shares=True)
 A = CaptionItem(

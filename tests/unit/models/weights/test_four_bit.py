@@ -18,7 +18,7 @@ from common.models.packed.layout import PackedImage
 from common.models.text.ids import PromptIds
 from common.models.weights.four_bit import is_quantised, quantise
 from tests.unit.models.conftest import FAMILIES, Tiny
-from tests.unit.models.packs import assert_equal, losses_of_steps, seen_by
+from tests.unit.models.packed.packs import assert_equal, losses_of_steps, seen_by
 
 PACK = [
     PackedImage(1, PromptIds((1, 40), (50,)), ((4,), (5, 6, 7, 2))),

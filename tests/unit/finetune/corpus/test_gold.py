@@ -10,7 +10,7 @@ import pytest
 
 from common.errors import DataError
 from finetune.corpus.gold import encode_gold, read_gold
-from tests.unit.finetune.test_training_items import PROMPT, Words
+from tests.unit.finetune.corpus.test_training_items import PROMPT, Words
 
 
 def turns(question: str, answer: str) -> list[dict[str, str]]:

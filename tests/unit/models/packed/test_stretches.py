@@ -12,7 +12,7 @@ from torch.nn.attention import varlen
 
 from common.models.packed.foreign.handing import handed_over
 from common.models.parts.stretches import NAME, attend_to_stretches, choose_kernel
-from tests.unit.models.test_foreign_packs import trunk_of
+from tests.unit.models.packed.test_foreign_packs import trunk_of
 from tests.unit.models.tiny_foreign import tiny_foreign
 
 CPU = torch.device("cpu")

@@ -15,7 +15,7 @@ import pytest
 from common.files.storage import read_json
 from common.objects.spacy_extractor import SpacyExtractor
 from tests.data_folder import real_data
-from tests.integration.chair_words import locate, word_patterns
+from tests.integration.evaluate.chair_words import locate, word_patterns
 
 LABELS = Path(__file__).parent / "data" / "object_precision.json"
 PER_FILE = int(os.environ.get("EFUF_CAPTIONS_PER_FILE", "60"))

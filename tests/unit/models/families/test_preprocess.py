@@ -15,7 +15,7 @@ from PIL import Image
 from common.errors import ArgumentError, CheckpointError, DataError
 from common.models.parts.preprocess import CLIP_MEAN, CLIP_STD, FITS, Preprocessing, resize
 from common.models.parts.preprocess_files import read_preprocessing
-from tests.unit.models.plain_resize import resize as plain_resize
+from tests.unit.models.families.plain_resize import resize as plain_resize
 
 
 def noise(width: int, height: int) -> Image.Image:

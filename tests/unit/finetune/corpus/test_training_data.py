@@ -16,7 +16,7 @@ from common.thresholds import Thresholds
 from finetune.corpus.corpus import build_corpus, split_images
 from finetune.corpus.records import NEG, POS, SENT
 from finetune.corpus.samples import Samples
-from tests.unit.finetune.test_training_items import Words
+from tests.unit.finetune.corpus.test_training_items import Words
 
 KINDS = (POS, NEG, SENT)
 

@@ -12,8 +12,8 @@ from finetune.objectives.presets import loss_weights
 from finetune.steps.packs import PackPlan
 from finetune.steps.sampling import Steps, with_sample_weights
 from finetune.steps.token_steps import token_set
-from tests.unit.finetune.test_packs import PROMPT
-from tests.unit.finetune.test_sampling import captions
+from tests.unit.finetune.steps.test_packs import PROMPT
+from tests.unit.finetune.steps.test_sampling import captions
 
 worlds = st.lists(st.text("pns", min_size=1, max_size=4), min_size=1, max_size=14)
 

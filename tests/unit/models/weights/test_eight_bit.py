@@ -22,7 +22,7 @@ from common.models.text.ids import PromptIds
 from common.models.weights.eight_bit import EightBitGradient, EightBitLinear, Kept, in_codes, require_float8, usual
 from common.models.weights.trained import save_trained
 from tests.unit.models.conftest import FAMILIES, Tiny
-from tests.unit.models.packs import losses_of_steps, pack_losses, seen_by
+from tests.unit.models.packed.packs import losses_of_steps, pack_losses, seen_by
 
 CPU = torch.device("cpu")
 PACK = [

@@ -13,7 +13,7 @@ from common.models.generation.tree.kernels import best_way
 
 CHECK = """
 import torch
-from tests.unit.models.tree_kernel_check import attention_error, gate_error, trunk_error
+from tests.unit.models.generation.tree_kernel_check import attention_error, gate_error, trunk_error
 for shape in [(3, 5, 4, 4, 32), (2, 1, 4, 2, 16), (2, 3, 8, 2, 64)]:
     assert attention_error(*shape, dtype=torch.float32, device="cpu") < 1e-5, shape
 for shape, before in [((4, 4, 16), 0), ((4, 2, 32), 3), ((20, 10, 16), 2)]:

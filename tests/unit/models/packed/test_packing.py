@@ -15,7 +15,7 @@ from common.models.packed import pieces
 from common.models.packed.attention import BLOCK, PLAIN, block_mask, dense_attention, dense_mask, hide
 from common.models.packed.layout import NO_WORD, PackedImage, lay_out, static_size
 from common.models.text.ids import PromptIds
-from tests.unit.models.packs import packed_images
+from tests.unit.models.packed.packs import packed_images
 
 PROMPT = PromptIds((1, 20), (30,))
 ALIKE = [PackedImage(0, PROMPT, ((5, 6, 7, 2), (8, 2), (5, 6, 9, 4, 2), (5, 2), (5, 6, 7, 3)))]

@@ -18,7 +18,7 @@ from common.models.base import PackedSettings
 from common.models.packed.layout import PackedImage, lay_out
 from common.models.text.ids import PromptIds
 from tests.unit.models.conftest import FAMILIES, Tiny
-from tests.unit.models.packs import HIDDEN, assert_equal, pack_losses, packed_images, seen_by
+from tests.unit.models.packed.packs import HIDDEN, assert_equal, pack_losses, packed_images, seen_by
 
 SETTINGS = st.builds(
     PackedSettings,
@@ -139,7 +139,7 @@ def test_a_pack_that_lets_parts_see_each_other_is_noticed(
         return replace(layout, until=until, positions=positions)
 
     assert_equal(model, seen, PACK, trained(model))
-    monkeypatch.setattr("tests.unit.models.packs.lay_out", faulty)
+    monkeypatch.setattr("tests.unit.models.packed.packs.lay_out", faulty)
     with pytest.raises(AssertionError):
         assert_equal(model, seen, PACK, trained(model))
 

@@ -18,7 +18,7 @@ from common.models.body import LoraSettings
 from common.models.weights.selection import add_lora
 from deploy.export import ExportArguments, export
 from tests.unit.models.conftest import Tiny
-from tests.unit.models.test_export import arguments, sample
+from tests.unit.models.checkpoints.test_export import arguments, sample
 from tests.unit.models.tiny_auto import write_auto
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from common.errors import DataError
 from common.files.pixels import MOST_PIXELS, open_rgb, to_rgb
-from tests.unit.common import image_writers as write
+from tests.unit.common.files import image_writers as write
 
 CASES = Path(__file__).parent / "cases"
 # What a viewer does to show the picture upright, from the EXIF standard: where row 0 and column 0 of the file belong.

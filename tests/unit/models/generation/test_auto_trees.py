@@ -18,7 +18,7 @@ from common.models.generation.tree.trees import Tree
 from common.models.packed.foreign.handing import Unpackable
 from common.models.packed.foreign.layout import GivenRow
 from common.models.text.ids import PromptIds
-from tests.unit.models.test_foreign_packs import given_row, trunk_of
+from tests.unit.models.packed.test_foreign_packs import given_row, trunk_of
 from tests.unit.models.tiny_foreign import AFTER, BEFORE, tiny_foreign
 
 GROWN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl", "idefics3", "llava_onevision", "mistral3")

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from common.files.hub import resolved
 from common.files.storage import read_json, write_json
-from common.hub import resolved
 from common.paths import ROOT
 
 PACKAGES = (

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from common.hub import local
+from common.files.hub import local
 from common.progress import bar, batches
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from common.arguments.fields import flag
 from common.errors import ArgumentError
-from common.hub import local
+from common.files.hub import local
 
 MODEL_FAMILIES = ("llava", "share4v", "owl", "minigpt", "auto")  # each has its flags below
 FROM_HUB = ("path", "ckpt_load_path")  # of a family's flags, those that may hold an id
@@ -63,7 +63,7 @@ class ModelArguments(ImageArguments):
     def chosen(self, name: str) -> str | None:
         """As :meth:`given`, with what a hub id names fetched: the folder or file on this machine.
 
-        Raises ArgumentError as :meth:`given`, CheckpointError as :func:`common.hub.local`.
+        Raises ArgumentError as :meth:`given`, CheckpointError as :func:`common.files.hub.local`.
         """
         text = self.given(name)
         return local(text, f"--{self.model}_{name}") if text and name in FROM_HUB else text

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.args import ModelArguments
-from common.hub import hub_id, licence_of, resolved
+from common.files.hub import hub_id, licence_of, resolved
 from common.paths import MINI_LLAVA
 
 CARD_FILE = "README.md"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from common.errors import ArgumentError, suggestion
-from common.hub import local, local_file
+from common.files.hub import local, local_file
 
 if TYPE_CHECKING:
     from common.args import ModelArguments
@@ -84,7 +84,7 @@ def checked_paths(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 def settings_from_args(args: ModelArguments) -> dict[str, Any]:
     """The family's settings as the command line gives them. `--{model}_vit_path` becomes `vit_path` and so on.
 
-    What a hub id names is fetched. Raises CheckpointError as :func:`common.hub.local`.
+    What a hub id names is fetched. Raises CheckpointError as :func:`common.files.hub.local`.
     """
     family = FAMILIES[args.model]
     flags = {

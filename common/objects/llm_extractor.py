@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import CheckpointError
+from common.files.hub import local
 from common.files.records import ObjectMention
 from common.files.storage import read_text
-from common.hub import local
 from common.objects.object_list import locate_all, parse_object_list
 from common.paths import DATASET
 from common.progress import batches
@@ -152,7 +152,7 @@ def without_cut_item(answer: str) -> str:
 def extractor_files(path: str) -> Path | None:
     """The folder of the model on this machine, for its hash; None if there is none. What a hub id names is fetched.
 
-    Raises CheckpointError as :func:`common.hub.local`.
+    Raises CheckpointError as :func:`common.files.hub.local`.
     """
     folder = Path(local(path, FLAG, bare=True))
     return folder if folder.is_dir() else None

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from common.cards.base import CARD_FILE
 from common.cards.card import is_ours, is_untouched
 from common.errors import UserError, first_line
-from common.hub import PATIENCE, endpoint, within
+from common.files.hub import PATIENCE, endpoint, within
 from common.paths import display
 from common.progress import announce
 

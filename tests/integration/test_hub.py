@@ -21,7 +21,7 @@ from tests.unit.models.tiny_checkpoints import write_llava, write_tokenizer
 
 ASK = """
 from common.cli import run
-from common.hub import local, local_file, resolved
+from common.files.hub import local, local_file, resolved
 def main():
     print({how}({text!r}, "--llava_path"), dict(resolved()))
 run(main)

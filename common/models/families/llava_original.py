@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import CheckpointError
-from common.hub import hub_id, local
+from common.files.hub import hub_id, local
 from common.models.checkpoints.files import TensorFiles, open_file, open_folder
 from common.models.checkpoints.key_maps import KeyMap, rename
 from common.models.checkpoints.loading import Source

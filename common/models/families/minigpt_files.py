@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import CheckpointError, DataError
+from common.files.hub import local
 from common.files.json_text import as_record
 from common.files.storage import read_yaml, require_file
-from common.hub import local
 from common.models.checkpoints.config_files import MiniGptValues
 from common.paths import display
 

@@ -30,7 +30,7 @@ from torch.nn.functional import linear as product_of
 from common.errors import ArgumentError
 from common.models.body import ModelBody
 from common.models.checkpoints.tensor_checks import is_finite
-from common.models.weights.frozen_layers import block_count, block_of, decoder_linears
+from common.models.weights.frozen_layers import FewerBits, block_count, block_of, decoder_linears
 from common.progress import announce
 
 CODES = torch.float8_e4m3fn
@@ -155,7 +155,7 @@ def _say_share(model: ModelBody) -> None:
     )
 
 
-class EightBitLinear(nn.Linear):
+class EightBitLinear(FewerBits):
     """A frozen linear layer of e4m3 weights with a scale for each output.
 
     The weight is stored as bytes: that is no dtype that anything would cast, train, or give to adapters over it.
@@ -177,7 +177,7 @@ class EightBitLinear(nn.Linear):
         return out if self.bias is None else out + self.bias
 
 
-class EightBitGradient(nn.Linear):
+class EightBitGradient(FewerBits):
     """A frozen linear layer of 16-bit weights: forward as it is, the gradient of its input by codes made on the way."""
 
     scale: Tensor

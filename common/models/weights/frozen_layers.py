@@ -7,6 +7,10 @@ from torch import nn
 from common.models.body import ModelBody
 
 
+class FewerBits(nn.Linear):
+    """A frozen layer that computes in fewer bits than its weights were read in, forward or back."""
+
+
 def decoder_linears(model: ModelBody) -> dict[str, nn.Linear]:
     """The plain linear layers of the decoder's blocks by name: neither head nor embeddings, nor what is quantised."""
     return {

@@ -19,7 +19,7 @@ from common.manifest import model_hash
 from common.models.body import LoraSettings, ModelBody
 from common.models.checkpoints.files import TensorFiles, open_file
 from common.models.checkpoints.tensor_checks import require_finite, require_floats
-from common.models.weights.eight_bit import EightBitGradient, EightBitLinear
+from common.models.weights.frozen_layers import FewerBits
 from common.models.weights.selection import add_lora
 from common.paths import display
 from common.progress import announce
@@ -159,7 +159,7 @@ def in_fewer_bits(model: ModelBody) -> set[str]:
     found = {
         f"{path}.{name}"
         for path, layer in model.named_modules()
-        if isinstance(layer, (EightBitLinear, EightBitGradient))
+        if isinstance(layer, FewerBits)
         for name, _ in layer.named_parameters(recurse=False)
     }
     four = {name for name, parameter in model.named_parameters() if hasattr(parameter, "quant_state")}

@@ -13,8 +13,8 @@ from common.cards.base import Base
 from common.cards.card import Subject, write_card
 from common.cards.loading import Loading
 from common.errors import ArgumentError
+from common.files.hub import forget
 from common.files.storage import read_json
-from common.hub import forget
 from common.paths import MINI_LLAVA
 from deploy.export import ExportArguments, export
 from deploy.exports.upload import UploadError, destination, upload

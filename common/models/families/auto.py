@@ -25,8 +25,8 @@ from common.models.families.auto_files import load_processor, load_weights
 from common.models.families.auto_packs import PackingAuto
 from common.models.families.auto_rows import ProcessingAuto
 from common.models.families.auto_trees import GrowingAuto
-from common.models.families.model_check import check_generates, check_logits, check_weights
-from common.models.families.processor_check import check_loaded_processor, check_placeholders
+from common.models.families.checks.model_check import check_generates, check_logits, check_weights
+from common.models.families.checks.processor_check import check_loaded_processor, check_placeholders
 from common.models.families.raw_images import RawImages
 from common.models.generation.decoding import Decoding
 from common.models.generation.plain import by_transformers

@@ -15,9 +15,9 @@ from common.models.checkpoints.config_files import read_config
 from common.models.checkpoints.files import open_folder
 from common.models.checkpoints.key_maps import KeyMap, rename
 from common.models.checkpoints.loading import Source, fill, without_memory
-from common.models.families.family_check import check_family
+from common.models.families.checks.family_check import check_family
+from common.models.families.checks.processor_check import check_llava_processor
 from common.models.families.llava_original import ORIGINAL_LAYOUT, find_parts
-from common.models.families.processor_check import check_llava_processor
 from common.models.parts.clip_tower import CLIP_VISION, build_tower
 from common.models.parts.llama import LLAMA, build_llama, finish_llama, tied_names
 from common.models.parts.preprocess_files import read_preprocessing

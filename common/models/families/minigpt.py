@@ -19,7 +19,7 @@ from common.models.checkpoints.config_files import read_config
 from common.models.checkpoints.files import TensorFiles, open_file, open_folder
 from common.models.checkpoints.key_maps import KeyMap, rename
 from common.models.checkpoints.loading import Source, fill, put, without_memory
-from common.models.families.family_check import check_family
+from common.models.families.checks.family_check import check_family
 from common.models.families.minigpt_files import MiniGptFiles, find_files
 from common.models.parts.eva import LN_VISION, build_eva, eva_layout, eva_sizes
 from common.models.parts.llama import LLAMA, build_llama, finish_llama, tied_names

@@ -17,7 +17,7 @@ from common.models.checkpoints.config_files import AbstractorValues, read_config
 from common.models.checkpoints.files import open_folder
 from common.models.checkpoints.key_maps import KeyMap, Rule, rename
 from common.models.checkpoints.loading import Source, fill, without_memory
-from common.models.families.family_check import check_family
+from common.models.families.checks.family_check import check_family
 from common.models.parts.abstractor import Abstractor, AbstractorSizes
 from common.models.parts.clip_tower import build_tower
 from common.models.parts.llama import LLAMA, build_llama, finish_llama, tied_names

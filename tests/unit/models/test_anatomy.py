@@ -15,7 +15,7 @@ from torch import nn
 from common.errors import CheckpointError, MissingDependencyError, UserError
 from common.models import load_model
 from common.models.families.auto_files import check_processor, missing_package
-from common.models.families.model_check import check_logits
+from common.models.families.checks.model_check import check_logits
 from common.models.weights.selection import parts_line, usual_adapters
 from tests.families.building import write_family
 from tests.families.exceptions import changes_of

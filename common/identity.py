@@ -5,20 +5,18 @@ Every step that continues a result notes this beside it (`common.outputs.setting
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from common.args import MODEL_FAMILIES, ModelArguments
-from common.manifest import file_hash, model_hash
+from common.files.contents import file_hash, images_hash, names_and_hash
+from common.manifest import model_hash
 from common.paths import MINI_LLAVA
 
 # Flags of the model that change no result: where it runs and saves, how it may be loaded, and what is noted otherwise.
 NEUTRAL = ("model", "device", "dtype", "trust_remote_code", "path", "ckpt_load_path", "ckpt_save_path")
-READERS = 8  # files that are hashed at once
 
 
 def model_identity(args: ModelArguments, dtype: str) -> dict[str, Any]:
@@ -72,27 +70,8 @@ def companions_hash(folder: Path | str | None) -> str | None:
 
 def images_identity(folder: Path | str, names: Iterable[str], what: str = "images") -> dict[str, Any]:
     """Number and content of images: the same names with other pixels are other images."""
-    names = sorted(set(names))
-    return {what: len(names), f"{what}_sha256": names_and_hash(names, [Path(folder) / name for name in names])}
-
-
-def names_and_hash(names: Sequence[str], files: Sequence[Path]) -> str:
-    """SHA-256 over names and contents; a file that is not there counts as such. Several are read at once."""
-    with ThreadPoolExecutor(READERS) as pool:
-        hashes = list(pool.map(_hash_if_there, files))
-    return values_hash(zip(names, hashes, strict=True))
-
-
-def _hash_if_there(path: Path) -> str | None:
-    return file_hash([path]) if path.is_file() else None
-
-
-def values_hash(values: Iterable[Any]) -> str:
-    """SHA-256 over values, such as the questions of a benchmark."""
-    digest = hashlib.sha256()
-    for value in values:
-        digest.update(f"{value!r}\n".encode("utf-8", "backslashreplace"))
-    return digest.hexdigest()
+    names = set(names)
+    return {what: len(names), f"{what}_sha256": images_hash(folder, names)}
 
 
 def inputs_identity(**inputs: Path | str | None) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import platform
 import subprocess
@@ -13,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from common.files.contents import file_hash
 from common.files.hub import resolved
 from common.files.storage import read_json, write_json
 from common.paths import ROOT
@@ -54,16 +54,6 @@ def git_commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None if done.returncode == 0 else None
-
-
-def file_hash(paths: Iterable[Path]) -> str:
-    """SHA-256 over the contents of the files, in order."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def model_hash(folder: Path | str | None) -> str | None:

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from common.args import ModelArguments
 from common.errors import DataError, DryRunEnds
+from common.files.contents import file_hash, images_hash
 from common.files.images import image_names
 from common.files.places import PUBLISHED, image_folder, inputs
 from common.files.storage import read_json
-from common.identity import images_identity
-from common.manifest import file_hash, manifest_path, noted_beside
+from common.manifest import manifest_path, noted_beside
 from common.outputs.settings import noted_settings
 from common.paths import MINI_DATA, MINI_LLAVA, ROOT, display
 from common.processes import first_alone, first_is_done, without_launcher
@@ -183,7 +183,7 @@ def _content(place: Path, first: object) -> object:
     if place.is_file():
         return file_hash([place])
     names = image_names(place)
-    return images_identity(place, names[:first] if isinstance(first, int) else names)["images_sha256"]
+    return images_hash(place, names[:first] if isinstance(first, int) else names)
 
 
 def is_mini_model(args: ModelArguments) -> bool:

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections import deque
@@ -121,6 +122,36 @@ def made_in_order(pool: ProcessPoolExecutor, function: Callable[[Item], Made], i
     jobs = deque(pool.submit(function, item) for item in items)
     while jobs:
         yield jobs.popleft().result()
+
+
+def leave_signals_to_parent(number: int = 0) -> None:  # noqa: ARG001
+    """What a worker of a DataLoader begins with: Ctrl-C and SIGTERM, which reach the whole group of processes, end it
+    without a word, so that the one that started it says what there is to say. What fails in its work is told to that
+    one; what fails in the threads that hand it over, as that one is gone, to nobody.
+    """
+    sys.excepthook = lambda *_: None
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # another code would be an error to the loader
+
+
+@contextmanager
+def lost_loader_worker(what: str, way: str) -> Iterator[None]:
+    """Turn a DataLoader's error over a dead worker into one line.
+
+    Args:
+        what: the workers do.
+        way: on, for the user.
+
+    Raises UserError.
+    """
+    try:
+        yield
+    except (RuntimeError, ConnectionError, EOFError) as error:  # the latter while a batch is handed over
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+            raise
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # which the loader has raise the same again, wherever we are
+        raise UserError(f"a process that {what} died ({first_line(error)}); {way}") from None
 
 
 def _begin(prepare: Callable[[Any], object] | None, given: Any) -> None:

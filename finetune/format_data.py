@@ -47,10 +47,11 @@ import numpy as np
 from common.args import ThresholdArguments, flag, parse
 from common.cli import run
 from common.errors import ArgumentError, DataError
+from common.files.contents import file_hash
 from common.files.record_files import read_sentence_samples, read_span_samples, write_samples
 from common.files.storage import require_file
 from common.files.vocabulary import read_vocabulary
-from common.manifest import file_hash, manifest, manifest_path, noted_beside, write_manifest
+from common.manifest import manifest, manifest_path, noted_beside, write_manifest
 from common.mini_world import MiniWorld, default_path
 from common.objects.noted import KEY as EXTRACTOR
 from common.outputs.targets import check_targets

@@ -36,12 +36,13 @@ from common.captioning.asking import Request, ask
 from common.captioning.captioner import deterministic_decoding
 from common.cli import run
 from common.errors import ArgumentError, DataError
+from common.files.contents import values_hash
 from common.files.images import ImageFolder
 from common.files.record_files import answer_to_json, read_objects
 from common.files.records import Answer, CaptionObjects
 from common.files.storage import ResumableLines, read_json_lines, require_file
 from common.files.vocabulary import ObjectVocabulary, read_vocabulary
-from common.identity import identity, images_identity, inputs_identity, model_identity, values_hash
+from common.identity import identity, images_identity, inputs_identity, model_identity
 from common.manifest import manifest
 from common.mini_world import MiniWorld, default_path, is_mini_model
 from common.outputs.lines import LineTarget

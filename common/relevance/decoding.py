@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from common.errors import DataError, UserError, first_line
+from common.errors import DataError
 from common.files.images import ImageFolder
-from common.processes import usable_cores
+from common.processes import leave_signals_to_parent, lost_loader_worker, usable_cores
 from common.progress import announce
 
 if TYPE_CHECKING:
@@ -94,18 +94,13 @@ def decoded_groups(
         num_workers=workers,
         prefetch_factor=AHEAD if workers else None,
         multiprocessing_context="fork" if workers else None,
+        worker_init_fn=leave_signals_to_parent,
         pin_memory=device.startswith("cuda"),
     )
-    try:
+    way = f"the scores so far are kept: free memory, or give more in {SHARED_MEMORY}, and start the same command again"
+    with lost_loader_worker("decodes images", way):
         for group in loader:
             yield _readable(images, group)
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise UserError(
-            f"a process that decodes images died ({first_line(error)}); the scores so far are kept: free memory, or "
-            f"give more in {SHARED_MEMORY}, and start the same command again"
-        ) from None
 
 
 def _readable(images: ImageFolder, group: Sequence[Decoded]) -> dict[str, torch.Tensor]:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from common.files.contents import file_hash
 from common.files.storage import read_json
-from common.manifest import file_hash, manifest_path
+from common.manifest import manifest_path
 from deploy.steps.files import HEART
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from common.args import GenerationArguments, ModelArguments, RunArguments, flag
 from common.errors import ArgumentError, DataError
+from common.files.contents import values_hash
 from common.files.images import ImageFolder
 from common.files.places import BENCHMARKS, inputs
 from common.files.records import Result
 from common.files.storage import require_file
-from common.identity import identity, images_identity, model_identity, values_hash
+from common.identity import identity, images_identity, model_identity
 from common.manifest import manifest
 from common.mini_world import is_mini_model
 from common.outputs.lines import LineTarget

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from common.errors import DataError, first_line
 from common.files.coco import CocoAnnotations, annotation_files, read_annotations
+from common.files.contents import file_hash
 from common.files.gold import Gold, Truth, lacking_half, truth_of
 from common.files.image_ids import KnownImages
 from common.files.storage import read_json, write_json
-from common.manifest import file_hash
 from common.paths import display
 from common.processes import made_in_order, usable_cores, worker_pool
 from common.progress import announce

@@ -7,6 +7,7 @@ dtype. A file says which image it is of and what that image's file looked like; 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ from common.paths import display
 
 if TYPE_CHECKING:
     from common.models.base import CaptionModel
+
+TEMPORARY = re.compile(r"[0-9a-f]{16}/[0-9a-f]{2}/\.[0-9a-f]{32}\.safetensors\.\d+\.tmp")
 
 Record = dict[str, Tensor]  # what a model keeps of its tower for an image
 
@@ -44,6 +47,10 @@ class FeatureFolder:
         """Where the output for an image is kept."""
         digest = hashlib.sha256(name.encode()).hexdigest()[:32]
         return self.path / self.key[:16] / digest[:2] / f"{digest}.safetensors"
+
+    def leftovers(self) -> list[Path]:
+        """Temporary files and folders of writers, of any tower; those of killed ones, if nobody else writes."""
+        return [path for path in self.path.glob("*/*/.*.tmp") if TEMPORARY.fullmatch(str(path.relative_to(self.path)))]
 
     def holds(self, name: str) -> bool:
         """Whether a file that fits is there. Its tensor is not read."""

@@ -16,6 +16,7 @@ from common.files.images import ImageFolder
 from common.models.lanes import in_order, lanes_of
 from common.progress import announce, bar, batches
 from finetune.features.feature_folder import FeatureFolder, Record
+from finetune.features.in_use import InUse
 
 if TYPE_CHECKING:
     from common.models.base import CaptionModel
@@ -40,6 +41,7 @@ class TowerCache:
     folder: FeatureFolder | None = None
     kept: dict[str, Record] = field(default_factory=dict)
     size: int = 0
+    in_use: InUse | None = None
 
     def __call__(self, names: Sequence[str]) -> Any:
         """What the model's connector takes, of these images."""
@@ -73,8 +75,19 @@ class TowerCache:
         try:
             self.folder.write(name, seen)
         except OSError as error:
-            announce(f"image features cannot be kept in {self.folder} ({error.strerror}): going on without them")
-            self.folder = None
+            self._do_without(self.folder, error)
+
+    def _enter(self, folder: FeatureFolder) -> bool:
+        """Whether the folder is there, and in use from now on; what killed processes left in it goes."""
+        try:
+            self.in_use = self.in_use or InUse(folder.path, folder.leftovers)
+        except OSError as error:
+            self._do_without(folder, error)
+        return self.folder is not None
+
+    def _do_without(self, folder: FeatureFolder, error: OSError) -> None:
+        announce(f"image features cannot be kept in {folder} ({error.strerror}): going on without them")
+        self.folder = None
 
     def _keep(self, name: str, seen: Record) -> None:
         used = sum(tensor.numel() * tensor.element_size() for tensor in seen.values())
@@ -88,7 +101,7 @@ class TowerCache:
 
     def fill(self, names: Sequence[str]) -> None:
         """Encode what the folder does not hold yet; a killed call goes on where it was."""
-        if self.folder is None:
+        if self.folder is None or not self._enter(self.folder):
             return
         missing = [name for name in names if not self.folder.holds(name)]
         announce(f"image features: {len(names) - len(missing)} of {len(names)} are in {self.folder}")

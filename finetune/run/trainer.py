@@ -20,6 +20,7 @@ from transformers import ProgressCallback, Trainer, TrainerState, TrainingArgume
 
 from common.errors import UserError
 from common.models.lanes import in_order, lanes_of
+from common.processes import leave_signals_to_parent, lost_loader_worker
 from common.progress import announce, batches
 from finetune.corpus.records import KINDS, NEG, CaptionItem
 from finetune.objectives.loss import PartLosses
@@ -115,6 +116,7 @@ class SpanTrainer(Trainer):
             collate_fn=AsMapping(self.collator),
             num_workers=workers,
             multiprocessing_context="fork" if workers else None,  # the model is inherited, not copied
+            worker_init_fn=leave_signals_to_parent,
             pin_memory=self.args.dataloader_pin_memory and torch.cuda.is_available(),
         )
         prepared: DataLoader[Any] = self.accelerator.prepare(loader)
@@ -274,7 +276,8 @@ class SpanTrainer(Trainer):
             self.state = TrainerState.load_from_json(str(self.folder.checkpoint(last.step) / "trainer_state.json"))
             self.probing.put_best_back(last.step)
         else:
-            self.train(resume_from_checkpoint=str(self.folder.checkpoint(last.step)) if last else None)
+            with lost_loader_worker("opens images", "free memory, or lower --num_workers; the same command goes on"):
+                self.train(resume_from_checkpoint=str(self.folder.checkpoint(last.step)) if last else None)
         self._stop_if(self.guard.failed())
         self.accelerator.wait_for_everyone()
         if self.args.should_save:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from common.files.contents import file_hash
 from common.identity import identity, images_identity, inputs_identity, model_identity
-from common.manifest import file_hash
 from finetune.setup.arguments import EngineArguments, Flags
 from finetune.setup.inputs import Inputs
 from finetune.setup.job import Job

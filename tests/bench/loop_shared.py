@@ -21,9 +21,9 @@ from common.args import flag, parse
 from common.captioning.captioner import CaptionPlan, caption_images
 from common.captioning.run import caption_target
 from common.cli import run
+from common.files.contents import file_hash
 from common.files.images import ImageFolder
 from common.files.record_files import caption_key, objects_from_json
-from common.manifest import file_hash
 from common.models.resolve import resolve_device
 from common.outputs.lines import LineOutput, LineTarget
 from common.processes import first_alone, first_is_done, this_process

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -327,3 +328,27 @@ def test_a_run_with_a_schedule_is_not_extended(world: World, tmp_path: Path, mor
         main(world.train_flags(tmp_path / "run", max_steps=4, **more))
     with pytest.raises(ArgumentError, match="train_lr"):
         main(world.train_flags(tmp_path / "run", max_steps=4, train_lr=0.5, **more))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, None])
+def test_a_run_whose_processes_are_stopped_says_one_line(
+    number: signal.Signals | None, world: World, tmp_path: Path
+) -> None:
+    """Ctrl-C and SIGTERM reach those that open images too, and first; one of them that is killed alone is named."""
+    with Script(
+        ["-m", "finetune.train", *world.train_flags(tmp_path / "run", max_steps=3000, num_workers=2)]
+    ) as script:
+        end = time.monotonic() + 60
+        while not (tmp_path / "run" / "last.json").exists() and script.poll() is None and time.monotonic() < end:
+            time.sleep(0.01)
+        threads = Path(f"/proc/{script.pid}/task").iterdir()
+        workers = [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
+        assert len(workers) == 2
+        for pid in workers[-1:] if number is None else [*workers, script.pid]:
+            os.kill(pid, number or signal.SIGKILL)
+        code, said = script.wait(20), script.said()[1]
+    assert "Traceback" not in said and "Exception" not in said, said[-2000:]
+    if number is None:
+        assert code == 2 and "error: a process that opens images died" in said
+    else:
+        assert code == 130 and "interrupted; run the same command again to continue" in said

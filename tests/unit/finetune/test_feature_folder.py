@@ -12,6 +12,7 @@ from PIL import Image
 from common.files.images import ImageFolder
 from common.models import load_model
 from finetune.features.feature_folder import FeatureFolder, tower_key
+from finetune.features.in_use import InUse
 from finetune.features.tower_cache import TowerCache
 from tests.training_world import World, make_world
 
@@ -81,6 +82,44 @@ def test_no_half_written_file_is_left(cache: TowerCache, monkeypatch: pytest.Mon
     folder = cache.folder
     assert len(cache(NAMES[:1])) == 1 and cache.folder is None
     assert folder is not None and not folder.holds(NAMES[0])
+
+
+def test_what_killed_writers_left_goes_when_nobody_else_is_there(cache: TowerCache) -> None:
+    """Also of another tower; never the user's own files, and nothing while another process may be writing."""
+    folder = cache.folder
+    assert folder is not None
+    file = folder.file(NAMES[0])
+    left = [
+        file.with_name(f".{file.name}.7.tmp"),
+        folder.path / "0123456789abcdef" / "ab" / f".{'ab' * 16}.safetensors.12.tmp",
+    ]
+    theirs = [
+        folder.path / ".notes.tmp",
+        file.with_name(".notes.tmp"),
+        folder.path / "a" / "b" / ".c.safetensors.1.tmp",
+    ]
+    for path in (*left, *theirs):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    for path in theirs:
+        path.write_text("mine")
+    left[0].mkdir()
+    (left[0] / "half.safetensors").write_text("half")
+    left[1].write_text("half")
+    other = InUse(folder.path, list)
+    replace(cache).fill(NAMES)
+    assert all(path.exists() for path in (*left, *theirs))
+    del other
+    replace(cache).fill(NAMES)
+    assert not any(path.exists() for path in left) and all(path.read_text() == "mine" for path in theirs)
+    assert folder.holds(NAMES[0])
+
+
+def test_a_folder_that_cannot_be_is_done_without(cache: TowerCache, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    assert cache.folder is not None
+    cache.folder = replace(cache.folder, path=tmp_path / "file" / "kept")
+    cache.fill(NAMES)
+    assert cache.folder is None and len(cache(NAMES)) == 2
 
 
 def test_the_key_is_that_of_weights_preprocessing_and_dtype(cache: TowerCache) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import DataError
+from common.files.contents import file_hash
 from common.files.json_text import shown
 from common.files.record_files import read_sentence_samples, read_span_samples
 from common.files.records import SentenceSample, SpanSample
 from common.files.storage import read_json, require_file
-from common.manifest import file_hash, manifest_path
+from common.manifest import manifest_path
 from common.paths import display
 
 MADE_OF = ("scores_sha256", "thresholds", "agreement", "spans_sha256")  # of a manifest; the last by --repair

@@ -1,11 +1,15 @@
 """How time and memory of every step that reads files grow with its input.
 
-    python -m tests.bench.bench_growth                          # 1x, 4x and 16x; a quarter of an hour on two cores
+    python -m tests.bench.bench_growth                          # 1x, 4x and 16x; some forty minutes of one core
     python -m tests.bench.bench_growth --steps format,train --record growth.json --jobs 4
 
-Each size runs in a process of its own: processor seconds of the step's `main` (imports aside, worker processes
-included), seconds on the clock, and the largest memory that it held itself. For a cost of a + b n^k the two differences
-between three sizes are as 4^k, whatever the fixed cost a is (a model to load); so the exponent is log4 of their ratio.
+Each size runs in a process of its own, held to one core: else a larger input would be given to more processes, each
+with a start of its own, and the three sizes would not be of one regime. Measured are processor seconds of the step's
+`main` (imports aside), seconds on the clock, and the largest memory that it held. The sizes take turns, so that a
+machine that becomes slower does not make one of them look large; the least of several runs counts. For a cost of
+a + b n^k the two differences between three sizes are as 4^k, whatever the fixed cost a is (a model to load); so the
+exponent is log4 of their ratio. Once more each size is run with its function calls counted, which no other process
+disturbs: where their exponent and that of the seconds differ, the machine made the difference.
 Also: 10,000 captions of one image, prepared for training.
 """
 
@@ -13,6 +17,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -21,6 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 from common.args import flag, parse
@@ -37,20 +43,28 @@ FLAT = 0.05
 TELLING = {"cpu": 0.5, "mib": 32.0}  # growth from 1x to 4x; what is less, noise decides
 CROWD = 10_000  # captions of one image
 CHILD = """
-import importlib, json, resource, sys, time
+import importlib, json, os, resource, sys, time
+os.sched_setaffinity(0, [int(sys.argv.pop(1))])
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF
 def used():
     both = [resource.getrusage(who) for who in (RUSAGE_SELF, RUSAGE_CHILDREN)]
     # Not ru_maxrss, which begins with what the process held that started this one.
     held = next(line for line in open("/proc/self/status", "rb") if line.startswith(b"VmHWM"))
     return sum(one.ru_utime + one.ru_stime for one in both), int(held.split()[1]) / 1024
-module = importlib.import_module(sys.argv[1])
-if sys.argv[1] == "finetune.train":  # what its main imports only when it needs it
+module = importlib.import_module(sys.argv[2])
+if sys.argv[2] == "finetune.train":  # what its main imports only when it needs it
     for name in ("finetune.setup.build", "transformers.models.llama.modeling_llama", "transformers.models.clip"):
         importlib.import_module(name)
     from transformers import CLIPVisionModel, LlamaForCausalLM
+count = sys.argv.pop(1) == "count"
 sys.argv = sys.argv[1:]
 begun, before = time.perf_counter(), used()[0]
+if count:
+    import cProfile, pstats
+    profile = cProfile.Profile()
+    profile.runcall(module.main)
+    print("\\n@" + json.dumps({"calls": pstats.Stats(profile).total_calls}))
+    sys.exit()
 module.main()
 seconds, mib = used()
 print("\\n@" + json.dumps({"cpu": seconds - before, "clock": time.perf_counter() - begun, "mib": mib}))
@@ -82,6 +96,7 @@ class GrowthArguments:
     record: str | None = flag("tests/bench/records/growth.json", "where the record goes")
     scale: float = flag(1.0, "factor on all sizes, for a quick look")
     runs: int = flag(3, "runs of each size, of which the least counts: others are disturbed")
+    calls: bool = flag(True, "count function calls too, in a run of their own")
     jobs: int = flag(1, "steps that are measured at once, each on a core of its own")
 
 
@@ -233,7 +248,7 @@ def results(folder: Path, number: int) -> Flags:
 
 STEPS: dict[str, Step] = {
     "caption": Step("insight.caption", 50, images),
-    "object": Step("insight.object", 100, captions),
+    "object": Step("insight.object", 400, captions),
     "clip": Step("insight.clip", 400, unscored),
     "format": Step("finetune.format_data", 2400, scored),
     "train": Step("finetune.train", 1500, samples),
@@ -249,12 +264,13 @@ STEPS: dict[str, Step] = {
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one run: processor seconds, seconds on the clock, largest memory."""
+    """Of one run: processor seconds, seconds on the clock, largest memory, function calls (0: not counted)."""
 
     items: int
     cpu: float
     clock: float
     mib: float
+    calls: int = 0
 
 
 @dataclass(frozen=True)
@@ -265,9 +281,11 @@ class Growth:
     costs: tuple[Cost, ...]
 
     def exponent(self, name: str) -> float:
-        """k of a + b n^k through the three values of `cpu` or `mib`; 0 where they grow by less than a twentieth."""
+        """k of a + b n^k through the three values of `cpu`, `mib` or `calls`; 0 where they grow by less than a
+        twentieth, or are not known.
+        """
         one, four, sixteen = (getattr(found, name) for found in self.costs)
-        if sixteen - one < FLAT * one:
+        if sixteen - one <= FLAT * one:
             return 0.0
         return math.log(max(sixteen - four, 1e-6) / max(four - one, 1e-6), FACTORS[1] / FACTORS[0])
 
@@ -278,45 +296,62 @@ class Growth:
 
     def above(self) -> dict[str, float]:
         """The exponents that tell something, and more than the limit."""
-        return {name: k for name, k in self.exponents().items() if k > LIMIT and self.tells(name)}
+        return {name: k for name, k in self.exponents().items() if k > LIMIT and (name == "calls" or self.tells(name))}
 
     def exponents(self) -> dict[str, float]:
-        """Of time and of memory."""
-        return {name: round(self.exponent(name), 3) for name in ("cpu", "mib")}
+        """Of time, of memory and of function calls."""
+        return {name: round(self.exponent(name), 3) for name in ("cpu", "mib", "calls")}
 
     def row(self) -> dict[str, Any]:
         """For the record."""
         return {"step": self.step, "costs": [vars(cost) for cost in self.costs], "exponents": self.exponents()}
 
 
-def cost(step: Step, items: int) -> Cost:
-    """One run of a step in a process of its own. Raises DataError if it fails."""
+def child(step: Step, items: int, core: int, what: str) -> dict[str, float]:
+    """One run of a step on a core, to be timed (`time`) or counted (`count`). Raises DataError if it fails."""
     with tempfile.TemporaryDirectory(prefix="growth") as name:
         flags = step.write(Path(name), items)
         words = [word for flag_name, value in flags.items() for word in (f"--{flag_name}", str(value))]
         done = subprocess.run(
-            [sys.executable, "-c", CHILD, step.module, *words], cwd=ROOT, capture_output=True, text=True, check=False
+            [sys.executable, "-c", CHILD, str(core), what, step.module, *words],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
         )
     if done.returncode != 0:
         raise DataError(f"{step.module} failed: {done.stderr.strip().splitlines()[-1]}")
-    found = json.loads(done.stdout.rpartition("@")[2])
+    found: dict[str, float] = json.loads(done.stdout.rpartition("@")[2])
+    return found
+
+
+def cost(step: Step, items: int, core: int) -> Cost:
+    """One run of a step in a process of its own."""
+    found = child(step, items, core, "time")
     return Cost(items, *(round(found[name], 3) for name in ("cpu", "clock", "mib")))
 
 
-def least(step: Step, items: int, runs: int) -> Cost:
+def least(costs: Sequence[Cost], calls: float) -> Cost:
     """The least of several runs, value by value."""
-    costs = [cost(step, items) for _ in range(max(1, runs))]
-    return Cost(items, *(min(getattr(one, name) for one in costs) for name in ("cpu", "clock", "mib")))
+    best = (min(getattr(one, name) for one in costs) for name in ("cpu", "clock", "mib"))
+    return Cost(costs[0].items, *best, calls=int(calls))
 
 
-def measure(name: str, scale: float, runs: int) -> Growth:
-    """All sizes of a step."""
-    step = STEPS[name]
-    size = max(4, round(step.size * scale))
-    growth = Growth(name, tuple(least(step, size * factor, runs) for factor in FACTORS))
+def measure(name: str, args: GrowthArguments, cores: Queue[int]) -> Growth:
+    """All sizes of a step in turn, on a core that nobody else takes meanwhile."""
+    step, core = STEPS[name], cores.get()
+    size = max(4, round(step.size * args.scale))
+    sizes = [size * factor for factor in FACTORS]
+    rounds = [[cost(step, items, core) for items in sizes] for _ in range(max(1, args.runs))]
+    calls = [child(step, items, core, "count")["calls"] if args.calls else 0 for items in sizes]
+    growth = Growth(name, tuple(map(least, zip(*rounds, strict=True), calls)))
+    cores.put(core)
     sizes = ", ".join(f"{c.items}: {c.cpu:.2f} s {c.mib:.0f} MiB" for c in growth.costs)
     found = growth.exponents()
-    announce(f"{name}: {sizes}; exponents {found['cpu']:.2f} of seconds, {found['mib']:.2f} of memory")
+    announce(
+        f"{name}: {sizes}; exponents {found['cpu']:.2f} of seconds, {found['mib']:.2f} of memory, {found['calls']:.2f} "
+        "of calls"
+    )
     return growth
 
 
@@ -326,9 +361,12 @@ def bench(args: GrowthArguments) -> dict[str, Any]:
     unknown = [name for name in names if name not in STEPS]
     if unknown:
         raise DataError(f"no step {unknown[0]}; known: {', '.join(STEPS)}")
+    cores: Queue[int] = Queue()
+    for core in sorted(os.sched_getaffinity(0))[: args.jobs]:
+        cores.put(core)
     with ThreadPoolExecutor(args.jobs) as pool:
-        grown = list(pool.map(lambda name: measure(name, args.scale, args.runs), names))
-    crowd = cost(STEPS["train"], round(CROWD * args.scale)) if "train" in names else None
+        grown = list(pool.map(lambda name: measure(name, args, cores), names))
+    crowd = cost(STEPS["train"], round(CROWD * args.scale), cores.get()) if "train" in names else None
     record = {
         "card": _processor(),
         "versions": versions(),

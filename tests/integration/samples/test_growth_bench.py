@@ -26,7 +26,8 @@ def test_a_step_is_run_and_recorded(tmp_path: Path) -> None:
     (row,) = json.loads((tmp_path / "growth.json").read_text())["rows"]
     assert row["step"] == "mme" and [cost["items"] for cost in row["costs"]] == [10, 40, 160]
     assert {"card", "versions", "date", "commit", "rows", "above"} <= record.keys()
-    assert all(cost["cpu"] > 0 and cost["mib"] > 10 for cost in row["costs"])
+    assert all(cost["cpu"] > 0 and cost["mib"] > 10 and cost["calls"] > 1000 for cost in row["costs"])
+    assert row["exponents"]["calls"] <= 1.15
 
 
 def test_an_unknown_step_is_named() -> None:

@@ -67,6 +67,16 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     return Script(tmp_path, monkeypatch, capsys)
 
 
+def test_only_the_best_captions_of_an_image_are_whole_all_have_spans(script: Script) -> None:
+    other = {"image": "a_2.jpg", "image_id": 2, "sample": 1, "caption": "A dog lies. A dog sleeps."}
+    twice = other | {"objects": [("dog", 2, 35.0), ("dog", 14, 35.0)]}
+    script(lines([*SCORED, twice]), "--whole_captions", "best")
+    assert [line["sentence"] for line in json.loads(script.sentences.read_text())] == [SCORED[0]["caption"], GOOD]
+    assert [s.sentence for s in read_sentence_samples(script.folder / "repaired.json")] == ["A dog."]
+    spans = json.loads(script.spans.read_text())
+    assert [line["sentence"] for line in spans if line["image"] == "a_2.jpg"][1:] == ["A dog lies", "A dog lies. A dog sleeps"]
+
+
 def test_files_are_the_published_ones_field_by_field(script: Script) -> None:
     script(lines(SCORED))
     assert json.loads(script.spans.read_text()) == [

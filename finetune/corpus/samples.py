@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from common.files.records import SentenceSample, SpanSample
 from common.files.storage import read_json, require_file
 from common.manifest import manifest_path
 from common.paths import display
+from common.thresholds import Thresholds
 
 MADE_OF = ("scores_sha256", "thresholds", "agreement", "spans_sha256")  # of a manifest; the last by --repair
 
@@ -75,6 +77,18 @@ def require_same(path: Path, pos_neg: Path) -> None:
                 f"{display(path)} was made with {name} {shown(ours[name])}, {display(pos_neg)} with "
                 f"{shown(theirs[name])}; make both with one call of finetune/format_data.py"
             )
+
+
+def require_cut_at(repaired: Path, thresholds: Thresholds) -> None:
+    """Raise DataError if captions were repaired below another threshold than the one that spans are unlearnt below."""
+    noted = made_of(repaired).get("thresholds")
+    low = noted.get("hallucinated") if isinstance(noted, dict) else None
+    if isinstance(low, (int, float)) and not isclose(low, thresholds.hallucinated, rel_tol=1e-3):  # as typed from a log
+        raise DataError(
+            f"{display(repaired)} (from --repaired_data_path) lacks what is scored below {low:g}, and spans are "
+            f"unlearnt below {thresholds.hallucinated:g}; make it anew with --hal_clip_thres "
+            f"{thresholds.hallucinated:g} (finetune/format_data.py), or leave the flag out"
+        )
 
 
 def made_of(path: Path) -> dict[str, Any]:

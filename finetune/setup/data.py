@@ -12,6 +12,7 @@ from common.files.images import ImageFolder
 from finetune.corpus.corpus import Corpus, build_corpus, readable
 from finetune.corpus.gold import GoldSample, encode_gold
 from finetune.corpus.records import CaptionItem, one_by_one
+from finetune.corpus.samples import require_cut_at
 from finetune.setup.engine import count_image_tokens, pack_plan, uneven_tokens
 from finetune.setup.inputs import Inputs
 from finetune.setup.job import Job
@@ -74,6 +75,8 @@ def prepare(job: Job, inputs: Inputs, model: CaptionModel) -> TrainingData:
     """
     images = ImageFolder(inputs.images, turn=inputs.turn, reduced=model.reduced)
     split = (job.valid_split, job.seed)
+    if inputs.repaired:
+        require_cut_at(inputs.repaired, job.thresholds)
     corpus = build_corpus(inputs.samples, images, model, job.thresholds, job.weights.active(), split)
     gold = encode_gold(readable_gold(inputs.gold, images), model)
     image_tokens = count_image_tokens(model, images, corpus.train[0].image)

@@ -74,7 +74,10 @@ def test_only_the_best_captions_of_an_image_are_whole_all_have_spans(script: Scr
     assert [line["sentence"] for line in json.loads(script.sentences.read_text())] == [SCORED[0]["caption"], GOOD]
     assert [s.sentence for s in read_sentence_samples(script.folder / "repaired.json")] == ["A dog."]
     spans = json.loads(script.spans.read_text())
-    assert [line["sentence"] for line in spans if line["image"] == "a_2.jpg"][1:] == ["A dog lies", "A dog lies. A dog sleeps"]
+    assert [line["sentence"] for line in spans if line["image"] == "a_2.jpg"][1:] == [
+        "A dog lies",
+        "A dog lies. A dog sleeps",
+    ]
 
 
 def test_files_are_the_published_ones_field_by_field(script: Script) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from common.files.records import CaptionObjects, ObjectMention, SentenceSample, 
 from common.samples.spans import split_sentences
 from common.thresholds import Thresholds
 from finetune import format_data
-from finetune.corpus.samples import read_samples
+from finetune.corpus.samples import read_samples, require_cut_at
 from finetune.samples.repair import build_repaired, captions_of_sets, repair
 
 CUT = Thresholds()
@@ -198,7 +199,12 @@ def test_a_set_of_other_scores_is_refused(files: Files, monkeypatch: pytest.Monk
         manifest.write_text(json.dumps(notes | {name: value}))
         with pytest.raises(DataError, match=f"repaired.json was made with {name}"):
             read_samples(*sets)
+    manifest.write_text(json.dumps(notes))
+    require_cut_at(sets[2], CUT)
+    with pytest.raises(DataError, match="lacks what is scored below 23, and spans are unlearnt below 20"):
+        require_cut_at(sets[2], replace(CUT, hallucinated=20))
     manifest.unlink()
+    require_cut_at(sets[2], replace(CUT, hallucinated=20))  # nothing is known of it
     (folder / "sentences.json.manifest.json").write_text(json.dumps(notes | {"scores_sha256": "0" * 64}))
     with pytest.raises(DataError, match=r"sentences.json was made with scores_sha256"):
         read_samples(*sets)

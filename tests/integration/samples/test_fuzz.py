@@ -11,7 +11,8 @@ import pytest
 from common.errors import DataError
 from tests.fuzz.harness import run
 from tests.fuzz.reader import Reader
-from tests.fuzz.readers import all_readers, json_file
+from tests.fuzz.readers import all_readers
+from tests.fuzz.sample_files import json_file
 
 
 def test_a_sample_of_malformed_input_is_read_or_refused_in_one_line(tmp_path: Path) -> None:

@@ -178,6 +178,7 @@ class Flags(NamedTuple):
         """
         self.tracking.trackers()
         self.probe.check()
+        self._check_bits()
         if (self.run.start_pos, self.run.end_pos) != (0, -1):
             raise ArgumentError(
                 "--start_pos and --end_pos cut lists of images; training takes --max_steps or --train_epoch"
@@ -198,6 +199,16 @@ class Flags(NamedTuple):
                     "frozen decoder whole; launch with --multi_gpu, and where a card is too small add --load_in_4bit "
                     "or --gradient_checkpointing"
                 )
+
+    def _check_bits(self) -> None:
+        """Raise ArgumentError where weights of 4 or 8 bits would be trained: before minutes of loading them."""
+        stored = "--load_in_4bit" if self.model.load_in_4bit else f"--decoder_dtype {self.model.decoder_dtype}"
+        parts = {part.partition(":")[0] for part in self.optimizer.trainable.split("+")}
+        if stored != "--decoder_dtype auto" and parts & {"decoder", "all"}:
+            raise ArgumentError(
+                f"--trainable {self.optimizer.trainable}: weights of 4 or 8 bits cannot be trained; take connector, "
+                f"lora or both, or leave out {stored}"
+            )
 
 
 GROUPS = (

@@ -34,3 +34,11 @@ def test_they_are_refused_where_no_adapters_are_trained() -> None:
 def test_values_out_of_range_are_refused_before_anything_is_loaded(name: str, value: str) -> None:
     with pytest.raises(ArgumentError, match=f"--lora_{name}"):
         flags("--trainable", "connector+lora", f"--lora_{name}", value).check()
+
+
+@pytest.mark.parametrize("stored", [["--load_in_4bit"], ["--decoder_dtype", "fp8"]])
+@pytest.mark.parametrize("part", ["decoder", "connector+decoder:2", "all"])
+def test_a_decoder_of_codes_is_not_trained(stored: list[str], part: str) -> None:
+    with pytest.raises(ArgumentError, match=f"weights of 4 or 8 bits cannot be trained.* leave out {' '.join(stored)}"):
+        flags("--trainable", part, *stored).check()
+    flags("--trainable", "connector+lora", *stored).check()

@@ -122,7 +122,14 @@ CHANGES: Mapping[str, Changes] = {
     **dict.fromkeys(("qwen3_5", "qwen3_5_moe", "minicpm_ocr", "minicpmv4_6", "minicpmv4_7"), MIXED),
     "kimi_k25": Changes({"text_config.head_dim": 8, "text_config.num_key_value_heads": 4}),
     "ovis2": Changes(processor={"image_seq_length": 16}, config_tokens={"image_token_id": "<IMG_ATOM>"}),
-    "glm5_next": Changes({"text_config.num_key_value_heads": 4, "text_config.qk_rope_head_dim": 0}),
+    "glm5_next": Changes(
+        {
+            "text_config.num_key_value_heads": 4,
+            "text_config.qk_rope_head_dim": 0,
+            "text_config.linear_head_dim": HEAD,
+            "text_config.linear_num_heads": 4,
+        }
+    ),
     "qwen2_5_omni_thinker": Changes(M_ROPE.config, sibling="qwen2_5_omni", config_tokens=OMNI),
     "qwen3_omni_moe_thinker": Changes(sibling="qwen3_omni_moe", config_tokens=OMNI),
     "muse_glimmer": Changes({"out_hidden_size": 4 * HIDDEN}),
@@ -260,6 +267,7 @@ CHANGES: Mapping[str, Changes] = {
         {
             "text_config.num_hidden_layers": 4,
             "text_config.num_kv_shared_layers": 2,
+            "text_config.intermediate_size": [2 * HIDDEN] * 4,
             "text_config.layer_types": ["sliding_attention", "full_attention"] * 2,
             "text_config.activation_sparsity_pattern": [0.0] * 4,
             "vision_config.hidden_size": 2048,
@@ -268,7 +276,7 @@ CHANGES: Mapping[str, Changes] = {
     ),
     "kosmos-2": Changes(processor_class="Kosmos2Processor"),
     "kosmos-2.5": Changes(
-        {"latent_query_num": 16},
+        {"latent_query_num": 16, "vision_config.num_attention_heads": 1, "vision_config.num_hidden_layers": 1},
         images={"max_patches": 64},
         processor={"num_image_tokens": 16},
         processor_class="Kosmos2_5Processor",

@@ -83,7 +83,7 @@ def shrunk(config: Any, vocab: int | None) -> dict[str, Any]:
     if vocab is not None and "vocab_size" in values:
         small["vocab_size"] = vocab
     if "global_attn_indexes" in values:  # windows of patches, not of pixels; a picture is padded to whole ones
-        small["window_size"] = WINDOW
+        small |= {"window_size": WINDOW, "output_channels": HIDDEN}
     rope = values.get("rope_parameters")
     if isinstance(rope, Mapping) and "mrope_section" in rope:
         small["rope_parameters"] = {**rope, "mrope_section": [2, 3, 3]}

@@ -126,6 +126,7 @@ CHANGES: Mapping[str, Changes] = {
         {
             "text_config.num_key_value_heads": 4,
             "text_config.qk_rope_head_dim": 0,
+            **MIXED.config,
             "text_config.linear_head_dim": HEAD,
             "text_config.linear_num_heads": 4,
         }

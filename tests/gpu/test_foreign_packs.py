@@ -16,7 +16,7 @@ from common.models.packed.foreign.layers import attending
 from common.models.packed.foreign.layout import GivenRow, lay_out_rows
 from common.models.packed.foreign.trial import plain_losses, try_out
 from common.models.parts.stretches import NAME
-from tests.bench.auto_models import random_auto
+from tests.bench.auto_models import SIZES, random_auto
 from tests.unit.models import tiny_foreign as tiny
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -70,6 +70,14 @@ def test_answers_are_those_of_generate(family: str) -> None:
     assert not isinstance(model.text_turns, str), model.text_turns
     texts = [model.format_prompt("")] * 3
     assert model.generate_ids(pictures, texts, max_new_tokens=12) == expected
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+def test_a_deep_model_of_16_bits_answers_by_trees(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As deep as the 7B's: its rounding is not taken for another decoder."""
+    monkeypatch.setitem(SIZES[family]["mini"].text, "num_hidden_layers", 36)
+    model = random_auto(family, "mini", DEVICE, torch.bfloat16)
+    assert not isinstance(model.text_turns, str), model.text_turns
 
 
 @pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
+from transformers import CONFIG_MAPPING
 
 from common.errors import CheckpointError, MissingDependencyError, UserError
 from common.models import load_model
@@ -102,6 +103,15 @@ def test_a_template_that_an_older_processor_leaves_lying_there_is_taken(folder: 
 def test_heads_of_several_sizes_and_layers_that_share_keys_are_packed(folder: Callable[[str], Path]) -> None:
     """Gemma 4's config states no size of all heads; a trial pack gives its plain rows' losses."""
     assert load_model("auto", folder("gemma4")).packs
+
+
+def test_a_tower_that_looks_at_crops_too_is_left_out(folder: Callable[[str], Path]) -> None:
+    """Its blocks run twice for one picture."""
+    if "step3p7" not in CONFIG_MAPPING:
+        pytest.skip("transformers is older than the family")
+    model = load_model("auto", folder("step3p7"))
+    layers = model.lm.get_submodule(model.anatomy.towers[0]).layers  # type: ignore[attr-defined]
+    assert model.sees_apart and not any("forward" in layer.__dict__ for layer in layers)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from PIL import Image
 
 from common.errors import CheckpointError, DataError
 from common.models import load_model
+from common.models.base import PackedSettings
 from common.models.families.raw_images import RawImages
 from common.models.generation.decoding import Decoding
 from common.models.packed.foreign.handing import with_tail
@@ -143,6 +144,22 @@ def test_packs_and_what_is_kept_of_the_tower(
     expected, *found = (torch.autograd.grad(losses.sum(), chosen) for losses in (plain, whole, kept))
     for gradients in found:
         torch.testing.assert_close(gradients, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_products_of_the_connector_in_16_bits(auto: Callable[[str], Any], images: list[Image.Image]) -> None:
+    """Masters stay wide; with `fast_connector` gradients differ by rounding alone, with the tower kept or not."""
+    model = auto("internvl").to(torch.bfloat16)
+    chosen = list(model.set_trainable("connector").values())
+    groups = [PackedImage(0, model.encode_prompt(model.format_prompt("a")), (model.encode_caption("A dog.").ids,))]
+    pixels = model.preprocess(images[:1])
+    for given in (pixels, model.kept(model.keep(pixels))):
+        gradients = []
+        for fast in (False, True):
+            model.set_packed(PackedSettings(fast_connector=fast))
+            losses = model.packed_losses(given, model.lay_out(given, groups, 0, 0, static=False))
+            gradients.append(torch.cat([g.flatten() for g in torch.autograd.grad(losses.sum(), chosen)]))
+        wide, fast_ones = gradients
+        assert wide.dtype == torch.float32 and 0 < float((wide - fast_ones).norm()) <= 0.02 * float(wide.norm())
 
 
 def test_companions_of_the_tokens_are_continued() -> None:

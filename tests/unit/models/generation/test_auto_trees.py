@@ -18,6 +18,7 @@ from common.models.generation.tree.trees import Tree
 from common.models.packed.foreign.handing import Unpackable
 from common.models.packed.foreign.layout import GivenRow
 from common.models.text.ids import PromptIds
+from tests.unit.models import tiny_foreign as tiny
 from tests.unit.models.packed.test_foreign_packs import given_row, trunk_of
 from tests.unit.models.tiny_foreign import AFTER, BEFORE, tiny_foreign
 
@@ -93,3 +94,20 @@ def test_a_decoder_that_computes_something_else_is_found_out() -> None:
         pytest.raises(Unpackable, match=r"logits that differ by \d"),
     ):
         try_trees(lm, trunk_of(lm), given_row((lm, inputs), 0))
+
+
+def test_in_16_bits_a_deep_decoder_is_not_taken_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounding grows with the depth, in the model's own logits too; a layer that does something else is more."""
+    monkeypatch.setitem(tiny.TEXT, "num_hidden_layers", 28)
+    lm, inputs = tiny_foreign("qwen2_5_vl")
+    lm.to(torch.bfloat16)
+    row = given_row((lm, inputs), 0)
+    row = replace(row, inputs={key: _narrow(value) for key, value in row.inputs.items()})
+    try_trees(lm, trunk_of(lm), row)
+    doubled = trunk_of(lm).layers[14].register_forward_hook(lambda _module, _args, out: out * 2)
+    with doubled, pytest.raises(Unpackable, match=r"logits that differ by \d"):
+        try_trees(lm, trunk_of(lm), row)
+
+
+def _narrow(value: torch.Tensor) -> torch.Tensor:
+    return value.to(torch.bfloat16) if value.is_floating_point() else value

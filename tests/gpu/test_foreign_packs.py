@@ -38,6 +38,7 @@ def test_flex_packs_equal_plain_rows(family: str, compiled: bool, monkeypatch: p
     fit = try_out(lm, trunk, rows[0])
     layout = lay_out_rows([_on_cpu(row) for row in rows], fit.shares, 384).to(DEVICE)
     decoder = ForeignDecoder(lm, trunk, fit, PackedSettings(compile=compiled, recompute=2))
+    assert decoder._way(lm.get_input_embeddings().weight) == "flex"
     packed = decoder.losses(layout)
     plain = [plain_losses(lm, row, branch) for row in rows for branch in row.branches]
     expected = torch.nn.utils.rnn.pad_sequence(plain, batch_first=True)

@@ -193,7 +193,11 @@ class ForeignDecoder:
         return [made[kind] for kind in each[0].kinds]
 
     def _way(self, embeds: Tensor) -> str:
-        if not getattr(self.trunk, "_supports_flex_attn", False):
+        """Whether by FlexAttention, which takes what its own attention takes if that is PyTorch's by the interface.
+
+        What transformers says of its own use of FlexAttention says nothing here: Qwen2-VL's relatives deny it.
+        """
+        if not getattr(self.trunk, "_supports_attention_backend", False) or dense_of(self.trunk) != "sdpa":
             return "dense"
         bound = getattr(self.trunk.config, "attn_logit_softcapping", None)
         head = smallest_head(self.trunk)

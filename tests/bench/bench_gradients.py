@@ -53,7 +53,9 @@ class GradientBenchArguments:
     images: int = flag(8, "of a pack, each with one caption", least=1)
     from_blocks: str = flag("0", "first blocks in 8 bits beside the default, separated by commas")
     packs: int = flag(3, "packs that are compared", least=1)
-    seeds: str = flag("0", "of random weights and packs, separated by commas; choices were made on 1 to 4")
+    seeds: str = flag(
+        "0", "of random weights and packs, separated by commas; choices are made on others than are reported"
+    )
     device: str = flag("auto", "cpu, cuda ...; auto takes a GPU where there is one")
     record: str | None = flag(None, "JSON file to write; default tests/bench/records/gradients_SIZE.json")
 

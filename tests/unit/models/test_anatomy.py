@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from transformers import CONFIG_MAPPING
 
@@ -17,6 +18,7 @@ from common.errors import CheckpointError, MissingDependencyError, UserError
 from common.models import load_model
 from common.models.families.auto_files import check_processor, missing_package
 from common.models.families.checks.model_check import check_logits
+from common.models.packed.layout import PackedImage
 from common.models.weights.selection import parts_line, usual_adapters
 from tests.families.building import write_family
 from tests.families.exceptions import changes_of
@@ -106,12 +108,21 @@ def test_heads_of_several_sizes_and_layers_that_share_keys_are_packed(folder: Ca
 
 
 def test_a_tower_that_looks_at_crops_too_is_left_out(folder: Callable[[str], Path]) -> None:
-    """Its blocks run twice for one picture."""
+    """Its blocks run twice for one picture that has crops; in a pack some have them, and some do not."""
     if "step3p7" not in CONFIG_MAPPING:
         pytest.skip("transformers is older than the family")
     model = load_model("auto", folder("step3p7"))
     layers = model.lm.get_submodule(model.anatomy.towers[0]).layers  # type: ignore[attr-defined]
     assert model.sees_apart and not any("forward" in layer.__dict__ for layer in layers)
+    prompt, target = model.encode_prompt(model.format_prompt("a")), model.encode_caption("A dog.").ids
+    groups = [PackedImage(number, prompt, (target,)) for number in range(2)]
+    for sizes in (((56, 56), (112, 40)), ((112, 40), (56, 56))):
+        pixels = model.preprocess([Image.linear_gradient("L").resize(size) for size in sizes])
+        with torch.no_grad():
+            expected = model.target_losses(pixels, [prompt] * 2, [target] * 2)
+            for given in (pixels, model.kept(model.keep(pixels))):
+                found = model.packed_losses(given, model.lay_out(given, groups, 0, 0, static=False))
+                torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def as_one(rows: Sequence[Mapping[str, Tensor]], skipped: Sequence[int]) -> dict
     Raises Unpackable for images whose inputs do not stand side by side.
     """
     whole = {}
-    for key in rows[0]:
+    for key in same_keys(rows):
         values = [row[key] for row in rows]
         lengths = [row["input_ids"].shape[1] for row in rows]
         if all(value.shape[:2] == (1, n) for value, n in zip(values, lengths, strict=True)):
@@ -89,6 +89,13 @@ def as_one(rows: Sequence[Mapping[str, Tensor]], skipped: Sequence[int]) -> dict
         else:
             raise Unpackable(f"{key} of its images are of unequal shapes")
     return whole
+
+
+def same_keys(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The keys of all. Raises Unpackable if one lacks some, as where only large images have crops."""
+    if any(row.keys() != rows[0].keys() for row in rows):
+        raise Unpackable("its images are not described by the same inputs")
+    return list(rows[0])
 
 
 def padded(handed: Handed, length: int) -> Handed:

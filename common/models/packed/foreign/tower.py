@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from common.models.packed.foreign.handing import Handed, Unpackable, handed_over
+from common.models.packed.foreign.handing import Handed, Unpackable, handed_over, same_keys
 from common.models.packed.foreign.masks import layers_as
 
 Record = dict[str, Tensor]  # what is kept of an image, on the CPU
@@ -87,9 +87,9 @@ def side_by_side(records: Sequence[Mapping[str, Tensor]], device: torch.device) 
     if len(records) == 1:
         return dict(records[0])
     whole = {}
-    for key in records[0]:
-        values = [record[key] for record in records if key in record]
-        if len(values) < len(records) or len({value.shape[1:] for value in values}) > 1:
+    for key in same_keys(records):
+        values = [record[key] for record in records]
+        if len({value.shape[1:] for value in values}) > 1:
             raise Unpackable("its tower says things of unequal shapes of its images")
         if key.startswith(SHAPE):
             if any(not torch.equal(value[1:], values[0][1:]) for value in values):

@@ -21,7 +21,7 @@ FOLDER = tempfile.TemporaryDirectory()
 atexit.register(FOLDER.cleanup)
 """
 SCRIPT = """
-import json, os, signal, sys, time
+import atexit, json, os, signal, sys, threading, time
 if __name__ == "__main__":
     what = sys.argv[1]
     if what == "say":
@@ -32,6 +32,11 @@ if __name__ == "__main__":
         print(os.path.isdir(kept.FOLDER.name), flush=True)
     if what == "die":
         os.kill(os.getpid(), signal.SIGKILL)
+    if what == "end":
+        threading.Thread(target=lambda: (time.sleep(0.3), print("thread"))).start()
+        atexit.register(print, "at exit")
+        print("main")
+        sys.exit("why")
     if what == "fail":
         raise ValueError("of the script")
     if what == "wait":
@@ -68,6 +73,13 @@ def test_what_a_library_holds_for_all_outlives_the_first_script(
     """W&B, which comes with the scorer, makes a folder for pictures when it is loaded."""
     assert [scripts.run(["-m", "said", "keep"], "slow") for _ in range(2)] == [0, 0]
     assert capfd.readouterr().out.split() == ["True", "True"]
+
+
+def test_a_script_ends_as_by_itself(scripts: Scripts, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its threads first, then what it has registered; what it has printed comes out, though nothing is taken down."""
+    assert scripts.run(["-m", "said", "end"], "draw") == 1
+    said = capfd.readouterr()
+    assert said.out.split("\n")[:3] == ["main", "thread", "at exit"] and said.err == "why\n"
 
 
 def test_a_script_that_dies_is_told_by_its_code_and_the_next_one_runs(

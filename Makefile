@@ -26,8 +26,11 @@ quickstart: install
 	$(RUN) $(BIN)/python evaluate/eval_caption.py --model llava
 	$(RUN) $(BIN)/python evaluate/eval_auto.py
 
+# Three at a time on two cores, as tests wait for processes that they start, kill and lock out. Bytecode is written,
+# since every script that a test starts would else compile the project.
 test: install
-	$(RUN) OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(RUN) PYTHONDONTWRITEBYTECODE= OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 \
+		$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: install
 	$(BIN)/ruff check .

@@ -15,15 +15,20 @@ ACCELERATE = (
 
 def torchrun(module: str, words: Sequence[str]) -> str:
     """What all said on standard error. Raises AssertionError if one failed."""
-    return _launched(TORCHRUN, module, words)
+    return _launched(TORCHRUN, "-m", module, *words)
+
+
+def torchrun_code(code: str, words: Sequence[str]) -> str:
+    """The same of lines of Python in place of a module."""
+    return _launched(TORCHRUN, "-c", code, *words)
 
 
 def accelerate(module: str, words: Sequence[str]) -> str:
     """What all said on standard error. Raises AssertionError if one failed."""
-    return _launched(ACCELERATE, module, words)
+    return _launched(ACCELERATE, "-m", module, *words)
 
 
-def _launched(launcher: Sequence[str], module: str, words: Sequence[str]) -> str:
-    done = run([*launcher, *python(), "-m", module, *words])
+def _launched(launcher: Sequence[str], *words: str) -> str:
+    done = run([*launcher, *python(), *words])
     assert done.returncode == 0, done.stderr[-3000:]
     return str(done.stderr)

@@ -18,11 +18,19 @@ from finetune.probe.prober import Prober
 from finetune.run.folder import RunFolder
 from finetune.run.trainer import SpanTrainer
 from finetune.train import main
-from tests.forks.launchers import torchrun
+from tests.forks.launchers import torchrun_code
 from tests.training_world import World, bundled_scorer, log, make_world, note_scorer, weights
 
 EVERY: dict[str, object] = {"probe_steps": 2, "probe_captions": 2}
 BEST: dict[str, object] = {"keep": "best", "probe_patience": 9, **EVERY}
+
+
+SHORT_CAPTIONS = """
+from finetune import train
+from finetune.probe import prober
+prober.MOST_TOKENS = 20
+train.main()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -206,13 +214,12 @@ def test_killed_anywhere_the_same_command_leaves_the_same(
 
 
 @pytest.mark.slow
-def test_two_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
     """With a rate of 0, as two processes round gradients otherwise; three images, so that shares are unequal."""
     world = note_scorer(make_world(tmp_path / "world", captions=15))
     same = {**BEST, "train_lr": 0, "max_steps": 2, "probe_steps": 1, "train_bs": 1}
     flags = world.train_flags(tmp_path / "two", **same)
-    torchrun("finetune.train", flags)
-    monkeypatch.undo()
+    torchrun_code(SHORT_CAPTIONS, flags)
     main(world.train_flags(tmp_path / "one", **same))
     assert lines(tmp_path / "two") == lines(tmp_path / "one") and lines(tmp_path / "one")[0]["captions"] == 6
 

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     target = PageTarget(report_place(args), "report_path", PAGE)
     check_targets({"report_path": target.path}, [args], results_paths=args.results)
     target.check()
-    figures = Figures(args.figures) if args.figures else None
+    figures = Figures(args.figures, [args]) if args.figures else None
     report = make_report(args, thresholds)
     target.write(render(report, args))
     if figures is not None:

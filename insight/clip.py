@@ -124,7 +124,10 @@ def outputs(args: ClipArguments, chosen: ClipPlan) -> tuple[LineTarget, WholeTar
     from insight.scores.density_figure import recognise
 
     check_targets(
-        {"score_data_path": chosen.scores, "figure_path": chosen.figure}, [args], object_data_path=chosen.objects
+        {"score_data_path": chosen.scores, "figure_path": chosen.figure},
+        [args],
+        object_data_path=chosen.objects,
+        image_dir_path=chosen.images,
     )
     scores = LineTarget(chosen.scores, "score_data_path", "insight.clip", objects_from_json, caption_key)
     figure = WholeTarget(chosen.figure, "figure_path", "insight.clip", recognise)

@@ -57,6 +57,8 @@ def _single(option: Option, text: str, given: Given) -> Any:
         meant = near(text, option.flag.choices or ())
         hint = f"; did you mean {meant}?" if meant else ""
         raise given.refuse(f"--{option.name} is '{_short(text)}'; give {_wanted(option)}{hint}")
+    if "\0" in text:
+        raise given.refuse(f"--{option.name} holds a byte 0, which ends a name; remove it")
     if option.is_path:
         value = expanded(value, option.name, given)
     if isinstance(value, str) and not _is_unicode(value):

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from common.errors import ArgumentError, DataError
+from common.files.images import SUFFIXES
 from common.files.json_text import shown
 from common.manifest import manifest_path
 from common.outputs.settings import noted_settings, settings_path
@@ -17,7 +18,8 @@ from common.paths import display
 
 
 def check_targets(targets: Mapping[str, Path | str | None], groups: Iterable[Any] = (), **inputs: Any) -> None:
-    """Refuse outputs that cannot be written, or that are an input or another output of the same call.
+    """Refuse outputs that cannot be written, that are an input or another output of the same call, or that would be
+    taken for an image among the inputs.
 
     Args:
         targets: flag without dashes -> the output (None: there is none).
@@ -35,6 +37,12 @@ def check_targets(targets: Mapping[str, Path | str | None], groups: Iterable[Any
                 raise ArgumentError(
                     f"--{flag} {display(target)} is an input of this command (from --{name}), which would be lost; "
                     "choose another name"
+                )
+        for name, path in read:
+            if target.suffix.lower() in SUFFIXES and path.is_dir() and same_file(target.parent, path):
+                raise ArgumentError(
+                    f"--{flag} {display(target)} lies in a folder that this command reads (from --{name}), and would "
+                    "be taken for one of its images; choose another folder"
                 )
         for name, other in list(given.items())[:number]:
             if any(same_file(mine, theirs) for mine in _belonging(target) for theirs in _belonging(other)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,13 +39,14 @@ class Figures:
     """The folder that they go into. Raises DataError at once if it is a file."""
 
     folder: Path | str
+    groups: Sequence[Any] = ()  # arguments whose paths are inputs
 
     def __post_init__(self) -> None:
         folder = home(self.folder, "--figures")
         object.__setattr__(self, "folder", folder)
         if folder.exists() and not folder.is_dir():
             raise DataError(f"--figures {display(folder)} is a file; give a folder")
-        check_targets({"figures": folder / "numbers.svg"})
+        check_targets({"figures": folder / "numbers.png"}, self.groups)
 
     def write(self, report: Report) -> None:
         """Write each figure in both formats over earlier ones of ours. Raises DataError for a foreign file, OSError."""

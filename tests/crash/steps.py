@@ -97,6 +97,20 @@ STEPS: dict[str, Step] = {
         ("--clip_mode", "image"),
         "s.jsonl",
     ),
+    "answers": Step(
+        "insight.answer",
+        ("--object_data_path", "{in}/objects.jsonl", "--image_dir_path", "{in}/world/train/images",
+         "--answer_data_path", "{out}/w.jsonl", *MODEL),
+        ("w.jsonl",),
+        ("--max_new_tokens", "4"),
+        "w.jsonl",
+    ),
+    "browse": Step(
+        "insight.browse",
+        ("--score_data_path", "{in}/scores.jsonl", "--image_dir_path", "{in}/world/train/images",
+         "--page_path", "{out}/page.html"),
+        ("page.html",),
+    ),
     "format": Step(
         "finetune.format_data",
         (

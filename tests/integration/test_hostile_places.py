@@ -29,6 +29,8 @@ OUTPUTS = {
     "caption_eval": (("--caption_eval_path", "e.jsonl"),),
     "objects": (("--object_data_path", "o.jsonl"),),
     "score": (("--score_data_path", "s.jsonl"), ("--figure_path", "density.png")),
+    "answers": (("--answer_data_path", "w.jsonl"),),
+    "browse": (("--page_path", "page.html"),),
     "format": (
         ("--pos_neg_data_path", "p.json"),
         ("--sentence_data_path", "t.json"),
@@ -49,6 +51,8 @@ INPUT = {
     "caption_eval": "world/eval/images/mini_eval_000000500001.png",
     "objects": "captions.jsonl",
     "score": "objects.jsonl",
+    "answers": "objects.jsonl",
+    "browse": "scores.jsonl",
     "format": "scores.jsonl",
     "train": "train/llava",
     "judge": "captions.jsonl",

@@ -151,6 +151,14 @@ def test_a_file_that_cannot_be_used_is_told_in_one_line(tmp_path: Path, text: st
     assert "\n" not in str(caught.value)
 
 
+def test_a_name_cannot_hold_the_byte_that_ends_it(tmp_path: Path) -> None:
+    """Which no command line can hold, and YAML can."""
+    path = tmp_path / "run.yaml"
+    path.write_text('result_path: "a\\0.json"\n')
+    with pytest.raises(ArgumentError, match="--result_path holds a byte 0"):
+        parse(groups_of("evaluate.eval_gqa"), "", ["--config", str(path)])
+
+
 def test_merged_mappings_and_unset_values(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("caption: &all {seed: 4, start_pos: 1}\ntrain:\n  <<: *all\n  seed: 6\n")

@@ -202,6 +202,9 @@ def test_no_output_is_an_input_under_whatever_name(tmp_path: Path) -> None:
         check_targets({"out": tmp_path / "a"}, question_path=settings_path(tmp_path / "a"))
     with pytest.raises(ArgumentError, match="--b and --a name the same file"):
         check_targets({"a": tmp_path / "x", "b": tmp_path / "x"})
+    with pytest.raises(ArgumentError, match="would be taken for one of its images"):
+        check_targets({"figure_path": tmp_path / "density.PNG"}, image_dir_path=tmp_path)
+    check_targets({"score_data_path": tmp_path / "density.jsonl"}, image_dir_path=tmp_path)
     check_targets({"a": tmp_path / "x", "b": tmp_path / "y", "c": None}, given=tmp_path / "in.jsonl", other=None)
 
 

@@ -107,7 +107,7 @@ ARGUMENTS = (PrepareArguments,)
 
 def main() -> None:
     """Print the table. Raises DataError if something is missing."""
-    (args,) = parse(ARGUMENTS, "Check the layout of COCO, LLaVA or the published 30k set", step="prepare")
+    (args,) = parse(ARGUMENTS, __doc__ or "", step="prepare")
     root = require_dir(args.root, "--root")
     rows = [check(expected, root) for expected in LAYOUTS[args.kind]]
     if args.kind == "published":

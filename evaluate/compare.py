@@ -106,7 +106,7 @@ def compare(first: StoredResult, second: StoredResult, seed: int) -> tuple[dict[
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse, compare, print. Raises UserError."""
     words = named(sys.argv[1:] if argv is None else argv)
-    (args,) = parse(ARGUMENTS, "Differences of two results with paired intervals", words, step="compare")
+    (args,) = parse(ARGUMENTS, __doc__ or "", words, step="compare")
     if args.first is None or args.second is None:
         raise ArgumentError("two results are needed: python evaluate/compare.py base.json unlearned.json (see --help)")
     check_targets({"result_path": args.result_path}, first_path=args.first, second_path=args.second)

@@ -158,7 +158,7 @@ ARGUMENTS = (AmberArguments, *GROUPS)
 
 def main() -> None:
     """Parse, ask or read, score. Raises UserError."""
-    own, *rest = parse(ARGUMENTS, "AMBER: descriptions and yes/no questions", step="amber")
+    own, *rest = parse(ARGUMENTS, __doc__ or "", step="amber")
     groups: Groups = tuple(rest)
     check_outputs((own, *groups), groups[0].result_path, answers_save_path=groups[0].answers_save_path)
     args = groups[0]

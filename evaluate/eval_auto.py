@@ -183,7 +183,7 @@ ARGUMENTS = (AutoArguments,)
 
 def main() -> None:
     """Parse, score, print. Raises UserError."""
-    (args,) = parse(ARGUMENTS, "Hallucination and text scores of a caption file", step="judge")
+    (args,) = parse(ARGUMENTS, __doc__ or "", step="judge")
     mini = args.caption_eval_path is None
     target = result_place(args)
     check_outputs([args], target)

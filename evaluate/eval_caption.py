@@ -145,7 +145,7 @@ ARGUMENTS = (ModelArguments, EvalCaptionArguments, GenerationArguments, RunArgum
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse, build, run. Raises UserErrors for everything that the user can mend."""
-    model, args, generation, run_args = parse(ARGUMENTS, "Captions of evaluation images", argv, step="caption_eval")
+    model, args, generation, run_args = parse(ARGUMENTS, __doc__ or "", argv, step="caption_eval")
     plan = CaptionPlan(CAPTION_EVAL, deterministic_decoding(generation), generation.infer_bs, 1, run_args.seed)
     mini, world = is_mini_model(model), MiniWorld()
     of_world = mini and args.image_dir_path is None

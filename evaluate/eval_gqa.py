@@ -63,7 +63,7 @@ ARGUMENTS = (GqaArguments, *GROUPS)
 
 def main() -> None:
     """Parse, ask or read, score. Raises UserError."""
-    own, *rest = parse(ARGUMENTS, "GQA: short answers, exact match", step="gqa")
+    own, *rest = parse(ARGUMENTS, __doc__ or "", step="gqa")
     groups: Groups = tuple(rest)
     check_outputs((own, *groups), groups[0].result_path, answers_save_path=groups[0].answers_save_path)
     args = groups[0]

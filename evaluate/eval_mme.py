@@ -129,7 +129,7 @@ ARGUMENTS = (MmeArguments, *GROUPS)
 
 def main() -> None:
     """Parse, ask or read, score. Raises UserError."""
-    own, *rest = parse(ARGUMENTS, "MME: two yes/no questions an image", step="mme")
+    own, *rest = parse(ARGUMENTS, __doc__ or "", step="mme")
     groups: Groups = tuple(rest)
     fill_in("mme", groups)
     check_outputs((own, *groups), groups[0].result_path, answers_save_path=groups[0].answers_save_path)

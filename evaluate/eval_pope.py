@@ -118,7 +118,7 @@ ARGUMENTS = (PopeArguments, *GROUPS)
 
 def main() -> None:
     """Parse, ask or read, score. Raises UserError."""
-    own, *rest = parse(ARGUMENTS, "POPE: yes/no questions about objects", step="pope")
+    own, *rest = parse(ARGUMENTS, __doc__ or "", step="pope")
     groups: Groups = tuple(rest)
     check_outputs((own, *groups), groups[0].result_path, answers_save_path=groups[0].answers_save_path)
     args = groups[0]

@@ -63,7 +63,7 @@ ARGUMENTS = (QbenchArguments, *GROUPS)
 
 def main() -> None:
     """Parse, ask or read, score. Raises UserError."""
-    own, *rest = parse(ARGUMENTS, "Q-Bench A1: multiple choice", step="qbench")
+    own, *rest = parse(ARGUMENTS, __doc__ or "", step="qbench")
     groups: Groups = tuple(rest)
     check_outputs((own, *groups), groups[0].result_path, answers_save_path=groups[0].answers_save_path)
     args = groups[0]

@@ -70,7 +70,7 @@ def read_given(args: BenchmarkArguments) -> list[AnswerRow]:
 
 def main() -> None:
     """Parse, ask or read, score. Raises UserError."""
-    own, *rest = parse(ARGUMENTS, "ScienceQA: multiple choice", step="sqa")
+    own, *rest = parse(ARGUMENTS, __doc__ or "", step="sqa")
     groups: Groups = tuple(rest)
     check_outputs((own, *groups), groups[0].result_path, answers_save_path=groups[0].answers_save_path)
     args = groups[0]

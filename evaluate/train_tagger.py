@@ -92,7 +92,7 @@ def recognise(path: Path) -> None:
 
 def main() -> None:
     """Parse, train, compare. Raises UserError."""
-    (args,) = parse((TaggerArguments,), "Train the tagger of CHAIR's word classes")
+    (args,) = parse((TaggerArguments,), __doc__ or "")
     if not args.caption_paths or args.tagger_path is None:
         raise ArgumentError("--caption_paths and --tagger_path are needed")
     check_targets({"tagger_path": args.tagger_path}, [args])

@@ -176,7 +176,7 @@ def train_together(flags: Flags, job: Job, inputs: Inputs, session: Session | No
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Resolve, read, prepare, build, run. Raises UserErrors for everything that the user can mend."""
-    flags = Flags(*parse(ARGUMENTS, "Fine-grained unlearning on mined spans", argv, step="train"))
+    flags = Flags(*parse(ARGUMENTS, __doc__ or "", argv, step="train"))
     flags.check()
     weights = resolve_weights(flags.loss)
     folder = save_folder(flags.model, flags.tracking.run_name)

@@ -68,9 +68,7 @@ ARGUMENTS = (ModelArguments, CaptionArguments, GenerationArguments, RunArguments
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse, build, run. Raises UserErrors for everything that the user can mend."""
-    model, args, generation, run_args = parse(
-        ARGUMENTS, "Captions of training images by the model itself", argv, step="caption"
-    )
+    model, args, generation, run_args = parse(ARGUMENTS, __doc__ or "", argv, step="caption")
     plan = CaptionPlan(TRAIN, sampling(args, generation), generation.infer_bs, args.captions_per_image, run_args.seed)
     mini, world = is_mini_model(model), MiniWorld()
     # Only with everything left at the mini world's may its caption file be the target.

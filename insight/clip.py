@@ -203,7 +203,7 @@ def main() -> None:
     """Parse, score, report. Raises UserErrors for everything that the user can mend."""
     from insight.scores.density_figure import draw
 
-    args, thresholds, run_args = parse(ARGUMENTS, "Image relevance of objects", step="score")
+    args, thresholds, run_args = parse(ARGUMENTS, __doc__ or "", step="score")
     args.settings()
     check_thresholds(thresholds, args.object_data_path is None)
     chosen = plan(args, run_args.dry_run)

@@ -46,7 +46,9 @@ class LossArguments:
     average: str = flag(
         "samples", "samples: a set's loss is the mean of its samples' means; tokens: of all their tokens", AVERAGES
     )
-    neg_w_start: float | None = flag(None, "weight of the negatives at the start")
+    neg_w_start: float | None = flag(
+        None, "weight of the negatives at the start; of this and all below the default is the preset's"
+    )
     neg_w_end: float | None = flag(None, "and at the last step")
     neg_w_start_step_pos: float | None = flag(
         None, "share of the steps after which it begins to change", least=0, most=1

@@ -41,7 +41,13 @@ RATES = ("chair_s", "chair_i", "recall", "bleu_1", "bleu_4", "distinct_2", "repe
 EXAMPLES = 3
 BOUNDED = "bounded"
 # What other recipes than the demo's own learn from: the same number of captions, and the scores alone.
-SCORES_ALONE = {"train_images": "900", "captions_per_image": "2", "agreement": "false", "unlearn_target": "subsentence"}
+SCORES_ALONE = {
+    "train_images": "900",
+    "captions_per_image": "2",
+    "agreement": "false",
+    "unlearn_target": "subsentence",
+    "whole_captions": "all",
+}
 
 
 @dataclass
@@ -73,9 +79,10 @@ class Demo:
         """The file with this run's seed, sizes, recipe and paths. Raises DataError for an unknown recipe."""
         values = read_values(FILE)
         values["train"] = {"report_to": values["train"]["report_to"], **self.recipe()}
-        for step in ("draw", "caption", "train"):
+        for step in ("draw", "caption", "answers", "train"):
             values[step]["seed"] = str(self.args.seed)
         if self.args.recipe != BOUNDED:
+            del values["answers"]
             for step in ("draw", "caption", "format"):
                 values[step] = {name: SCORES_ALONE.get(name, value) for name, value in values[step].items()}
         if self.args.train_images is not None:

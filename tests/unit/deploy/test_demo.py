@@ -156,7 +156,7 @@ def steps(demo: Demo) -> dict[str, Run]:
 
 def test_the_steps_are_those_of_the_method(steps: dict[str, Run]) -> None:
     judged = [f"{step} {which}" for which in ("base", "unlearned") for step in ("caption", "judge")]
-    mined, shown = ["draw", "caption", "objects", "scores", "format"], ["compare", "report", "card"]
+    mined, shown = ["draw", "caption", "objects", "scores", "answers", "format"], ["compare", "report", "card"]
     expected = [*mined, *judged[:2], "train", *judged[2:], *shown]
     assert list(steps) == expected
 
@@ -169,6 +169,7 @@ def test_what_one_step_makes_the_next_one_takes(demo: Demo, steps: dict[str, Run
     assert value("scores", "object_data_path") == value("objects", "object_data_path")
     assert value("format", "score_data_path") == value("scores", "score_data_path")
     assert value("train", "pos_neg_data_path") == value("format", "pos_neg_data_path")
+    assert value("train", "gold_data_path") == value("answers", "answer_data_path")
     assert value("train", "image_dir_path") == value("caption", "image_dir_path") == str(demo.world.train_images)
     assert value("caption unlearned", "ckpt_load_path") == value("train", "ckpt_save_path")
     assert "ckpt_load_path" not in steps["caption base"].values
@@ -187,7 +188,7 @@ def test_seed_sizes_and_recipe_reach_their_steps(tmp_path: Path) -> None:
     assert (steps["draw"]["train_images"], steps["draw"]["eval_images"]) == ("30", "9")
     assert {steps[name]["seed"] for name in ("draw", "caption", "train")} == {"4"}
     assert (steps["train"]["objective"], steps["train"]["max_steps"]) == ("efuf", "100")
-    assert "beta" not in steps["train"]
+    assert "beta" not in steps["train"] and "answers" not in steps and "gold_data_path" not in steps["train"]
 
 
 def test_other_recipes_learn_from_the_scores_alone(tmp_path: Path) -> None:

@@ -33,20 +33,6 @@ train.main()
 """
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """Ten captions."""
-    return make_world(tmp_path_factory.mktemp("train") / "world")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of 30 steps."""
-    folder = tmp_path_factory.mktemp("undisturbed") / "run"
-    main(world.train_flags(folder, max_steps=30, save_steps=5))
-    return folder
-
-
 @pytest.mark.slow
 def test_t10_sigkill_half_way_and_the_same_command_give_the_same_bytes(
     world: World, undisturbed: Path, tmp_path: Path

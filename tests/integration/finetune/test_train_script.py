@@ -29,20 +29,6 @@ from finetune.train import main
 from tests.training_world import World, log, make_world, note_scorer, weights
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """Ten captions."""
-    return make_world(tmp_path_factory.mktemp("train") / "world")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of 30 steps."""
-    folder = tmp_path_factory.mktemp("undisturbed") / "run"
-    main(world.train_flags(folder, max_steps=30, save_steps=5))
-    return folder
-
-
 def test_result_holds_the_connector_alone_and_loads(undisturbed: Path, world: World) -> None:
     """T1: a given checkpoint is really laid over the model."""
     tensors = load_file(str(undisturbed / "trained.safetensors"))

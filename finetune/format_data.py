@@ -181,10 +181,13 @@ def targets(args: FormatArguments, sets: Sets, **inputs: Path) -> list[WholeTarg
 
 def repair_published(args: FormatArguments, thresholds: ThresholdArguments) -> None:
     """Repaired captions of the two files of a published set: whole sentences are cut, as objects stand nowhere."""
-    if args.agreement:
-        raise ArgumentError(
-            "--agreement needs scored objects, which a published set has not; leave it out with --repair"
-        )
+    scored = {
+        "--agreement": args.agreement,
+        "--repeats": args.repeats != KEEP,
+        "--whole_captions": args.whole_captions != ALL,
+    }
+    for name in (name for name, given in scored.items() if given):
+        raise ArgumentError(f"{name} needs scored objects, which a published set has not; leave it out with --repair")
     if args.score_data_path is not None:
         raise ArgumentError("--repair makes repaired captions without scores; leave out --score_data_path, or --repair")
     sets = args.sets()

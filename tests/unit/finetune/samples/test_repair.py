@@ -221,6 +221,9 @@ def test_a_set_of_other_scores_is_refused(files: Files, monkeypatch: pytest.Monk
 def test_repairing_needs_no_scores_and_takes_none(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ArgumentError, match="leave out"):
         files.make(monkeypatch, "--repair", "--score_data_path", "scores.jsonl")
+    for flag, value in (("--agreement", "true"), ("--repeats", "unlearn"), ("--whole_captions", "best")):
+        with pytest.raises(ArgumentError, match=f"{flag} needs scored objects"):
+            files.make(monkeypatch, "--repair", flag, value)
     (files.folder / "pos_neg.json").write_text(json.dumps(
         [{"image": "1.png", "sentence": "A dog. There is a cup", "position": 6, "score": LOW}]
     ))  # fmt: skip

@@ -45,9 +45,9 @@ from finetune.steps.batch import StepBatch
 from finetune.steps.collate import Collator
 from finetune.steps.packs import PackPlan
 from tests.bench.auto_models import AFTER, BEFORE, SIZES, random_auto
-from tests.bench.train_items import IMAGES, Shape, batches, write_images
-from tests.bench.train_kernels import kernel_table
-from tests.bench.train_steps import EngineStep, Timing, Updater, ceiling, timed
+from tests.bench.train.items import IMAGES, Shape, batches, write_images
+from tests.bench.train.kernels import kernel_table
+from tests.bench.train.steps import EngineStep, Timing, Updater, ceiling, timed
 
 CAPTION = 75
 TOKENS = {"full": 8192, "mini": 1024}  # of a pack

@@ -33,11 +33,11 @@ from common.manifest import git_commit, versions
 from common.models.resolve import resolve_device
 from common.paths import ROOT, display
 from common.progress import announce, say
-from tests.bench.loop_captions import Lengths, Way, make_captions, make_plainly, weight_bytes
-from tests.bench.loop_objects import find_objects
-from tests.bench.loop_photos import real_captions, write_photos
-from tests.bench.loop_scores import random_scorer, score_photos
-from tests.bench.loop_spans import judge_captions, mine_spans
+from tests.bench.loop.captions import Lengths, Way, make_captions, make_plainly, weight_bytes
+from tests.bench.loop.objects import find_objects
+from tests.bench.loop.photos import real_captions, write_photos
+from tests.bench.loop.scores import random_scorer, score_photos
+from tests.bench.loop.spans import judge_captions, mine_spans
 from tests.bench.random_models import random_model
 
 RECORDS = ROOT / "tests" / "bench" / "records"

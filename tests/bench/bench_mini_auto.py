@@ -29,8 +29,8 @@ from deploy.export import ExportArguments, export
 from finetune.features.tower_cache import TowerCache
 from finetune.steps.collate import Collator
 from finetune.steps.packs import PackPlan
-from tests.bench.train_items import SHAPES, batches, write_images
-from tests.bench.train_steps import WEIGHTS, EngineStep
+from tests.bench.train.items import SHAPES, batches, write_images
+from tests.bench.train.steps import WEIGHTS, EngineStep
 
 IMAGES, CAPTIONS = 16, 2
 VOCABULARY = 300  # ids of captions

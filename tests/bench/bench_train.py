@@ -51,7 +51,7 @@ def main() -> None:
         raise ArgumentError("--stats takes two files: pos_neg.json and sentences.json")
     if args.load_in_4bit and args.decoder_dtype == "fp8":
         raise ArgumentError("--load_in_4bit and --decoder_dtype fp8 are two runs; give one of them")
-    from tests.bench.train_bench import TrainBench
+    from tests.bench.train.bench import TrainBench
 
     bench = TrainBench(args, Path(args.record) if args.record else RECORDS / f"train_{args.size}.json")
     bench.measure()

@@ -33,7 +33,7 @@ from common.paths import ROOT, display
 from common.processes import without_launcher
 from common.progress import announce, batches, say
 from tests.bench.bench_loop import EVALUATED, MINED, RECORDS
-from tests.bench.loop_photos import write_photos
+from tests.bench.loop.photos import write_photos
 
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m")
 PHOTOS = {"7b": {"scores": MINED, "captions": 1024}, "mini": {"scores": 2, "captions": 8}}

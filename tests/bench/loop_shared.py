@@ -30,9 +30,9 @@ from common.processes import first_alone, first_is_done, this_process
 from common.progress import say
 from common.prompts import TRAIN
 from common.relevance.scoring import RelevanceJob, ScoreSettings
-from tests.bench.loop_captions import Lengths, ending_at
-from tests.bench.loop_photos import real_captions, records, write_photos
-from tests.bench.loop_scores import GROUP, random_scorer
+from tests.bench.loop.captions import Lengths, ending_at
+from tests.bench.loop.photos import real_captions, records, write_photos
+from tests.bench.loop.scores import GROUP, random_scorer
 from tests.bench.random_models import random_model
 
 

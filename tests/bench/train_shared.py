@@ -33,9 +33,9 @@ from finetune.steps.batch import Pack, StepBatch
 from finetune.steps.span_losses import SpanLosses
 from finetune.train import leave_launch
 from tests.bench.random_models import random_model
-from tests.bench.train_batches import BenchData
-from tests.bench.train_items import SHAPES, write_images
-from tests.bench.train_steps import WEIGHTS, Updater, collator, synchronise
+from tests.bench.train.batches import BenchData
+from tests.bench.train.items import SHAPES, write_images
+from tests.bench.train.steps import WEIGHTS, Updater, collator, synchronise
 
 PACKS = 4  # of a step, by all processes
 

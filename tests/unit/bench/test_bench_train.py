@@ -16,9 +16,9 @@ from common.errors import ArgumentError
 from finetune.corpus.records import SENT
 from finetune.steps.packs import PackPlan
 from tests.bench.bench_train import TrainBenchArguments
-from tests.bench.train_items import SHAPES, batches, captions_of, synthetic_captions
-from tests.bench.train_steps import model_tflop, parameters_of
-from tests.bench.train_table import table
+from tests.bench.train.items import SHAPES, batches, captions_of, synthetic_captions
+from tests.bench.train.steps import model_tflop, parameters_of
+from tests.bench.train.table import table
 
 
 @pytest.mark.parametrize(("images", "captions"), [(25, 1), (17, 5), (11, 12)])
@@ -66,7 +66,7 @@ def test_a_table() -> None:
 
 @pytest.mark.slow
 def test_a_run_on_the_cpu(tmp_path: Path) -> None:
-    from tests.bench.train_bench import TrainBench
+    from tests.bench.train.bench import TrainBench
 
     args = TrainBenchArguments(
         captions_per_image="1,3", steps=1, tokens_per_batch=256, ablate=False, device="cpu", stats=[]
@@ -85,7 +85,7 @@ def test_a_run_on_the_cpu(tmp_path: Path) -> None:
 
 
 def test_full_size_needs_a_gpu(tmp_path: Path) -> None:
-    from tests.bench.train_bench import TrainBench
+    from tests.bench.train.bench import TrainBench
 
     with pytest.raises(ArgumentError, match="needs a GPU"):
         TrainBench(TrainBenchArguments(size="7b", device="cpu", stats=[]), tmp_path / "x.json")

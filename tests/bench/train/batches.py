@@ -13,8 +13,8 @@ import torch
 from common.models.base import CaptionModel
 from finetune.corpus.records import CaptionItem
 from finetune.steps.batch import StepBatch
-from tests.bench.train_items import CaptionShape, Shape, batches
-from tests.bench.train_steps import collator
+from tests.bench.train.items import CaptionShape, Shape, batches
+from tests.bench.train.steps import collator
 
 WORKERS = 8
 

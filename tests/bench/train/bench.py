@@ -25,10 +25,10 @@ from common.models.resolve import resolve_device
 from common.paths import display
 from common.progress import announce
 from finetune.steps.batch import StepBatch
-from tests.bench.train_batches import BenchData
-from tests.bench.train_items import SHAPES, CaptionShape, captions_of, write_images
-from tests.bench.train_kernels import kernel_table
-from tests.bench.train_steps import (
+from tests.bench.train.batches import BenchData
+from tests.bench.train.items import SHAPES, CaptionShape, captions_of, write_images
+from tests.bench.train.kernels import kernel_table
+from tests.bench.train.steps import (
     EngineStep,
     Timing,
     ceiling,
@@ -39,7 +39,7 @@ from tests.bench.train_steps import (
     synchronise,
     timed,
 )
-from tests.bench.train_table import table
+from tests.bench.train.table import table
 
 if TYPE_CHECKING:
     from tests.bench.bench_train import TrainBenchArguments

@@ -21,7 +21,7 @@ from finetune.steps.batch import StepBatch
 from finetune.steps.collate import Collator
 from finetune.steps.packs import PackPlan
 from finetune.steps.span_losses import SpanLosses
-from tests.bench.train_items import Shape
+from tests.bench.train.items import Shape
 
 WEIGHTS = {POS: 1.0, NEG: 0.3, SENT: 0.2}
 

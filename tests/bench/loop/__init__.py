@@ -1,0 +1,1 @@
+"""What the loop's bench is made of: a step each."""

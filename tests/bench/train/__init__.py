@@ -1,0 +1,1 @@
+"""What the training bench is made of: what it trains on, a step and its parts, the table."""

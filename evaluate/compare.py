@@ -39,7 +39,7 @@ class CompareArguments:
     first: str | None = flag(None, "result of the first run (a --result_path file)")
     second: str | None = flag(None, "result of the second run")
     result_path: str | None = flag(None, "where to write the comparison as JSON")
-    seed: int = flag(0, "seed of the bootstrap")
+    seed: int = flag(0, "seed of the bootstrap", least=0, most=2**32 - 1)
 
 
 ARGUMENTS = (CompareArguments,)

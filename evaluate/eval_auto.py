@@ -67,7 +67,7 @@ class AutoArguments:
     ppl_model: str | None = flag(
         None, "causal LM (folder or hub name) under which to measure perplexity; mini world: mini-llava"
     )
-    seed: int = flag(0, "seed of the bootstrap")
+    seed: int = flag(0, "seed of the bootstrap", least=0, most=2**32 - 1)
 
 
 def read_evaluated(path: Path) -> list[Caption]:

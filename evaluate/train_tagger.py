@@ -50,7 +50,7 @@ class TaggerArguments:
     gold_objects_path: str | None = flag(None, "JSON file 'image id': [object names], for CHAIR of the check")
     variants: int = flag(400_000, "short texts around the words that matter")
     rounds: int = flag(14, "rounds over all decisions")
-    seed: int = flag(0, "seed of variants and order")
+    seed: int = flag(0, "seed of variants and order", least=0, most=2**32 - 1)
 
 
 def distinct_tokens(captions: Sequence[Caption], left_out: Sequence[Caption]) -> list[list[str]]:

@@ -49,7 +49,7 @@ class BrowseArguments(ImageArguments):
     page_path: str | None = flag(None, "where the page goes; default: beside the scores, as NAME.html")
     unlearn_target: str = flag(SUBSENTENCE, "what would be unlearnt, as in finetune/format_data.py", TARGETS)
     captions_shown: int = flag(300, "captions in the gallery; of more a seeded sample", least=1)
-    seed: int = flag(0, "seed of the sample", least=0)
+    seed: int = flag(0, "seed of the sample", least=0, most=2**32 - 1)
     dry_run: bool = flag(False, "check the input and stop")
 
 

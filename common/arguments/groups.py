@@ -88,7 +88,7 @@ class ModelArguments(ImageArguments):
 class RunArguments:
     """What every long step has."""
 
-    seed: int = flag(0, "seed of everything random in this step", least=0)
+    seed: int = flag(0, "seed of everything random in this step", least=0, most=2**32 - 1)
     restart: bool = flag(False, "begin anew instead of continuing what an earlier run left")
     dry_run: bool = flag(False, "check the input, say what would be done and what it costs, and stop")
     start_pos: int = flag(0, "first item to work on", least=0)

@@ -15,6 +15,7 @@ from common.errors import ArgumentError, near
 YES = ("true", "yes", "on", "t", "y", "1")
 NO = ("false", "no", "off", "f", "n", "0")
 VARIABLE = re.compile(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))")
+LARGEST = 2**63 - 1  # of whole numbers: what the libraries take
 SHOWN = 80  # characters of a value in a message
 
 
@@ -86,7 +87,8 @@ def _converted(option: Option, text: str) -> Any:
         number = option.kind(text)
     except ValueError:
         return None
-    return number if math.isfinite(number) and option.flag.holds(number) else None
+    usable = abs(number) <= LARGEST if isinstance(number, int) else math.isfinite(number)
+    return number if usable and option.flag.holds(number) else None
 
 
 def _wanted(option: Option) -> str:

@@ -41,7 +41,7 @@ MARK = "EFUF, dataset/mini/contact_sheet.py"  # in the file, so that it is known
 class SheetArguments:
     """The sheet of one world."""
 
-    seed: int = flag(0, "world to show")
+    seed: int = flag(0, "world to show", least=0, most=2**32 - 1)
     columns: int = flag(8, "pictures in a row")
     output_path: str = flag(str(ROOT / "assets" / "mini_world.png"), "PNG file to write")
 

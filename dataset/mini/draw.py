@@ -38,7 +38,7 @@ FIRST_ID = {"train": 1, "eval": 500_001, "tune": 800_001}
 class DrawArguments:
     """How much of the mini world to draw."""
 
-    seed: int = flag(0, "another seed is another world of the same kind")
+    seed: int = flag(0, "another seed is another world of the same kind", least=0, most=2**32 - 1)
     train_images: int = flag(900, "images to mine and unlearn on")
     eval_images: int = flag(300, "images to evaluate on")
     tune_images: int = flag(0, "images for choosing hyperparameters (never those of eval)")

@@ -56,7 +56,7 @@ class ClipArguments:
     learning_rate: float = flag(5e-4, "after 100 steps of warm-up, constant")
     target_auroc: float = flag(0.83, "stop when the held-out AUROC reaches this")
     eval_every: int = flag(25, "steps between two looks at the AUROC")
-    seed: int = flag(0, "seed of images, texts and weights")
+    seed: int = flag(0, "seed of images, texts and weights", least=0, most=2**32 - 1)
     output_dir: str = flag(str(MINI_CLIP), "folder to write")
     workers: int = flag(8, "processes that feed the GPU")
 

@@ -40,7 +40,7 @@ class ReportArguments:
     trained_path: str | None = flag(None, "folder of a training run, for its curves")
     captions_shown: int = flag(CAPTIONS_SHOWN, "captions in the gallery; of more a seeded sample", least=1)
     mined_shown: int = flag(MINED_SHOWN, "mined captions in the gallery of the training; 0: none", least=0)
-    seed: int = flag(0, "seed of the bootstrap and of samples", least=0)
+    seed: int = flag(0, "seed of the bootstrap and of samples", least=0, most=2**32 - 1)
 
 
 ARGUMENTS = (ReportArguments, ThresholdArguments)

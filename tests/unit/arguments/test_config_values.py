@@ -159,6 +159,20 @@ def test_a_name_cannot_hold_the_byte_that_ends_it(tmp_path: Path) -> None:
         parse(groups_of("evaluate.eval_gqa"), "", ["--config", str(path)])
 
 
+@pytest.mark.parametrize("number", ["9" * 400, "9" * 5000, "-1", str(2**32), str(-(2**63))])
+def test_a_seed_is_what_every_library_takes(number: str) -> None:
+    """Of hundreds of digits it is no float, and of thousands no number to Python."""
+    for module in ("finetune.train", "evaluate.compare", "dataset.mini.draw", "evaluate.eval_auto"):
+        with pytest.raises(ArgumentError, match=r"--seed is .*give a whole number from 0 to 4\.29497e\+09"):
+            parse(groups_of(module), "", ["--seed", number])
+
+
+@pytest.mark.parametrize("digits", [19, 400, 5000])
+def test_a_whole_number_of_any_length_is_read_or_refused(digits: int) -> None:
+    with pytest.raises(ArgumentError, match="--end_pos is '9"):
+        parse([RunArguments], "", ["--end_pos", "9" * digits])
+
+
 def test_merged_mappings_and_unset_values(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("caption: &all {seed: 4, start_pos: 1}\ntrain:\n  <<: *all\n  seed: 6\n")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.families import rows
 from tests.families.building import family_names, write_family
 from tests.families.calling import Case
 from tests.families.exceptions import CHANGES, changes_of
 from tests.families.mining import EVAL_IMAGES, mini_pipeline
-from tests.families.rows import try_family
+from tests.families.rows import Row, try_family
 from tests.families.steps import COLUMNS, write_data
 from tests.families.table import quiet, state, written
 
@@ -51,6 +53,20 @@ def test_the_method_from_end_to_end(name: str, tmp_path: Path) -> None:
     case.out.mkdir()
     write_family(case.base, name, changes_of(name))
     assert mini_pipeline(case) == EVAL_IMAGES
+
+
+def test_a_row_that_computes_too_long_is_ended_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the processor's time, however long it waits for one; what it had found stays."""
+
+    def endless(name: str, _data: Path, _folder: Path) -> Iterator[Row]:
+        yield Row(name, {"loads": "yes"}, column="packed")
+        while True:
+            pass
+
+    monkeypatch.setattr(rows, "columns_of", endless)
+    row = rows.row_of("x", tmp_path, tmp_path, 1)
+    assert row.cells == {"loads": "yes", "packed": rows.LATE} and row.broken
+    assert 0.9 <= row.seconds <= 2 and "of a processor" in row.reasons["packed"]
 
 
 def test_exceptions_are_of_families_that_there_are() -> None:

@@ -223,10 +223,11 @@ class LineTarget:
     def _check_records(self, restart: bool) -> None:
         """Raise DataError for a line that is no record, or unless `restart` for one that is there twice."""
         seen: set[str] = set()
+        name = display(self.path)
         try:
             lines = read_json_lines(self.path, whole_lines=True) if self.path.exists() else ()
             for number, value in lines:
-                self.read(value, f"{display(self.path)}:{number}")
+                self.read(value, f"{name}:{number}")
                 if self.key(value) in seen and not restart:
                     raise DataError(f"line {number} says {self.key(value)} again; begin it anew with --restart")
                 seen.add(self.key(value))

@@ -52,7 +52,8 @@ def _json(path: Path, start: str) -> Rows:
         value = _whole(path)
         if value is not None:
             return _of_object(value, path)
-    return [(f"{display(path)}:{number}", value) for number, value in read_json_lines(path, constants=True)]
+    name = display(path)
+    return [(f"{name}:{number}", value) for number, value in read_json_lines(path, constants=True)]
 
 
 def _whole(path: Path) -> Mapping[str, Any] | None:
@@ -68,8 +69,9 @@ def _whole(path: Path) -> Mapping[str, Any] | None:
 
 def _entries(entries: Sequence[Any], path: Path) -> Rows:
     rows: Rows = []
+    name = display(path)
     for number, entry in enumerate(entries, start=1):
-        where = f"{display(path)}: entry {number}"
+        where = f"{name}: entry {number}"
         if not isinstance(entry, Mapping):
             raise DataError(f"{where}: expected an object, found {type(entry).__name__}")
         rows.append((where, entry))
@@ -97,7 +99,8 @@ def _by_id(value: Mapping[str, Row], path: Path) -> Rows:
     inner = [set(entry) for entry in value.values()]
     if len(inner) > 1 and all(keys == inner[0] for keys in inner) and all(k.isdigit() for k in inner[0]):
         raise DataError(f"{display(path)}: a JSON object of columns; write rows instead (to_json(orient='records'))")
-    return [(f"{display(path)}: entry {key}", {"question_id": key, **entry}) for key, entry in value.items()]
+    name = display(path)
+    return [(f"{name}: entry {key}", {"question_id": key, **entry}) for key, entry in value.items()]
 
 
 def _separated(path: Path, separator: str) -> Rows:

@@ -1,6 +1,6 @@
 """How time and memory of every step that reads files grow with its input.
 
-    python -m tests.bench.bench_growth                          # 1x, 4x and 16x; some forty minutes of one core
+    python -m tests.bench.bench_growth                          # 1x, 4x and 16x; forty minutes of a core
     python -m tests.bench.bench_growth --steps format,train --record growth.json --jobs 4
 
 Each size runs in a process of its own, held to one core: else a larger input would be given to more processes, each
@@ -247,13 +247,13 @@ def results(folder: Path, number: int) -> Flags:
 
 
 STEPS: dict[str, Step] = {
-    "caption": Step("insight.caption", 50, images),
+    "caption": Step("insight.caption", 200, images),
     "object": Step("insight.object", 400, captions),
     "clip": Step("insight.clip", 400, unscored),
     "format": Step("finetune.format_data", 2400, scored),
     "train": Step("finetune.train", 1500, samples),
     "auto": Step("evaluate.eval_auto", 600, evaluated),
-    "pope": Step("evaluate.eval_pope", 1000, pope),
+    "pope": Step("evaluate.eval_pope", 4000, pope),
     "mme": Step("evaluate.eval_mme", 4000, mme),
     "gqa": Step("evaluate.eval_gqa", 1000, gqa),
     "scienceqa": Step("evaluate.eval_sqa", 1000, scienceqa),

@@ -4,7 +4,7 @@ A script calls :func:`parse` with just the groups that it uses. `--config run.ya
 wins. An unknown flag or key is an error that suggests the nearest one.
 """
 
-from common.arguments.fields import flag
+from common.arguments.fields import flag, seed_flag
 from common.arguments.groups import (
     MODEL_FAMILIES,
     GenerationArguments,
@@ -24,4 +24,5 @@ __all__ = [
     "ThresholdArguments",
     "flag",
     "parse",
+    "seed_flag",
 ]

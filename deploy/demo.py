@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common.args import flag, parse
+from common.args import flag, parse, seed_flag
 from common.cli import run
 from common.errors import DataError
 from common.files.storage import read_json, write_json
@@ -54,7 +54,7 @@ SCORES_ALONE = {
 class DemoArguments:
     """One run of the demo."""
 
-    seed: int = flag(0, "seed of the world, of sampling and of training", least=0, most=2**32 - 1)
+    seed: int = seed_flag("seed of the world, of sampling and of training")
     recipe: str = flag(BOUNDED, "training recipe: finetune/recipes/mini_<recipe>.yaml")
     train_images: int | None = flag(None, "images to mine and unlearn on; default 450, or 900 of two captions each")
     eval_images: int = flag(300, "images to judge on")

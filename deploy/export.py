@@ -172,9 +172,8 @@ def _base(model: CaptionModel, args: ModelArguments) -> str | None:
 
 def _check_whole(args: ModelArguments) -> None:
     """Raise ArgumentError where the weights would be loaded as codes of fewer bits, which are not what is exported."""
-    if args.load_in_4bit or args.decoder_dtype != "auto":
-        given = "--load_in_4bit" if args.load_in_4bit else f"--decoder_dtype {args.decoder_dtype}"
-        raise ArgumentError(f"an export holds whole weights, and {given} loads codes of them; leave it out")
+    if args.fewer_bits:
+        raise ArgumentError(f"an export holds whole weights, and {args.fewer_bits} loads codes of them; leave it out")
 
 
 def _target(args: ExportArguments) -> FolderTarget:

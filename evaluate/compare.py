@@ -20,7 +20,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from common.args import flag, parse
+from common.args import flag, parse, seed_flag
 from common.cli import run
 from common.errors import ArgumentError, DataError
 from common.files.storage import require_file
@@ -39,7 +39,7 @@ class CompareArguments:
     first: str | None = flag(None, "result of the first run (a --result_path file)")
     second: str | None = flag(None, "result of the second run")
     result_path: str | None = flag(None, "where to write the comparison as JSON")
-    seed: int = flag(0, "seed of the bootstrap", least=0, most=2**32 - 1)
+    seed: int = seed_flag("seed of the bootstrap")
 
 
 ARGUMENTS = (CompareArguments,)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from common.args import flag, parse
+from common.args import flag, parse, seed_flag
 from common.cli import run
 from common.errors import ArgumentError, DataError
 from common.files.coco import CocoAnnotations, read_annotations
@@ -67,7 +67,7 @@ class AutoArguments:
     ppl_model: str | None = flag(
         None, "causal LM (folder or hub name) under which to measure perplexity; mini world: mini-llava"
     )
-    seed: int = flag(0, "seed of the bootstrap", least=0, most=2**32 - 1)
+    seed: int = seed_flag("seed of the bootstrap")
 
 
 def read_evaluated(path: Path) -> list[Caption]:

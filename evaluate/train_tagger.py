@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.args import flag, parse
+from common.args import flag, parse, seed_flag
 from common.cli import run
 from common.errors import ArgumentError, DataError, first_line
 from common.files.gold import read_truth
@@ -50,7 +50,7 @@ class TaggerArguments:
     gold_objects_path: str | None = flag(None, "JSON file 'image id': [object names], for CHAIR of the check")
     variants: int = flag(400_000, "short texts around the words that matter")
     rounds: int = flag(14, "rounds over all decisions")
-    seed: int = flag(0, "seed of variants and order", least=0, most=2**32 - 1)
+    seed: int = seed_flag("seed of variants and order")
 
 
 def distinct_tokens(captions: Sequence[Caption], left_out: Sequence[Caption]) -> list[list[str]]:

@@ -49,6 +49,7 @@ from common.cli import run
 from common.errors import ArgumentError, DataError
 from common.files.contents import file_hash
 from common.files.record_files import read_sentence_samples, read_span_samples, write_samples
+from common.files.records import CaptionObjects
 from common.files.storage import require_file
 from common.files.vocabulary import read_vocabulary
 from common.manifest import manifest, manifest_path, noted_beside, write_manifest
@@ -212,6 +213,18 @@ def repair_published(args: FormatArguments, thresholds: ThresholdArguments) -> N
     say(f"{repaired.counts.line()}; {display(sets.repaired)}")
 
 
+def build(records: Sequence[CaptionObjects], cut: Thresholds, args: FormatArguments) -> tuple[Samples, RepairedSet]:
+    """Spans of all captions; whole and repaired captions of all, or of the best of each image."""
+    samples = build_samples(records, cut, args.unlearn_target)
+    if args.whole_captions == ALL:
+        return samples, build_repaired(records, cut)
+    best = best_of_images(records, cut, read_vocabulary())
+    say(f"{len(best)} captions of {len({record.image for record in best})} images are the best of their images")
+    whole = build_samples(best, cut)
+    counts = replace(samples.counts, captions_with_objects=len(whole.sentences), sentences=whole.counts.sentences)
+    return Samples(samples.spans, whole.sentences, counts), build_repaired(best, cut)
+
+
 ARGUMENTS = (FormatArguments, ThresholdArguments)
 
 
@@ -235,15 +248,7 @@ def main() -> None:
     if args.repeats == UNLEARN:
         records, again = repeats_lowered(records, cut, read_vocabulary())
         say(f"{again} things are introduced again and count as hallucinated")
-    samples = build_samples(records, cut, args.unlearn_target)
-    repaired = build_repaired(records, cut)
-    if args.whole_captions == BEST:
-        best = best_of_images(records, cut, read_vocabulary())
-        whole = build_samples(best, cut)
-        good = replace(samples.counts, captions_with_objects=len(whole.sentences), sentences=whole.counts.sentences)
-        samples = Samples(samples.spans, whole.sentences, good)
-        repaired = build_repaired(best, cut)
-        say(f"{len(best)} captions of {len({record.image for record in best})} images are the best of their images")
+    samples, repaired = build(records, cut, args)
     check_sets(samples, cut, scores, [m.score for r in records for m in r.objects if m.score is not None])
     outputs = targets(args, sets, score_data_path=scores)
     if not args.dry_run:

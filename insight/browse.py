@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.args import ImageArguments, ThresholdArguments, flag, parse
+from common.args import ImageArguments, ThresholdArguments, flag, parse, seed_flag
 from common.cli import run
 from common.errors import DataError
 from common.files.images import ImageFolder
@@ -49,7 +49,7 @@ class BrowseArguments(ImageArguments):
     page_path: str | None = flag(None, "where the page goes; default: beside the scores, as NAME.html")
     unlearn_target: str = flag(SUBSENTENCE, "what would be unlearnt, as in finetune/format_data.py", TARGETS)
     captions_shown: int = flag(300, "captions in the gallery; of more a seeded sample", least=1)
-    seed: int = flag(0, "seed of the sample", least=0, most=2**32 - 1)
+    seed: int = seed_flag("seed of the sample")
     dry_run: bool = flag(False, "check the input and stop")
 
 

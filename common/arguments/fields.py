@@ -63,6 +63,11 @@ def flag(
     return field(default=default, metadata=metadata)
 
 
+def seed_flag(text: str) -> Any:
+    """A seed: 0 by default, at most what every library takes."""
+    return flag(0, text, least=0, most=2**32 - 1)
+
+
 @dataclass(frozen=True)
 class Option:
     """One flag of a script: a field of one of its groups.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.arguments.fields import flag
+from common.arguments.fields import flag, seed_flag
 from common.errors import ArgumentError
 from common.files.hub import local
 
@@ -60,6 +60,13 @@ class ModelArguments(ImageArguments):
     fp8_from_block: int | None = flag(None, "first of its blocks in fp8; default: all, early ones in part", least=0)
     trust_remote_code: bool = flag(False, "run model code that comes with an auto checkpoint")
 
+    @property
+    def fewer_bits(self) -> str | None:
+        """The flag by which the decoder's weights are kept in 4 or 8 bits; None where they are not."""
+        if self.load_in_4bit:
+            return "--load_in_4bit"
+        return None if self.decoder_dtype == "auto" else f"--decoder_dtype {self.decoder_dtype}"
+
     def chosen(self, name: str) -> str | None:
         """As :meth:`given`, with what a hub id names fetched: the folder or file on this machine.
 
@@ -88,7 +95,7 @@ class ModelArguments(ImageArguments):
 class RunArguments:
     """What every long step has."""
 
-    seed: int = flag(0, "seed of everything random in this step", least=0, most=2**32 - 1)
+    seed: int = seed_flag("seed of everything random in this step")
     restart: bool = flag(False, "begin anew instead of continuing what an earlier run left")
     dry_run: bool = flag(False, "check the input, say what would be done and what it costs, and stop")
     start_pos: int = flag(0, "first item to work on", least=0)

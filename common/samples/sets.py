@@ -74,7 +74,7 @@ def build_samples(records: Iterable[CaptionObjects], cut: Thresholds, target: st
             if spans.setdefault((sample.image, sample.sentence, sample.position), sample) is not sample:
                 counts.repeated_spans += 1
         if record.objects:
-            sentences.append(_sentence_sample(record))
+            sentences.append(sentence_sample(record))
     _count_sets(counts, spans.values(), sentences, cut)
     return Samples(tuple(spans.values()), tuple(sentences), counts)
 
@@ -135,7 +135,8 @@ def score_of(mention: ObjectMention) -> float:
     return mention.score
 
 
-def _sentence_sample(record: CaptionObjects) -> SentenceSample:
+def sentence_sample(record: CaptionObjects) -> SentenceSample:
+    """A caption that names something, with mean and least of its scores. Raises ValueError as :func:`score_of`."""
     scores = [score_of(mention) for mention in record.objects]
     return SentenceSample(record.image, record.caption, sum(scores) / len(scores), min(scores))
 

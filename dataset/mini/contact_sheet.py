@@ -21,7 +21,7 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from common.args import flag, parse
+from common.args import flag, parse, seed_flag
 from common.cli import run
 from common.errors import ArgumentError, DataError
 from common.files.storage import whole_file
@@ -41,7 +41,7 @@ MARK = "EFUF, dataset/mini/contact_sheet.py"  # in the file, so that it is known
 class SheetArguments:
     """The sheet of one world."""
 
-    seed: int = flag(0, "world to show", least=0, most=2**32 - 1)
+    seed: int = seed_flag("world to show")
     columns: int = flag(8, "pictures in a row")
     output_path: str = flag(str(ROOT / "assets" / "mini_world.png"), "PNG file to write")
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.args import flag, parse
+from common.args import flag, parse, seed_flag
 from common.cli import run
 from common.errors import ArgumentError, DataError
 from common.files.storage import read_json, write_json
@@ -38,7 +38,7 @@ FIRST_ID = {"train": 1, "eval": 500_001, "tune": 800_001}
 class DrawArguments:
     """How much of the mini world to draw."""
 
-    seed: int = flag(0, "another seed is another world of the same kind", least=0, most=2**32 - 1)
+    seed: int = seed_flag("another seed is another world of the same kind")
     train_images: int = flag(900, "images to mine and unlearn on")
     eval_images: int = flag(300, "images to evaluate on")
     tune_images: int = flag(0, "images for choosing hyperparameters (never those of eval)")

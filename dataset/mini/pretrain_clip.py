@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from common.args import flag, parse
+from common.args import flag, parse, seed_flag
 from common.cli import run
 from common.files.storage import whole_file, write_json
 from common.paths import MINI_CLIP, display
@@ -56,7 +56,7 @@ class ClipArguments:
     learning_rate: float = flag(5e-4, "after 100 steps of warm-up, constant")
     target_auroc: float = flag(0.83, "stop when the held-out AUROC reaches this")
     eval_every: int = flag(25, "steps between two looks at the AUROC")
-    seed: int = flag(0, "seed of images, texts and weights", least=0, most=2**32 - 1)
+    seed: int = seed_flag("seed of images, texts and weights")
     output_dir: str = flag(str(MINI_CLIP), "folder to write")
     workers: int = flag(8, "processes that feed the GPU")
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common import prompts
-from common.args import flag, parse
+from common.args import flag, parse, seed_flag
 from common.cli import run
 from common.files.storage import write_json
 from common.paths import MINI_LLAVA, display
@@ -51,7 +51,7 @@ class PretrainArguments:
     steps: int = flag(1600, "optimiser steps of the whole model")
     batch_size: int = flag(512, "images a step")
     learning_rate: float = flag(1e-3, "peak; 200 steps of warm-up, then cosine to zero")
-    seed: int = flag(0, "seed of images, texts and weights", least=0, most=2**32 - 1)
+    seed: int = seed_flag("seed of images, texts and weights")
     output_dir: str = flag(str(MINI_LLAVA), "folder to write")
     workers: int = flag(8, "processes that feed the GPU")
 

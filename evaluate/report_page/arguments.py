@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from common.args import ThresholdArguments, flag
+from common.args import ThresholdArguments, flag, seed_flag
 from common.arguments.fields import Option, options
 from evaluate.chair.synonyms import MODES
 from evaluate.tagger.nltk_tagger import POS_TAGGERS, PosTagger
@@ -40,7 +40,7 @@ class ReportArguments:
     trained_path: str | None = flag(None, "folder of a training run, for its curves")
     captions_shown: int = flag(CAPTIONS_SHOWN, "captions in the gallery; of more a seeded sample", least=1)
     mined_shown: int = flag(MINED_SHOWN, "mined captions in the gallery of the training; 0: none", least=0)
-    seed: int = flag(0, "seed of the bootstrap and of samples", least=0, most=2**32 - 1)
+    seed: int = seed_flag("seed of the bootstrap and of samples")
 
 
 ARGUMENTS = (ReportArguments, ThresholdArguments)

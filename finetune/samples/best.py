@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from common.files.records import CaptionObjects, ObjectMention
 from common.files.vocabulary import ObjectVocabulary
-from common.samples.sets import score_of
+from common.samples.sets import score_of, sentence_sample
 from common.thresholds import Thresholds
 from finetune.samples.agreement import thing
 from finetune.samples.repair import repair
@@ -20,13 +20,13 @@ from finetune.samples.repair import repair
 
 def learnt_whole(record: CaptionObjects, cut: Thresholds) -> Sequence[ObjectMention]:
     """The things that a caption names as it is learnt; none if it is learnt in no form."""
-    scores = [score_of(mention) for mention in record.objects]
-    if not scores:
+    if not record.objects:
         return ()
-    if cut.is_hallucinated(min(scores)):
+    whole = sentence_sample(record)
+    if cut.is_hallucinated(whole.min):
         kept = repair(record, cut)
         return kept.mentions if kept else ()
-    return record.objects if cut.is_good_sentence(sum(scores) / len(scores), min(scores)) else ()
+    return record.objects if cut.is_good_sentence(whole.mean, whole.min) else ()
 
 
 def worth(mentions: Sequence[ObjectMention], cut: Thresholds, vocabulary: ObjectVocabulary) -> tuple[bool, int]:

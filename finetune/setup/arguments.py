@@ -204,12 +204,11 @@ class Flags(NamedTuple):
 
     def _check_bits(self) -> None:
         """Raise ArgumentError where weights of 4 or 8 bits would be trained: before minutes of loading them."""
-        stored = "--load_in_4bit" if self.model.load_in_4bit else f"--decoder_dtype {self.model.decoder_dtype}"
         parts = {part.partition(":")[0] for part in self.optimizer.trainable.split("+")}
-        if stored != "--decoder_dtype auto" and parts & {"decoder", "all"}:
+        if self.model.fewer_bits and parts & {"decoder", "all"}:
             raise ArgumentError(
                 f"--trainable {self.optimizer.trainable}: weights of 4 or 8 bits cannot be trained; take connector, "
-                f"lora or both, or leave out {stored}"
+                f"lora or both, or leave out {self.model.fewer_bits}"
             )
 
 

@@ -17,6 +17,7 @@ from common.paths import display
 
 TENSORS = "optimizer.safetensors"
 VALUES = "optimizer.json"
+LARGEST = 2**63 - 1  # of whole numbers, to torch
 
 
 def save_state(folder: Path, optimizer: Any, scheduler: Any) -> None:
@@ -94,12 +95,12 @@ def _number(text: str, where: str) -> int:
 
 
 def _require_alike(found: Any, fresh: Any, where: str) -> None:
-    """Raise CheckpointError, naming the place, if a value is not of the shape and type of a new optimizer's."""
+    """Raise CheckpointError, naming the place, if a value has not a new optimizer's shape and type, or is too large."""
     if isinstance(fresh, Mapping) and isinstance(found, Mapping) and found.keys() == fresh.keys():
         pairs = [(f"{where}.{name}", found[name], fresh[name]) for name in fresh]
     elif isinstance(fresh, list | tuple) and isinstance(found, list | tuple) and len(found) == len(fresh):
         pairs = [(f"{where}.{number}", *both) for number, both in enumerate(zip(found, fresh, strict=True))]
-    elif _kind(found) == _kind(fresh) and not isinstance(fresh, Mapping | list | tuple):
+    elif _kind(found) == _kind(fresh) and not isinstance(fresh, Mapping | list | tuple) and _is_held(found):
         pairs = []
     else:
         raise CheckpointError(f"{where} is {shown(found)}, a new optimizer has {shown(fresh)}; use --restart")
@@ -110,6 +111,11 @@ def _require_alike(found: Any, fresh: Any, where: str) -> None:
 def _kind(value: Any) -> type:
     """The type of a value; of numbers, that they are numbers."""
     return float if isinstance(value, int | float) and not isinstance(value, bool) else type(value)
+
+
+def _is_held(value: Any) -> bool:
+    """Whether what torch reckons with holds a whole number; JSON has them of any length."""
+    return not isinstance(value, int) or abs(value) <= LARGEST
 
 
 def load_generators(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -122,4 +123,17 @@ def test_state_of_other_parameters_is_refused(tmp_path: Path) -> None:
         load_state(tmp_path, single, torch.optim.lr_scheduler.LambdaLR(single, lambda _: 1.0))
     (tmp_path / "optimizer.safetensors").write_bytes(b"\x80\x04pickle")
     with pytest.raises(CheckpointError, match=r"optimizer\.safetensors"):
+        load_state(tmp_path, optimizer, scheduler)
+
+
+@pytest.mark.parametrize("name", ["lr", "eps", "weight_decay"])
+def test_a_number_beyond_torchs_is_refused_with_its_place(tmp_path: Path, name: str) -> None:
+    """JSON holds whole numbers of any length; a step would end with a traceback."""
+    layer, optimizer, scheduler = _training()
+    _step(layer, optimizer, scheduler)
+    save_state(tmp_path, optimizer, scheduler)
+    values = json.loads((tmp_path / "optimizer.json").read_text())
+    values["groups"][0][name] = 10**30
+    (tmp_path / "optimizer.json").write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match=rf"groups\.0\.{name} is 1.* --restart"):
         load_state(tmp_path, optimizer, scheduler)

@@ -1,10 +1,10 @@
 """The mini world unlearnt over a decoder in 16 and in 8 bits: what each ends with, and the losses on the way.
 
-    python -m tests.bench.leaderboard --jobs 12 --worlds 0,1,2,3,4 --orders 1 --only adapters,adapters_fp8
+    python -m tests.bench.leaderboard --jobs 12 --worlds 0,1,2,3,4 --orders 1 --only demo_adapters,demo_adapters_fp8
     python -m tests.bench.eight_bit_worlds --folder runs/leaderboard    # on the GPU that ran them: writes the record
     python -m tests.bench.eight_bit_worlds                              # anywhere: table and figure of the record
 
-The record holds the leaderboard's rows, and of each run the losses that its manifest has.
+The record holds the leaderboard's rows of one recipe in both, and of each run the losses that its manifest has.
 """
 
 from __future__ import annotations
@@ -30,18 +30,27 @@ from tests.bench.leaderboard import key_of, read_rows
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SIXTEEN, EIGHT = "adapters", "adapters_fp8"
-COLOURS = {SIXTEEN: "#0072B2", EIGHT: "#D55E00"}  # of the Okabe-Ito palette
-NAMES = {SIXTEEN: "bfloat16", EIGHT: "fp8"}
-PARTS = {"loss_pos": "kept spans", "loss_neg": "unlearnt spans", "loss_repair": "repaired captions"}
+RECORDS = ROOT / "tests" / "bench" / "records"
+IN_EIGHT = "_fp8"  # behind the name of a recipe: the same in 8 bits
+COLOURS = {"": "#0072B2", IN_EIGHT: "#D55E00"}  # of the Okabe-Ito palette
+DASHES: Mapping[str, Any] = {"": "solid", IN_EIGHT: (0, (4, 2))}
+NAMES = {"": "bfloat16", IN_EIGHT: "fp8"}
+PARTS = {
+    "loss_pos": "grounded spans, kept",
+    "loss_neg": "hallucinated spans, unlearnt",
+    "loss_sent": "whole captions, kept",
+    "loss_repair": "repaired captions, learnt",
+    "loss_gold": "own answers, kept",
+}
 
 
 @dataclass
 class WorldsArguments:
     """Where runs are, and what is made of them."""
 
+    recipe: str = flag("demo_adapters", "of the leaderboard, which has it with _fp8 behind the name, too")
     folder: str | None = flag(None, "where the leaderboard ran; none: the record is read, not written")
-    record: str = flag(str(ROOT / "tests" / "bench" / "records" / "worlds_fp8.json"), "JSON file")
+    record: str | None = flag(None, "JSON file; default tests/bench/records/worlds_fp8_RECIPE.json")
     figure: str = flag(str(ROOT / "assets" / "eight_bits.png"), "picture of the losses")
 
 
@@ -52,12 +61,12 @@ def losses_of(folder: Path, row: Mapping[str, Any]) -> dict[str, list[float]]:
     return {name: [entry[name] for entry in entries] for name in ("step", *PARTS) if name in entries[0]}
 
 
-def collect(folder: Path) -> dict[str, Any]:
+def collect(folder: Path, recipe: str) -> dict[str, Any]:
     """The record of a folder. Raises DataError where no run of both kinds has ended."""
     import torch
 
-    rows = [row for row in read_rows(folder / "rows.jsonl") if row["recipe"] in (BASE, SIXTEEN, EIGHT)]
-    for name in (SIXTEEN, EIGHT):
+    rows = [row for row in read_rows(folder / "rows.jsonl") if row["recipe"] in (BASE, recipe, recipe + IN_EIGHT)]
+    for name in (recipe, recipe + IN_EIGHT):
         if not any(row["recipe"] == name for row in rows):
             raise DataError(f"{display(folder / 'rows.jsonl')} has no row of the recipe {name}; run the leaderboard")
     trained = [row for row in rows if row["recipe"] != BASE]
@@ -71,54 +80,58 @@ def collect(folder: Path) -> dict[str, Any]:
     }
 
 
-def differences(rows: Sequence[Mapping[str, Any]]) -> str:
+def differences(rows: Sequence[Mapping[str, Any]], recipe: str) -> str:
     """fp8 less bfloat16, world by world: mean and 95 % t interval, in percent."""
-    sixteen = {row["world"]: row for row in rows if row["recipe"] == SIXTEEN}
-    chosen = [row for row in rows if row["recipe"] == EIGHT]
+    sixteen = {row["world"]: row for row in rows if row["recipe"] == recipe}
+    chosen = [row for row in rows if row["recipe"] == recipe + IN_EIGHT]
     cells = [against_base(chosen, sixteen, name) for name in columns_of(rows)]
     return f"| fp8 less bfloat16 | as it is | {len(chosen)} | {' | '.join(cells)} |"
 
 
-def draw(losses: Sequence[Mapping[str, Any]], path: Path) -> None:
+def draw(losses: Sequence[Mapping[str, Any]], recipe: str, path: Path) -> None:
     """Loss of each part over the steps: a thin line a run, a thick one the mean over the worlds."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     parts = [name for name in PARTS if any(name in one for one in losses)]
-    figure = Figure(figsize=(9.2, 2.9), dpi=110)
+    figure = Figure(figsize=(2.7 * len(parts) + 1, 3.4), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.subplots_adjust(left=0.06, right=0.985, bottom=0.17, top=0.88, wspace=0.22)
-    for axes, name in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts, strict=True):
-        _part(axes, [one for one in losses if name in one], name)
+    panels = figure.subplots(1, len(parts), squeeze=False)[0]
+    for axes, name in zip(panels, parts, strict=True):
+        _part(axes, [one for one in losses if name in one], recipe, name)
+    panels[0].set_ylabel("mean loss of a token, nats", fontsize=9)
+    worlds = len({one["world"] for one in losses})
+    figure.suptitle(
+        f"Training over a decoder in 16 and in 8 bits (thick: mean of {worlds} worlds, thin: each)", size=11
+    )
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     with whole_file(path) as temporary, temporary.open("wb") as file:
         figure.savefig(file, format="png", metadata={"Software": None})
 
 
-def _part(axes: Axes, losses: Sequence[Mapping[str, Any]], name: str) -> None:
-    for recipe, colour in COLOURS.items():
-        ours = [one for one in losses if one["recipe"] == recipe]
+def _part(axes: Axes, losses: Sequence[Mapping[str, Any]], recipe: str, name: str) -> None:
+    for kind, colour in COLOURS.items():
+        ours = [one for one in losses if one["recipe"] == recipe + kind]
         for one in ours:
-            axes.plot(one["step"], one[name], color=colour, linewidth=0.6, alpha=0.4)
+            axes.plot(one["step"], one[name], color=colour, linestyle=DASHES[kind], linewidth=0.6, alpha=0.4)
         middle = [mean(values) for values in zip(*(one[name] for one in ours), strict=True)]
-        dashes = {"linestyle": (0, (4, 2))} if recipe == EIGHT else {}
-        axes.plot(ours[0]["step"], middle, color=colour, linewidth=2.0, label=NAMES[recipe], **dashes)
-    axes.set_title(f"loss of {PARTS[name]}", fontsize=10)
+        axes.plot(ours[0]["step"], middle, color=colour, linestyle=DASHES[kind], linewidth=2.0, label=NAMES[kind])
+    axes.set_title(PARTS[name], fontsize=10)
     axes.set_xlabel("step", fontsize=9)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=9)
 
 
 def main() -> None:
     """Write the record where a folder is given; print the table, draw the figure."""
     (args,) = parse([WorldsArguments], __doc__ or "")
-    path, figure = Path(args.record), Path(args.figure)
+    path, figure = Path(args.record or RECORDS / f"worlds_fp8_{args.recipe}.json"), Path(args.figure)
     if args.folder:
-        write_json(path, collect(Path(args.folder)))
+        write_json(path, collect(Path(args.folder), args.recipe))
     record = read_json(path)
-    say(table(record["rows"], [BASE, SIXTEEN, EIGHT]))
-    say(differences(record["rows"]))
-    draw(record["losses"], figure)
+    say(table(record["rows"], [BASE, args.recipe, args.recipe + IN_EIGHT]))
+    say(differences(record["rows"], args.recipe))
+    draw(record["losses"], args.recipe, figure)
     announce(f"{display(path)}, {display(figure)}")
 
 

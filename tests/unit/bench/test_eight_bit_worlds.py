@@ -10,8 +10,10 @@ from PIL import Image
 
 from common.errors import DataError
 from tests.bench.board_table import BASE, SCORES
-from tests.bench.eight_bit_worlds import EIGHT, SIXTEEN, collect, differences, draw
+from tests.bench.eight_bit_worlds import IN_EIGHT, collect, differences, draw
 from tests.bench.leaderboard import Run
+
+SIXTEEN, EIGHT = "adapters", "adapters" + IN_EIGHT
 
 
 def add(folder: Path, recipe: str, world: int, score: float) -> None:
@@ -31,7 +33,7 @@ def test_the_difference_is_taken_world_by_world_and_losses_are_drawn(tmp_path: P
         add(tmp_path, BASE, world, 0.7)
         add(tmp_path, SIXTEEN, world, sixteen)
         add(tmp_path, EIGHT, world, eight)
-    record = collect(tmp_path)
+    record = collect(tmp_path, SIXTEEN)
     assert [(one["recipe"], one["world"]) for one in record["losses"]] == [
         (SIXTEEN, 0), (EIGHT, 0), (SIXTEEN, 1), (EIGHT, 1),
     ]  # fmt: skip
@@ -39,12 +41,12 @@ def test_the_difference_is_taken_world_by_world_and_losses_are_drawn(tmp_path: P
         "recipe": SIXTEEN, "world": 0, "step": [2, 4], "loss_pos": [2.0, 2.0], "loss_neg": [2.0, 4.0],
     }  # fmt: skip
     # 2 and 6 points: mean 4, deviation 2.83, so 12.706 * 2.83 / root 2 = 25.4 to each side
-    assert differences(record["rows"]).split(" | ")[3] == "+4.0 [-21.4, +29.4]"
-    draw(record["losses"], tmp_path / "losses.png")
-    assert Image.open(tmp_path / "losses.png").size[0] > 900
+    assert differences(record["rows"], SIXTEEN).split(" | ")[3] == "+4.0 [-21.4, +29.4]"
+    draw(record["losses"], SIXTEEN, tmp_path / "losses.png")
+    assert Image.open(tmp_path / "losses.png").size[0] > 600
 
 
 def test_runs_of_one_kind_are_no_comparison(tmp_path: Path) -> None:
     add(tmp_path, SIXTEEN, 0, 0.1)
     with pytest.raises(DataError, match="no row of the recipe adapters_fp8"):
-        collect(tmp_path)
+        collect(tmp_path, SIXTEEN)

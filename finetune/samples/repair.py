@@ -10,36 +10,27 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from common.files.records import CaptionObjects, ObjectMention, SentenceSample, SpanSample
 from common.samples.sets import score_of
 from common.samples.spans import Span, split_sentences
 from common.thresholds import Thresholds
+from finetune.samples.enumerations import PLACES, enumerations, shortened
 
-SINGULAR = ("a", "an", "one", "another", "each", "every")
-PLURAL = ("two", "three", "four", "five", "six", "several", "some", "many", "few", "multiple", "various", "numerous")
-DETERMINERS = (*SINGULAR, *PLURAL, "the", "its", "their", "his", "her")
-# Words that end a noun phrase or begin one; between its determiner and its noun there are others only.
-NOT_INSIDE = (
-    "a|an|the|its|their|his|her|another|each|every|of|with|and|or|in|on|at|near|by|from|to|for|is|are|was|were|be|can|"
-    f"that|which|who|as|there|while|{'|'.join(PLURAL)}"
+# What begins with one of these speaks of what the sentence before has named; behind an adverb ("However, it ...") too.
+ADVERB = r"\W*(?:(?:\w+ly|also|and|besides|but|however|meanwhile|moreover|perhaps|so|still|then|while),?\s+)?"
+SEVERAL = (
+    r"they|their|them|these|those|both|each|all of (?:it|them|these|those)|(?:one|some|two|most|many|several) of them|"
+    r"the (?:two|three|others?|other one|former|latter)|one (?:is|of)|in between|between them"
 )
-PHRASE = re.compile(
-    rf"(?<![\w-])(?:{'|'.join(DETERMINERS)})\s+(?:(?:{'|'.join(PLURAL)})\s+)?"
-    rf"(?:(?:\w+\s+)?(?:pairs?|groups?|couple|few|bunch|row|set)\s+(?:of\s+)?)?"
-    rf"(?:(?!(?:{NOT_INSIDE})\b)[\w'-]+\s+){{0,4}}\Z",
-    re.IGNORECASE,
-)
-SEPARATOR = re.compile(r"\s*,\s*(?:(?:and|or)\s+)?|\s+(?:and|or)\s+")
-VERB_BEFORE = re.compile(r"\b(is|are|was|were)(\s+(?:also\s+)?)\Z", re.IGNORECASE)
-VERB_BEHIND = re.compile(r"(\s+)(is|are|was|were)\b", re.IGNORECASE)
-NUMBER_OF = {"is": ("is", "are"), "are": ("is", "are"), "was": ("was", "were"), "were": ("was", "were")}
+REFERS_TO_SEVERAL = re.compile(rf"{ADVERB}(?:{SEVERAL})\b", re.IGNORECASE)
 REFERS_BACK = re.compile(
-    r"\W*(?:(?:next to|beside|behind|near|around|above|below|under|in front of|on top of)\s+(?:it|them)|it|its|they|"
-    r"their|them|this|these|that|those|he|she|his|her|both|each|others?|the others?|another)\b",
+    rf"{ADVERB}(?:{SEVERAL}|it|its|this|that|he|she|his|her|others?|another|the (?:first|second) one|"
+    r"there\s+(?:is|are)\s+(?:also\s+)?another|"
+    rf"(?:{PLACES}|with|along|apart|aside|besides|part)(?:\s+[\w'-]+){{0,4}}?\s+(?:it|them|him|her))\b",
     re.IGNORECASE,
 )
+PAIRS = (("(", ")"), ("[", "]"), ("\u201c", "\u201d"), ("\xab", "\xbb"), ('"', '"'), ("**", "**"))
 
 
 @dataclass
@@ -122,29 +113,64 @@ def _is_low(mention: ObjectMention, cut: Thresholds) -> bool:
 
 
 def repair(record: CaptionObjects, cut: Thresholds) -> Kept | None:
-    """The caption without its low-scored things; None if its first sentence would have to go, or is never ended."""
+    """The caption without its low-scored things; None if its first sentence would have to go, or is never ended.
+
+    Nor is there one where a quotation or bracket would lose one of its ends.
+    """
+    sentences = _sentences(record.caption)
     parts: list[Kept] = []
-    torn = False
-    for number, sentence in enumerate(split_sentences(record.caption)):
+    back: re.Pattern[str] | None = None  # what would refer to something that has just been cut
+    for sentence in sentences:
         text = record.caption[sentence.start : sentence.end]
         inside = tuple(m for m in record.objects if m.start < sentence.end and m.end > sentence.start)
         over = any(m.start < sentence.start or m.end > sentence.end for m in inside)
-        part = None if over or (torn and REFERS_BACK.match(text)) else keep(text, sentence.start, inside, cut)
+        part = None if over or (back and back.match(text)) else keep(text, sentence.start, inside, cut)
         if part is None or not _is_ended(text):
-            if number == 0:
+            if not parts:
                 return None
-            torn = True
-            parts.append(Kept("", (), tuple(m for m in inside if not _is_low(m, cut)), 0, 1))
+            part, back = Kept("", (), tuple(m for m in inside if not _is_low(m, cut)), 0, 1), REFERS_BACK
         else:
-            torn = False
-            parts.append(part)
+            back = REFERS_TO_SEVERAL if part.items and len(part.mentions) == 1 else None
+        parts.append(part)
+    text = _assembled(record.caption, sentences, [part.text for part in parts])
+    if any(_is_open(text, *pair) and not _is_open(record.caption, *pair) for pair in PAIRS):
+        return None
     return Kept(
-        " ".join(part.text for part in parts if part.text),
+        text,
         tuple(m for part in parts for m in part.mentions),
         tuple(m for part in parts for m in part.lost),
         sum(part.items for part in parts),
         sum(part.sentences for part in parts),
     )
+
+
+def _sentences(caption: str) -> list[Span]:
+    """Sentences, the number of a list's line ("2.") with what it numbers."""
+    found: list[Span] = []
+    start: int | None = None
+    for sentence in split_sentences(caption):
+        start = sentence.start if start is None else start
+        if any(c.isalpha() for c in caption[start : sentence.end]):
+            found.append(Span(start, sentence.end))
+            start = None
+    return found
+
+
+def _assembled(caption: str, sentences: Sequence[Span], texts: Sequence[str]) -> str:
+    """What is left, one blank between two sentences, or a new line or paragraph where one began between them."""
+    out, end = "", 0
+    for sentence, text in zip(sentences, texts, strict=True):
+        if not text:
+            continue
+        lines = max((gap.count("\n") for gap in re.findall(r"\s+", caption[end : sentence.start])), default=0)
+        out += ("\n" * min(lines, 2) or " ") * bool(out) + text
+        end = sentence.end
+    return out
+
+
+def _is_open(text: str, opens: str, closes: str) -> bool:
+    count = text.count(opens)
+    return count % 2 == 1 if opens == closes else count != text.count(closes)
 
 
 def _is_ended(sentence: str) -> bool:
@@ -161,7 +187,7 @@ def keep(text: str, offset: int, mentions: Sequence[ObjectMention], cut: Thresho
     if not any(_is_low(mention, cut) for mention in mentions):
         return Kept(text.strip(), tuple(mentions))
     ordered = sorted(mentions, key=lambda mention: mention.start)
-    lists = _lists(text, offset, ordered)
+    lists = enumerations(text, offset, ordered)
     listed = {mention for items in lists for _, mention in items}
     if any(_is_low(m, cut) and m not in listed for m in ordered):
         return None
@@ -171,72 +197,12 @@ def keep(text: str, offset: int, mentions: Sequence[ObjectMention], cut: Thresho
         if len(low) == len(items):
             return None
         if low:
-            shorter = _shortened(text, items, [not _is_low(mention, cut) for _, mention in items])
+            shorter = shortened(text, items, [not _is_low(mention, cut) for _, mention in items])
             if shorter is None:
                 return None
             text = shorter
             gone.update(low)
     return Kept(text.strip(), tuple(m for m in mentions if m not in gone), (), len(gone))
-
-
-Item = tuple[Span, ObjectMention]
-
-
-def _lists(text: str, offset: int, mentions: Sequence[ObjectMention]) -> list[list[Item]]:
-    """Enumerations of at least two noun phrases, each with nothing but a separator before the next."""
-    phrases: list[Item] = []
-    before = 0
-    for mention in mentions:
-        start, end = mention.start - offset, mention.end - offset
-        found = PHRASE.search(text, before, start)
-        if found:
-            phrases.append((Span(found.start(), end), mention))
-        before = end
-    lists: list[list[Item]] = [[phrase] for phrase in phrases[:1]]
-    for (one, _), phrase in pairwise(phrases):
-        if SEPARATOR.fullmatch(text, one.end, phrase[0].start):
-            lists[-1].append(phrase)
-        else:
-            lists.append([phrase])
-    return [items for items in lists if len(items) > 1]
-
-
-def _shortened(text: str, items: Sequence[Item], kept: Sequence[bool]) -> str | None:
-    """The sentence with fewer items in this list; None where a verb must agree with what is left and cannot be told."""
-    first, last = items[0][0].start, items[-1][0].end
-    left = [text[span.start : span.end] for (span, _), stays in zip(items, kept, strict=True) if stays]
-    before, behind = text[:first], text[last:]
-    if first == 0 or not before.strip():
-        left[0] = left[0][:1].upper() + left[0][1:]
-    if not kept[0] or len(left) == 1:
-        agreed = _agreeing(before, behind, left)
-        if agreed is None:
-            return None
-        before, behind = agreed
-    return before + _joined(left, ", and " in text[first:last] or ", or " in text[first:last]) + behind
-
-
-def _joined(phrases: Sequence[str], serial_comma: bool) -> str:
-    if len(phrases) < 3:
-        return " and ".join(phrases)
-    return ", ".join(phrases[:-1]) + (", and " if serial_comma else " and ") + phrases[-1]
-
-
-def _agreeing(before: str, behind: str, left: Sequence[str]) -> tuple[str, str] | None:
-    """Text on both sides of a list with its verb in the right number; None if the number cannot be told."""
-    ahead, after = VERB_BEFORE.search(before), VERB_BEHIND.match(behind)
-    if ahead is None and after is None:
-        return before, behind
-    word = left[0].split()[0].lower()
-    alone = len(left) == 1
-    if word not in (*SINGULAR, *PLURAL) and alone:
-        return None
-    plural = word in PLURAL or (not alone and after is not None)
-    if ahead and (alone or word in PLURAL):
-        before = before[: ahead.start(1)] + NUMBER_OF[ahead.group(1).lower()][plural] + ahead.group(2)
-    if after:
-        behind = after.group(1) + NUMBER_OF[after.group(2).lower()][plural] + behind[after.end() :]
-    return before, behind
 
 
 def captions_of_sets(spans: Iterable[SpanSample], sentences: Iterable[SentenceSample]) -> list[CaptionObjects]:

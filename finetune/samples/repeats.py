@@ -15,7 +15,7 @@ from common.files.vocabulary import ObjectVocabulary
 from common.samples.sets import score_of
 from common.thresholds import Thresholds
 from finetune.samples.agreement import thing
-from finetune.samples.repair import PHRASE, PLURAL
+from finetune.samples.enumerations import PHRASE, PLURAL
 
 INTRODUCING = frozenset(("a", "an", "one", *PLURAL))
 

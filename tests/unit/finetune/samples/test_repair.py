@@ -50,6 +50,20 @@ def caption(text: str, **scores: float) -> CaptionObjects:
         ("A bus. The scene also includes two dogs and a cat, as it seems.", {"bus": GOOD, "dogs": LOW, "cat": GOOD},
          "A bus. The scene also includes a cat, as it seems."),
         ("A bus and the two big dogs.", {"bus": GOOD, "dogs": LOW}, "A bus."),
+        ("A dog, a cup, or a cat.", {"dog": GOOD, "cup": GOOD, "cat": LOW}, "A dog or a cup."),
+        ("There are a few cups and a cat.", {"cups": GOOD, "cat": LOW}, "There are a few cups."),
+        ("A dog and a cat have been seen.", {"dog": GOOD, "cat": LOW}, "A dog has been seen."),
+        ("It has a shelf, a desk, and a cat.", {"desk": GOOD, "cat": LOW}, "It has a shelf and a desk."),
+        ("In the back, a dog and a cat are seen.", {"dog": GOOD, "cat": LOW}, "In the back, a dog is seen."),
+        ("A dog, a cat, a stick and a cup.", {"dog": GOOD, "cat": LOW}, "A dog, a stick and a cup."),
+        # Two clauses are no list, nor is it one where the sentence would count, pair or tell of what has gone.
+        *((f"A bus. {text}", {"bus": GOOD, "dog": LOW, "cat": GOOD}, "A bus.") for text in (
+            "It is put on a dog, and a cat is near.", "It holds a dog and a cat runs.", "A dog and a cat sleep there.",
+            "A cat and a dog bed.", "It lies on a dog and a cat's hand holds it.", "A lamp on a dog, and a cat.",
+            "Both a cat and a dog.", "It is between a cat and a dog.", "Two animals, a cat and a dog, are seen.",
+            "A cat and a dog next to each other.", "A cat and a dog of fruit.", "A cat and a dog, which is red.",
+            "A cat and a dog (red).", "A man with a dog, a woman with a cat.",
+        )),
         # Whatever is in no list takes its sentence with it.
         ("A dog. A cat sleeps. A man.", {"dog": GOOD, "cat": LOW, "man": GOOD}, "A dog. A man."),
         ("A dog. A man holds a cup.", {"dog": GOOD, "man": GOOD, "cup": LOW}, "A dog."),
@@ -59,6 +73,15 @@ def caption(text: str, **scores: float) -> CaptionObjects:
         ("A dog. A cat. It is red. A man.", {"dog": GOOD, "cat": LOW, "man": GOOD}, "A dog. A man."),
         ("A dog. A cat. They sleep. Their bed is red.", {"dog": GOOD, "cat": LOW, "bed": GOOD}, "A dog."),
         ("A dog. It is red. A cat.", {"dog": GOOD, "cat": LOW}, "A dog. It is red."),
+        *((f"A dog. A cat. {text} A man.", {"dog": GOOD, "cat": LOW, "man": GOOD}, "A dog. A man.") for text in (
+            "However, it is red.", "To the left of it is a tree.", "Some of them run.", "There is another one.",
+        )),
+        ("A dog and a cat. They are red. Rain falls.", {"dog": GOOD, "cat": LOW}, "A dog. Rain falls."),
+        ("A dog, a man and a cat. They run.", {"dog": GOOD, "man": GOOD, "cat": LOW}, "A dog and a man. They run."),
+        # Paragraphs and numbered lines stay.
+        ("A dog.\n\nA cat.  A man.", {"dog": GOOD, "cat": LOW, "man": GOOD}, "A dog.\n\nA man."),
+        ("1. A dog.\n2. A cat.\n3. A man.", {"dog": GOOD, "cat": LOW, "man": GOOD}, "1. A dog.\n3. A man."),
+        ("A dog. (A man. A cat.) A cup.", {"dog": GOOD, "man": GOOD, "cat": LOW, "cup": GOOD}, None),
         # Never a beginning or an end that is torn.
         ("A cat sleeps. A dog.", {"cat": LOW, "dog": GOOD}, None),
         ("A dog. A cat. And then there", {"dog": GOOD, "cat": LOW}, "A dog."),

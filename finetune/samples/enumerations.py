@@ -1,0 +1,195 @@
+"""Enumerations of things in a sentence, and the sentence with fewer of them.
+
+"A dog, a cat and a frisbee." -> "A dog and a cat." An item goes alone only where the sentence stays one: what looks
+like a list may be two clauses ("a cup stands on a table, and a dog sleeps"), its last noun the beginning of a longer
+one ("a cat and a dog bed"), and what stands around it may count it or agree with it. Where that cannot be told,
+nothing is shortened.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from common.files.records import ObjectMention
+from common.samples.spans import Span
+
+SINGULAR = ("a", "an", "one", "another", "each", "every")
+PLURAL = ("two", "three", "four", "five", "six", "several", "some", "many", "few", "multiple", "various", "numerous")
+DETERMINERS = (*SINGULAR, *PLURAL, "the", "its", "their", "his", "her")
+# Words that end a noun phrase or begin one; between its determiner and its noun there are others only.
+NOT_INSIDE = (
+    "a|an|the|its|their|his|her|another|each|every|of|with|and|or|in|on|at|near|by|from|to|for|is|are|was|were|be|can|"
+    f"that|which|who|as|there|while|{'|'.join(PLURAL)}"
+)
+PHRASE = re.compile(
+    rf"(?<![\w-])(?:{'|'.join(DETERMINERS)})\s+(?:(?:{'|'.join(PLURAL)})\s+)?"
+    rf"(?:(?:\w+\s+)?(?:pairs?|groups?|couple|few|bunch|row|set)\s+(?:of\s+)?)?"
+    rf"(?:(?!(?:{NOT_INSIDE})\b)[\w'-]+\s+){{0,4}}\Z",
+    re.IGNORECASE,
+)
+SEPARATOR = re.compile(r"\s*,\s*(?:(?:and|or)\s+)?|\s+(?:and|or)\s+")
+CONJUNCTION = re.compile(r"(,?)\s*\b(and|or)\s+\Z")
+ENDS_AS_A_LIST = re.compile(r"\s*(?:[.;:!?)]|\Z|(?:,[^.;:!?]*)?\b(?:and|or|etc)\b)")
+
+PLACES = (
+    "in|on|onto|at|near|next|by|beside|behind|before|above|over|below|under|underneath|beneath|around|across|along|"
+    "against|among|between|inside|into|outside|within|through|throughout|from|to|towards?|atop"
+)
+# What may follow a whole noun phrase that is not the subject of what follows; "bed" and "sleeps" of "a dog" may not.
+GOES_ON = re.compile(
+    rf"\s*(?:(?![-'’])[^\w\s]|\Z)|\s+(?:[^\w\s]|(?:{PLACES}|with|of|for|during|without|like|including|and|or|but|while|"
+    r"where|when|as|that|which|who|whose|here|there|nearby|visible|present|too|scattered|seen|made|set|"
+    r"(?!bed|shed|seed|weed)\w{2,}ed|(?!(?:ceil|build|paint|str|r|k|w)ing)\w{2,}ing)\b)",
+    re.IGNORECASE,
+)
+VERB_BEFORE = re.compile(r"\b(is|are|was|were)(\s+(?:also\s+)?)\Z", re.IGNORECASE)
+VERB_BEHIND = re.compile(r"(\s+)(is|are|was|were|has|have)\b(?!['’])", re.IGNORECASE)
+MODAL_BEHIND = re.compile(r"\s+(?:can|could|may|might|must|should|will|would)\b", re.IGNORECASE)
+NUMBER_OF = {
+    **{"is": ("is", "are"), "are": ("is", "are"), "was": ("was", "were"), "were": ("was", "were")},
+    **{"has": ("has", "have"), "have": ("has", "have")},
+}
+SEVERAL_THINGS = re.compile(r"an?\s+(?:\w+\s+)?(?:few|couple|number|lot|variety|handful|dozen)\b", re.IGNORECASE)
+PLURAL_LATER = re.compile(r"[^,;:]*\b(?:are|were|have)\b", re.IGNORECASE)
+
+# A list that begins its clause is the subject of a verb behind it; any other ends before that verb's own subject.
+CLAUSE_BEGINS = re.compile(r"(?:\A|[,;:]|\b(?:where|while|when|as|that|and|but|because|since|both|either))\W*\Z")
+OF_SEVERAL = re.compile(r"\b(?:both|either|neither|between|among|amongst)\s+\Z", re.IGNORECASE)
+COUNTED = re.compile(
+    r"\b(?:two|three|four|five|six|seven|eight|nine|ten|both|\d+)\b[^,:;.!?]{0,120}(?:[,:(]|\s[-–—])\s*\Z",
+    re.IGNORECASE,
+)
+AT_A_PLACE = re.compile(
+    rf"\b(?:{PLACES}|(?:side|front|top|middle|cent(?:er|re)|edge|back|corner)\s+of)\s+\Z", re.IGNORECASE
+)
+OPENING = re.compile(
+    rf"\W*(?:(?:{PLACES}|with|along|apart|aside|besides|beyond|further|for|as|while|when|where|nearby|also|moreover|"
+    r"furthermore|overall|however|meanwhile|then|here|\w+ly)\b[^,]*)\Z",
+    re.IGNORECASE,
+)
+OF_THE_LAST = re.compile(
+    r"\s*(?:\(|(?:of|with|that|who|whom|whose)\b)|\s*,\s*(?:which|who)\s+(?:is|are|was|were|has|have)\b", re.IGNORECASE
+)
+MUTUAL = re.compile(r"\b(?:each|both|together|one another|side by side|respectively)\b", re.IGNORECASE)
+
+Item = tuple[Span, ObjectMention]
+
+
+def enumerations(text: str, offset: int, mentions: Sequence[ObjectMention]) -> list[list[Item]]:
+    """Lists of at least two noun phrases, each with nothing but a separator before the next.
+
+    Args:
+        text: the sentence; offset: where it begins in the caption.
+        mentions: those in it in their order, at offsets of the caption.
+    """
+    phrases: list[Item] = []
+    before = 0
+    for mention in mentions:
+        start, end = mention.start - offset, mention.end - offset
+        found = PHRASE.search(text, before, start)
+        if found:
+            phrases.append((Span(found.start(), end), mention))
+        before = end
+    lists: list[list[Item]] = [[phrase] for phrase in phrases[:1]]
+    for (one, _), phrase in pairwise(phrases):
+        if SEPARATOR.fullmatch(text, one.end, phrase[0].start):
+            lists[-1].append(phrase)
+        else:
+            lists.append([phrase])
+    return [items for items in lists if len(items) > 1 and _is_one_list(text, items)]
+
+
+def _is_one_list(text: str, items: Sequence[Item]) -> bool:
+    """Whether the phrases are one part of the sentence, not the end of a clause and the subject of the next."""
+    before, behind = text[: items[0][0].start], text[items[-1][0].end :]
+    if _conjunction(text, items) is None and not ENDS_AS_A_LIST.match(behind):
+        return False
+    return GOES_ON.match(behind) is not None or CLAUSE_BEGINS.search(before) is not None
+
+
+def _conjunction(text: str, items: Sequence[Item]) -> re.Match[str] | None:
+    """What joins the last item: whether a comma stands before it, and its word; None for a comma alone."""
+    return CONJUNCTION.search(text[items[-2][0].end : items[-1][0].start])
+
+
+def shortened(text: str, items: Sequence[Item], kept: Sequence[bool]) -> str | None:
+    """The sentence with fewer items in this list; None where it cannot be told that it stays a right sentence."""
+    left = [text[span.start : span.end] for (span, _), stays in zip(items, kept, strict=True) if stays]
+    before, behind = text[: items[0][0].start], text[items[-1][0].end :]
+    if not left or _needs_what_goes(before, behind, kept):
+        return None
+    if not any(c.isalnum() for c in before):
+        left[0] = left[0][:1].upper() + left[0][1:]
+    joint = _conjunction(text, items)
+    if len(left) == 1 and joint and before.rstrip().endswith(","):
+        joined = _after_a_comma(before, behind, joint.group(2))
+        if joined is None:
+            return None
+        before = joined
+    if not kept[0] or len(left) == 1:
+        agreed = _agreeing(before, behind, left)
+        if agreed is None:
+            return None
+        before, behind = agreed
+    return before + _joined(left, joint) + behind
+
+
+def _needs_what_goes(before: str, behind: str, kept: Sequence[bool]) -> bool:
+    """Whether the sentence around a list speaks of items that are to go, or may do so."""
+    alone = sum(kept) == 1
+    if COUNTED.search(before) or (not kept[0] and AT_A_PLACE.search(before)):
+        return True  # "two animals: a dog and a cat"; "a lamp on a desk and a cat", which is on no desk
+    if alone and (OF_SEVERAL.search(before) or MUTUAL.search(behind)):
+        return True
+    if OF_THE_LAST.match(behind) and (not kept[-1] or (alone and PLURAL_LATER.match(behind))):
+        return True
+    if VERB_BEHIND.match(behind) or MODAL_BEHIND.match(behind):
+        return False
+    if GOES_ON.match(behind) is None:  # a verb whose number would change, or the rest of the last noun
+        return alone or not kept[-1]
+    return alone and CLAUSE_BEGINS.search(before) is not None and PLURAL_LATER.match(behind) is not None
+
+
+def _after_a_comma(before: str, behind: str, word: str) -> str | None:
+    """Text before the only item left, where a comma ends it: after an opening it stays, after an item it is "and"."""
+    ahead = before.rstrip()[:-1]
+    if OPENING.match(ahead):
+        return before
+    if behind.startswith(",") or VERB_BEHIND.match(behind) or MODAL_BEHIND.match(behind):
+        return None
+    return f"{ahead.rstrip()} {word} "
+
+
+def _joined(phrases: Sequence[str], joint: re.Match[str] | None) -> str:
+    if joint is None:
+        return ", ".join(phrases)
+    comma, word = joint.groups()
+    if len(phrases) < 3:
+        return f" {word} ".join(phrases)
+    return f"{', '.join(phrases[:-1])}{comma} {word} {phrases[-1]}"
+
+
+def _agreeing(before: str, behind: str, left: Sequence[str]) -> tuple[str, str] | None:
+    """Text on both sides of a list with its verb in the right number; None if the number cannot be told."""
+    ahead, after = VERB_BEFORE.search(before), VERB_BEHIND.match(behind)
+    if ahead is None and after is None:
+        return before, behind
+    alone, several = len(left) == 1, _is_plural(left[0])
+    if several is None and alone:
+        return None
+    plural = bool(several) or (not alone and after is not None)
+    if ahead and (alone or several):
+        before = before[: ahead.start(1)] + NUMBER_OF[ahead.group(1).lower()][plural] + ahead.group(2)
+    if after:
+        behind = after.group(1) + NUMBER_OF[after.group(2).lower()][plural] + behind[after.end() :]
+    return before, behind
+
+
+def _is_plural(phrase: str) -> bool | None:
+    """By its first words; None if these do not tell."""
+    word = phrase.split()[0].lower()
+    if word in PLURAL or SEVERAL_THINGS.match(phrase):
+        return True
+    return False if word in SINGULAR else None

@@ -38,7 +38,7 @@ from common.models.generation.tree.trees import TreeSizes
 from common.models.text.ids import PromptIds
 from common.paths import ROOT
 from tests.bench.loop.captions import BANDWIDTH
-from tests.bench.random_models import random_model
+from tests.bench.models.random_models import random_model
 
 SPREAD_LENGTHS = (62, 71, 78, 84, 88, 92, 95, 98, 101, 104, 107, 110, 114, 118, 123, 129, 136, 145, 158, 181)
 NO_STOPS: frozenset[int] = frozenset()

@@ -140,7 +140,7 @@ class GradientBench:
 
     def weights(self) -> Iterator[tuple[int, str, Callable[[], CaptionModel]]]:
         """Seeds and names, and what makes the model in bfloat16."""
-        from tests.bench.random_models import random_model
+        from tests.bench.models.random_models import random_model
 
         for seed in map(int, self.args.seeds.split(",")):
             if self.args.size == "mini":

@@ -38,7 +38,7 @@ from tests.bench.loop.objects import find_objects
 from tests.bench.loop.photos import real_captions, write_photos
 from tests.bench.loop.scores import random_scorer, score_photos
 from tests.bench.loop.spans import judge_captions, mine_spans
-from tests.bench.random_models import random_model
+from tests.bench.models.random_models import random_model
 
 RECORDS = ROOT / "tests" / "bench" / "records"
 STAGES = ("captions", "plain", "scores", "objects", "spans", "chair", "training")

@@ -83,7 +83,7 @@ def measure(name: str, args: BenchArguments, device: torch.device) -> dict[str, 
     import torch
     from PIL import Image
 
-    from tests.bench.random_models import random_model
+    from tests.bench.models.random_models import random_model
 
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     model = random_model(name, device, dtype, args.scale)

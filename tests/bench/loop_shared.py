@@ -33,7 +33,7 @@ from common.relevance.scoring import RelevanceJob, ScoreSettings
 from tests.bench.loop.captions import Lengths, ending_at
 from tests.bench.loop.photos import real_captions, records, write_photos
 from tests.bench.loop.scores import GROUP, random_scorer
-from tests.bench.random_models import random_model
+from tests.bench.models.random_models import random_model
 
 
 @dataclass

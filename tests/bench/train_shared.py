@@ -32,7 +32,7 @@ from finetune.run.packed_step import PackedStep
 from finetune.steps.batch import Pack, StepBatch
 from finetune.steps.span_losses import SpanLosses
 from finetune.train import leave_launch
-from tests.bench.random_models import random_model
+from tests.bench.models.random_models import random_model
 from tests.bench.train.batches import BenchData
 from tests.bench.train.items import SHAPES, write_images
 from tests.bench.train.steps import WEIGHTS, Updater, collator, synchronise

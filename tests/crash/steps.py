@@ -11,7 +11,7 @@ from pathlib import Path
 from common.files.storage import write_json
 from common.paths import MINI_CLIP
 from dataset.mini.draw import draw_split
-from tests.bench import bench_growth
+from tests.bench.growth import steps as growth
 from tests.training_world import make_world, note_scorer
 
 IMAGES = 3
@@ -181,7 +181,7 @@ STEPS: dict[str, Step] = {
     ),
     **{
         name: Step(
-            bench_growth.STEPS[name].module, (*flags, "--result_path", "{out}/result.json"), ("result.json",)
+            growth.STEPS[name].module, (*flags, "--result_path", "{out}/result.json"), ("result.json",)
         )
         for name, flags in BENCHMARKS.items()
     },
@@ -221,4 +221,4 @@ def make_inputs(root: Path) -> None:
     note_scorer(make_world(root / "train", captions=4))
     for name in BENCHMARKS:
         (root / name).mkdir()
-        bench_growth.STEPS[name].write(root / name, 2 * IMAGES)
+        growth.STEPS[name].write(root / name, 2 * IMAGES)

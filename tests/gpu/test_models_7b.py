@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from tests.bench.bench_models import BenchArguments, measure
-from tests.bench.random_models import NAMES, random_model
+from tests.bench.models.random_models import NAMES, random_model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 SIZES = {"llava": 7.06e9, "share4v": 7.06e9, "owl": 7.12e9, "minigpt": 7.75e9}

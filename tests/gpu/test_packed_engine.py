@@ -13,7 +13,7 @@ from common.models.base import CaptionModel, PackedSettings
 from common.models.packed.attention import block_mask, dense_attention, dense_mask, flex_attention
 from common.models.packed.layout import PackedImage, PackLayout, lay_out
 from common.models.text.ids import PromptIds
-from tests.bench.random_models import random_model
+from tests.bench.models.random_models import random_model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 LENGTH = 2048

@@ -8,7 +8,7 @@ import torch
 from common.models.generation.asking import Asked
 from common.models.generation.decoding import Decoding
 from tests.bench.bench_decode import LOADS, Bench
-from tests.bench.random_models import random_model
+from tests.bench.models.random_models import random_model
 from tests.unit.models.generation.tree_kernel_check import attention_error, gate_error, trunk_error
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -35,7 +35,7 @@ from common.models.text.ids import PromptIds
 from common.progress import batches
 from common.prompts import TRAIN
 from common.transfer import sent
-from tests.bench.device_clock import DeviceClock
+from tests.bench.loop.device_clock import DeviceClock
 
 TOKENS_A_WORD = 1.3  # of a Llama tokenizer on captions
 BANDWIDTH = {"NVIDIA H100 80GB HBM3": 3350e9}  # bytes a second, the makers' figures

@@ -14,7 +14,7 @@ from common.files.record_files import caption_key
 from common.files.storage import ResumableLines
 from common.relevance.clip_scorer import ClipScorer, scorer_of
 from common.relevance.scoring import RelevanceJob, ScoreSettings
-from tests.bench.device_clock import DeviceClock
+from tests.bench.loop.device_clock import DeviceClock
 from tests.bench.loop.photos import records
 
 GROUP = 16  # images, the default of --clip_bs

@@ -277,6 +277,6 @@ class TrainBench:
         """The bundled model, or one of LLaVA-1.5's shape with random weights."""
         if self.args.size == "mini":
             return load_model("llava", device=self.device)
-        from tests.bench.random_models import random_model
+        from tests.bench.models.random_models import random_model
 
         return random_model("llava", self.device, torch.bfloat16, "7b")

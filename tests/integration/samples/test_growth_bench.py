@@ -9,7 +9,9 @@ import pytest
 
 from common.errors import DataError
 from common.paths import ROOT
-from tests.bench.bench_growth import CROWD, FACTORS, STEPS, Cost, Growth, GrowthArguments, bench
+from tests.bench.bench_growth import CROWD, GrowthArguments, bench
+from tests.bench.growth.costs import FACTORS, Cost, Growth
+from tests.bench.growth.steps import STEPS
 from tests.forks.scripts import run
 
 

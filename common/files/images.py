@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from common.errors import DataError
-from common.files.pixels import open_rgb, rgb_size
+from common.files.pixels import named, open_rgb, rgb_size
 from common.files.storage import require_dir
 from common.paths import display
 
@@ -94,8 +94,8 @@ class ImageFolder:
             )
 
     def read(self, name: str) -> Image.Image:
-        """The image as RGB, and nothing remembered. Raises DataError if it cannot be decoded."""
-        return self.reduced(open_rgb(self.file(name), self.turn))
+        """The image as RGB, with its name, and nothing remembered. Raises DataError if it cannot be decoded."""
+        return named(self.reduced(open_rgb(self.file(name), self.turn)), name)
 
     def size(self, name: str) -> tuple[int, int]:
         """Width and height of what :meth:`read` gives, from the file's header. Raises DataError as it does."""

@@ -33,6 +33,7 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 SIDEWAYS = 5  # orientations from here on exchange width and height
+NAME: Any = ("name",)  # in what an image says of itself; a file has no such key
 
 
 def open_rgb(path: Path, turn: bool = True) -> Image.Image:
@@ -96,7 +97,7 @@ def _orientation(file: Image.Image) -> int:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any image as RGB with 8 bits a channel, transparency on white, without metadata.
+    """Any image as RGB with 8 bits a channel, transparency on white, without metadata but :func:`named`'s.
 
     Raises DataError for 32-bit integers and floats, whose range no file states.
     """
@@ -114,8 +115,19 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _bare(image: Image.Image) -> Image.Image:
-    image.info = {}
+    return named(image, name_of(image))
+
+
+def named(image: Image.Image, name: str) -> Image.Image:
+    """The image, which says the name of its file, if anything, and nothing else of itself."""
+    image.info = {NAME: name} if name else {}
     return image
+
+
+def name_of(image: Image.Image) -> str:
+    """The name of an image's file; "" if it does not say one."""
+    name: str = image.info.get(NAME, "")
+    return name
 
 
 def _palette_has_alpha(image: Image.Image) -> bool:

@@ -102,8 +102,11 @@ class CaptionModel(Speaking):
         """What :meth:`connect` takes, from what was kept of images."""
         return torch.stack([record[SEEN] for record in records])
 
-    def tokens_of(self, size: tuple[int, int], prompt: PromptIds) -> int:
-        """Tokens that an image of (width, height) takes in a prompt, where they differ (`even_images`)."""
+    def tokens_of(self, size: tuple[int, int], prompt: PromptIds, name: str = "") -> int:
+        """Tokens that an image of (width, height) takes in a prompt, where they differ (`even_images`).
+
+        Raises DataError, with the name of its file, for an image that the model has no room for.
+        """
         raise NotImplementedError
 
     def connect(self, seen: Tensor) -> Tensor:

@@ -50,11 +50,14 @@ def count_image_tokens(model: CaptionModel, images: ImageFolder, name: str) -> i
 
 
 def uneven_tokens(model: CaptionModel, images: ImageFolder, items: Iterable[CaptionItem]) -> dict[str, int]:
-    """Tokens of each image by name, from its size; empty for a model to which all images are alike."""
+    """Tokens of each image by name, from its size; empty for a model to which all images are alike.
+
+    Raises DataError for an image that the model has no room for.
+    """
     if model.even_images:
         return {}
     first = {item.image: item for item in items}
-    return {name: model.tokens_of(images.size(name), item.prompt) for name, item in first.items()}
+    return {name: model.tokens_of(images.size(name), item.prompt, name) for name, item in first.items()}
 
 
 def pack_plan(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from common.errors import ArgumentError, CheckpointError, DataError, UserError, first_line
 from common.files.json_text import shown
-from common.files.pixels import to_rgb
+from common.files.pixels import name_of, to_rgb
 from common.models.anatomy import Anatomy, dissect
 from common.models.base import CaptionModel
 from common.models.checkpoints.key_maps import KeyMap, rename
@@ -107,6 +107,7 @@ class Auto(ProcessingAuto, PackingAuto, GrowingAuto, CaptionModel):
             except Exception as error:  # theirs, of any kind
                 refused = error if refused is None or "ested" in str(refused) else refused
         assert refused is not None
+        self.check_template()
         check_placeholders(self.processor, self.lm.config, where)
         raise CheckpointError(
             f"processor and model of {where} do not fit together: {first_line(refused)}; compare "
@@ -151,7 +152,8 @@ class Auto(ProcessingAuto, PackingAuto, GrowingAuto, CaptionModel):
         """The images themselves; the encoder runs inside the model's own forward."""
         if self.image_tokens is None and len(pixels):
             prompt = self.encode_prompt(self.format_prompt(""))
-            self.image_tokens = self.tokens_of(pixels.images[0].size, prompt)
+            first = pixels.images[0]
+            self.image_tokens = self.tokens_of(first.size, prompt, name_of(first))
         hidden = self.lm.get_input_embeddings().weight.shape[1]
         return replace(pixels, tokens=self.image_tokens or 0, hidden=hidden)
 

@@ -17,6 +17,8 @@ from common.paths import display
 EXTRA = ("num2words",)
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json", "spiece.model")
 TEMPLATE = "chat_template.jinja"
+OWN_CODE = "code that comes with the checkpoint; read that code, and if you trust it add --trust_remote_code"
+USUAL = "AutoModelForImageTextToText"
 WANTED = "give --auto_path an image-text-to-text checkpoint"
 
 
@@ -38,10 +40,8 @@ def load_processor(path: Path, trust_remote_code: bool) -> Any:
 
 def load_weights(path: Path, dtype: torch.dtype, trust_remote_code: bool) -> tuple[Any, list[str]]:
     """The model, and the names of tensors that were drawn at random, as files have none of them or another shape."""
-    from transformers import AutoModelForImageTextToText
-
     try:
-        lm, found = AutoModelForImageTextToText.from_pretrained(
+        lm, found = _auto_class(path, trust_remote_code).from_pretrained(
             str(path), dtype=dtype, trust_remote_code=trust_remote_code, output_loading_info=True
         )
     except torch.OutOfMemoryError:
@@ -49,6 +49,16 @@ def load_weights(path: Path, dtype: torch.dtype, trust_remote_code: bool) -> tup
     except Exception as error:  # transformers raises whatever its readers, its checks or torch raise
         raise _refused(path, error) from None
     return lm, [*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])]
+
+
+def _auto_class(path: Path, trust_remote_code: bool) -> Any:
+    """The class of transformers' that loads the model: where code comes with it, what that code is offered as."""
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoModelForImageTextToText
+
+    said = read_record(path / "config.json", dict[str, Any])
+    offered = said.get("auto_map") or {}
+    own = trust_remote_code and said.get("model_type") not in CONFIG_MAPPING and USUAL not in offered
+    return AutoModelForCausalLM if own and AutoModelForCausalLM.__name__ in offered else AutoModelForImageTextToText
 
 
 def _config(path: Path, trust_remote_code: bool) -> Any:
@@ -63,10 +73,7 @@ def _config(path: Path, trust_remote_code: bool) -> Any:
     if not isinstance(kind, str | None):
         raise CheckpointError(f"{display(where)}: model_type is {shown(kind)}, not a name; copy it again")
     if kind not in CONFIG_MAPPING and said.get("auto_map") and not trust_remote_code:
-        raise CheckpointError(
-            f"{display(path)} is of the type {kind}, which needs code that comes with the checkpoint; read that code, "
-            "and if you trust it add --trust_remote_code"
-        )
+        raise CheckpointError(f"{display(path)} is of the type {kind}, which needs {OWN_CODE}")
     if kind not in CONFIG_MAPPING and not said.get("auto_map"):
         raise CheckpointError(
             f"transformers does not load {display(path)} as image-text-to-text: {__version__} knows no model type "
@@ -142,4 +149,6 @@ def _no_image_processor(where: str) -> CheckpointError:
 def _refused(path: Path, error: Exception) -> CheckpointError:
     if not any((path / name).is_file() for name in TOKENIZERS):
         return CheckpointError(f"no tokenizer in {display(path)}; copy tokenizer.json from the release")
+    if "trust_remote_code" in str(error):
+        return CheckpointError(f"{display(path)} needs {OWN_CODE}")
     return CheckpointError(f"transformers does not load {display(path)} as image-text-to-text: {first_line(error)}")

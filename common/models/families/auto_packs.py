@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from common.files.pixels import named
 from common.models.anatomy import Anatomy, blocks_of
 from common.models.packed.decoder import PackedSettings
 from common.models.packed.foreign.engine import Fit, ForeignDecoder, Hand
@@ -209,17 +210,17 @@ class PackingAuto(Mixed):
         """Prompts beside images of known sizes."""
         return TextInputs()
 
-    def text_inputs(self, size: tuple[int, int], prompt: PromptIds) -> dict[str, Tensor]:
-        """What the processor makes of a prompt beside an image of that size, but for the image."""
+    def text_inputs(self, size: tuple[int, int], prompt: PromptIds, name: str = "") -> dict[str, Tensor]:
+        """What the processor makes of a prompt beside an image of that size and name, but for the image."""
         text = getattr(prompt, "text", "")
         known = self.texts.made.get((size, text))
         if known is not None:
             return known
-        return self.texts.note(size, text, self.made_inputs([Image.new("RGB", size)], [prompt]))
+        return self.texts.note(size, text, self.made_inputs([named(Image.new("RGB", size), name)], [prompt]))
 
-    def tokens_of(self, size: tuple[int, int], prompt: PromptIds) -> int:
-        """Tokens that an image of that size takes in the prompt."""
-        whole: int = self.text_inputs(size, prompt)["input_ids"].shape[1]
+    def tokens_of(self, size: tuple[int, int], prompt: PromptIds, name: str = "") -> int:
+        """Tokens that an image of that size takes in the prompt. Raises DataError for one that there is no room for."""
+        whole: int = self.text_inputs(size, prompt, name)["input_ids"].shape[1]
         return whole - len(prompt.before) - len(prompt.after)
 
     def packed_losses(self, features: Any, layout: Any) -> Tensor:

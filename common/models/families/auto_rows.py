@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from common.errors import CheckpointError, DataError, first_line
+from common.files.pixels import name_of
 from common.models.anatomy import placeholder_id
 from common.models.families.raw_images import TextPrompt
 from common.models.text.ids import PromptIds
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 else:
     Mixed = object  # `Auto` brings the model itself
 
+PICTURE = {"type": "image"}
 SWITCHES = ("enable_thinking", "thinking")  # as templates call them
 FIRST_WORDS = 3  # ids of a text among which a thought begins
 
@@ -57,8 +59,11 @@ class ProcessingAuto(Mixed):
 
         Raises CheckpointError for a template that fails.
         """
-        content = [{"type": "image"}, {"type": "text", "text": prompt}]
-        turns = [{"role": "user", "content": content}]
+        text = closed(self._by_template([PICTURE, {"type": "text", "text": prompt}]))
+        return f"{text} {context}" if context else text
+
+    def _by_template(self, content: Sequence[Mapping[str, str]]) -> str:
+        turns = [{"role": "user", "content": list(content)}]
         try:
             text: str = self.processor.apply_chat_template(
                 turns, add_generation_prompt=True, tokenize=False, **self.plainly
@@ -68,8 +73,16 @@ class ProcessingAuto(Mixed):
                 f"the chat template of {display(self.source or '')} fails on a picture with a question: "
                 f"{first_line(error)}; it must take a turn's content as a list of parts, image and text"
             ) from None
-        text = closed(text)
-        return f"{text} {context}" if context else text
+        return text
+
+    def check_template(self) -> None:
+        """Raise CheckpointError for a template that leaves pictures out, where the processor needs a place for them."""
+        question = {"type": "text", "text": "a"}
+        if self._by_template([PICTURE, question]) == self._by_template([question]):
+            raise CheckpointError(
+                f"the chat template of {display(self.source or '')} writes nothing for a picture; copy "
+                "chat_template.jinja from the release, or write the image token where a part's type is image"
+            )
 
     def decode(self, ids: Sequence[int]) -> str:
         """Generated ids as clean text, without the thought before it; "" for a thought that has no end, and says so."""
@@ -112,23 +125,30 @@ class ProcessingAuto(Mixed):
             if len(images) > 1:
                 raise  # rows are tried one by one
             raise DataError(
-                f"{type(self.processor).__name__} takes no image of {images[0].width}x{images[0].height} pixels with "
-                f"this text: {first_line(error)}"
+                f"{_named(images[0])}{type(self.processor).__name__} takes no image of "
+                f"{images[0].width}x{images[0].height} pixels with this text: {first_line(error)}"
             ) from None
-        self._check_room(made["input_ids"].shape[1], images)
+        self._check_room(made, images)
         dtype = self.compute_dtype
         kept = {key: value for key, value in made.items() if isinstance(value, Tensor) and key != "labels"}
         return {key: value.to(dtype) if value.is_floating_point() else value for key, value in kept.items()}
 
-    def _check_room(self, tokens: int, images: Sequence[Any]) -> None:
+    def _check_room(self, made: Mapping[str, Tensor], images: Sequence[Any]) -> None:
         """Raise DataError for an image that the processor cuts into more tokens than the model has positions for."""
         most = getattr(self.lm.config.get_text_config(), "max_position_embeddings", None)
+        tokens = made["input_ids"].shape[1]
         if isinstance(most, int) and tokens > most:
-            widest = max(images, key=lambda image: image.width * image.height)
+            longest = images[int(made["attention_mask"].sum(1).argmax()) if len(images) > 1 else 0]
             raise DataError(
-                f"an image of {widest.width}x{widest.height} pixels and its prompt take {tokens} tokens, and the model "
-                f"has {most} positions; lower the size in the processor's configuration, or leave the image out"
+                f"{_named(longest)}an image of {longest.width}x{longest.height} pixels and its prompt take {tokens} "
+                f"tokens, and the model has {most} positions; lower the size in the processor's configuration, or "
+                "leave the image out"
             )
+
+
+def _named(image: Any) -> str:
+    """How a message about an image begins."""
+    return f"{name}: " if (name := name_of(image)) else ""
 
 
 def plain_switches(template: Any) -> dict[str, bool]:

@@ -141,6 +141,19 @@ def test_a_file_that_is_missing_is_named(lost: str, said: str, folder: Callable[
         load_model("auto", tmp_path / "bad")
 
 
+def test_a_template_without_pictures_and_a_processor_of_code_of_its_own(
+    folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    (shutil.copytree(folder("llava_next"), tmp_path / "bad") / "chat_template.jinja").write_text("a question")
+    with pytest.raises(CheckpointError, match=r"chat template of .* writes nothing for a picture; copy chat_template"):
+        load_model("auto", tmp_path / "bad")
+    file = tmp_path / "bad" / "processor_config.json"
+    own = {"processor_class": "MysteryProcessor", "auto_map": {"AutoProcessor": "processing_m.MysteryProcessor"}}
+    file.write_text(json.dumps(json.loads(file.read_text()) | own))
+    with pytest.raises(CheckpointError, match=r"bad needs code that comes with the checkpoint; .*--trust_remote_code"):
+        load_model("auto", tmp_path / "bad")
+
+
 def test_videos_alone_and_a_missing_package() -> None:
     class OfVideos:
         video_processor = object()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from packaging.version import Version
 from PIL import Image
 
 from common.errors import CheckpointError, DataError
+from common.files.images import ImageFolder
 from common.models import load_model
 from common.models.base import PackedSettings
 from common.models.families.raw_images import RawImages
@@ -200,6 +202,28 @@ def test_a_text_that_a_processor_does_not_take_is_one_line(auto: Callable[[str],
     model = auto("internvl")
     with pytest.raises(DataError, match=r"InternVLProcessor takes no image of 8x9 pixels with this text: ."):
         model.generate([Image.new("RGB", (8, 9))], [model.format_prompt("What is <IMG_CONTEXT>?")])
+
+
+def test_an_image_that_there_is_no_room_for_is_named(
+    auto: Callable[[str], Any], images: list[Image.Image], tmp_path: Path
+) -> None:
+    """By its size alone, among others, and as another process hands it over."""
+    for number, size in enumerate(((28, 56), (56, 84), (30, 30))):
+        images[0].resize(size).save(tmp_path / f"{number}.png")
+    found = pickle.loads(pickle.dumps(ImageFolder(tmp_path).open_all(["0.png", "1.png", "2.png"])))
+    model = auto("qwen2_5_vl")
+    prompt = model.encode_prompt(model.format_prompt("a"))
+    small, large = (model.made_inputs([i], [prompt])["input_ids"].shape[1] for i in found[:2])
+    model.generate(found[:1], [model.format_prompt("a")], max_new_tokens=1)  # finds its way to answer
+    model.lm.config.get_text_config().max_position_embeddings = large - 1
+    said = rf"1\.png: an image of 56x84 pixels and its prompt take {large} tokens, .* {large - 1} positions"
+    assert small < large
+    with pytest.raises(DataError, match="^" + said):
+        model.generate(found, [model.format_prompt("a")] * 3, max_new_tokens=1)
+    with pytest.raises(DataError, match="^" + said):
+        model.made_inputs(model.preprocess(found[:2]).images, [prompt] * 2)
+    with pytest.raises(DataError, match="^" + said):
+        model.tokens_of((56, 84), prompt, "1.png")
 
 
 def test_a_thought_without_an_end_is_no_text(auto: Callable[[str], Any], capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,9 @@
 `leaderboard.yaml` holds the recipes: flags of `finetune/train.py` laid over those of the demo's recipe, those of
 `finetune/format_data.py` under `format`, those of `insight/answer.py` under `answers`, and how much of what was mined
 is used: `captions` an image, `images`. Each world is mined once, by the scripts that a user runs; a run trains,
-captions 300 images that nothing else has seen, and is judged as everywhere. A run is one line of `rows.jsonl`; what is
-there is not run again. Recipes are chosen on worlds from 20 up; 0 to 4 are only looked at.
+captions 300 images that nothing else has seen, and is judged as everywhere. A run is one line of `rows.jsonl`, which
+says what it was made of; what is there is not run again, and a row made of something else is refused. Recipes are
+chosen on worlds from 20 up; 0 to 4 are only looked at.
 
 Scripts run in processes forked from one that has imported everything: starting Python anew took longer than training.
 
@@ -18,7 +19,6 @@ does on photos.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -35,22 +35,25 @@ from common.errors import ArgumentError, DataError
 from common.files.gold import read_truth
 from common.files.record_files import dump_line, objects_to_json, read_objects
 from common.files.records import CaptionObjects
-from common.files.storage import read_json, write_json, write_text
+from common.files.storage import read_json, require_file, write_json, write_text
 from common.files.vocabulary import ObjectVocabulary, read_vocabulary
 from common.manifest import manifest_path
 from common.mini_world import GREEDY, SAMPLING, MiniWorld
-from common.paths import MINI_CLIP, ROOT
+from common.outputs.locks import exclusive
+from common.outputs.settings import noted_settings
+from common.paths import MINI_CLIP, ROOT, display
 from common.progress import announce, say
 from common.relevance.noise import noisy
 from insight.scores.auto_thresholds import resolve_thresholds
 from insight.scores.detector_quality import auroc, label_scores
+from tests.bench.board_recipes import MINED, Mined, check_recipe, flags_of, mined_by, read_recipes
+from tests.bench.board_rows import MADE_OF, Run, check_done, mend_end, read_rows
 from tests.bench.board_scripts import Scripts
 from tests.bench.board_table import BASE, SCORES, table
 
 RECIPES = ROOT / "tests" / "bench" / "leaderboard.yaml"
-BASE_RECIPE = ROOT / "finetune" / "recipes" / "mini_bounded.yaml"
 AUTO = ("--hal_clip_thres", "auto", "--norm_clip_thres", "auto", "--sentence_clip_thres", "auto")
-MINED = ("captions", "images", "format", "answers")
+MOST_SEED = 2**32 - 1
 INFER_BS = 256
 ANOTHER_ORDER = 100  # added to the seed for each further order of the batches
 
@@ -62,77 +65,16 @@ class LeaderboardArguments:
     recipes: str = flag(str(RECIPES), "YAML: name -> flags of finetune/train.py")
     only: str = flag("", "names of recipes, separated by commas; default all of the list")
     worlds: str = flag("31,32,33,34", "seeds of worlds, separated by commas")
-    orders: int = flag(2, "orders of the batches, each a run")
-    auroc: float = flag(0.0, "blur the scores until they separate only so well; 0: take them as they are")
-    train_images: int = flag(900, "images of a world to mine and unlearn on")
-    captions: int = flag(4, "captions of each of them; a recipe takes the first so many")
-    eval_images: int = flag(300, "images of a world to judge on")
-    jobs: int = flag(1, "runs side by side")
+    orders: int = flag(2, "orders of the batches, each a run", least=1)
+    auroc: float = flag(0.0, "blur the scores until they separate only so well; 0: take them as they are", least=0)
+    train_images: int = flag(900, "images of a world to mine and unlearn on", least=1)
+    captions: int = flag(4, "captions of each, or as many as a recipe takes; a recipe takes the first so many", least=1)
+    eval_images: int = flag(300, "images of a world to judge on", least=1)
+    jobs: int = flag(1, "runs side by side", least=1)
     folder: str = flag("runs/leaderboard", "where worlds, runs and rows are kept")
     pope: bool = flag(False, "also ask the questions of POPE")
     pope_images: int = flag(500, "images to ask them about, at most", least=1)
     table: bool = flag(False, "only print the table of the rows that are there")
-
-
-@dataclass(frozen=True)
-class Run:
-    """One line of the list: a recipe on a world in one order; `auroc` 0: scores as they are."""
-
-    recipe: str
-    world: int
-    order: int
-    auroc: float
-
-    @property
-    def name(self) -> str:
-        """For its folder."""
-        blur = f"-auroc{self.auroc:g}" if self.auroc else ""
-        return f"{self.recipe}-world{self.world}-order{self.order}{blur}"
-
-
-@dataclass(frozen=True)
-class Mined:
-    """How much of what was mined of a world a recipe takes (0: all), and the flags of `finetune/format_data.py` and of
-    `insight/answer.py`."""
-
-    captions: int
-    images: int
-    flags: tuple[str, ...]
-    answers: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """For its folder."""
-        return f"sets-{self.captions}captions-{self.images}images-{_short(self.flags)}"
-
-    @property
-    def answers_name(self) -> str:
-        """For the file of answers, which the sets do not change."""
-        return f"answers-{self.captions}captions-{self.images}images-{_short(self.answers)}"
-
-    def taken(self, records: Sequence[CaptionObjects]) -> list[CaptionObjects]:
-        """The first captions of the first images."""
-        images = set(list(dict.fromkeys(record.image for record in records))[: self.images or None])
-        return [r for r in records if r.image in images and (not self.captions or r.sample < self.captions)]
-
-
-def mined_by(recipe: Mapping[str, Any]) -> Mined:
-    """What a recipe takes; two captions of every image where it says nothing."""
-    flags, answers = (
-        tuple(f"--{name}={value}" for name, value in (recipe.get(block) or {}).items())
-        for block in ("format", "answers")
-    )
-    return Mined(recipe.get("captions", 2), recipe.get("images", 0), flags, answers)
-
-
-def _short(flags: Sequence[str]) -> str:
-    return hashlib.sha256(" ".join(flags).encode()).hexdigest()[:8]
-
-
-def flags_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The training flags of a recipe, over those of the demo's."""
-    base: dict[str, Any] = yaml.safe_load(BASE_RECIPE.read_text(encoding="utf-8"))
-    return base | {name: value for name, value in recipe.items() if name not in MINED}
 
 
 @dataclass(frozen=True)
@@ -154,12 +96,42 @@ class Board:
         """Run one script. Raises DataError with its last words if it fails."""
         self.scripts.call(module, *flags)
 
+    def made_of(self, chosen: Run) -> dict[str, Any]:
+        """What the row of a run depends on, whenever and of however large a world it is made."""
+        judged = {"eval_images": self.images[1], "pope_images": self.pope_images}
+        if chosen.recipe == BASE:
+            return judged
+        given = self.recipes[chosen.recipe]
+        taken = {name: given.get(name) for name in MINED} | {
+            "captions": mined_by(given).captions,
+            "images": mined_by(given).images or self.images[0],
+        }
+        return judged | taken | {"flags": flags_of(given)}
+
     # Worlds
 
+    def check_world(self, seed: int) -> None:
+        """Raise DataError where a world that is there is smaller than what is asked, or has other images to judge."""
+        world, (train, judged) = self.world(seed), self.images
+        has = {
+            "train": len(read_json(world.train_annotations)["images"]),
+            "eval": len(read_json(world.eval_annotations)["images"]),
+            "captions": (noted_settings(world.captions) or {}).get("captions_per_image", self.captions),
+        }
+        for name, wanted in (("train_images", train), ("eval_images", judged), ("captions", self.captions)):
+            there = has[name.removesuffix("_images")]
+            if there < wanted or (name == "eval_images" and there != wanted):
+                raise DataError(
+                    f"{display(world.root)} was mined with --{name} {there}, and {wanted} are asked for; "
+                    "give another --folder"
+                )
+
     def mine(self, seed: int) -> None:
-        """Images, captions, objects and scores of a world, where they are not there."""
+        """Images, captions, objects and scores of a world, where they are not there. Raises DataError."""
         world = self.world(seed)
-        if not world.eval_annotations.exists():
+        if world.eval_annotations.exists():
+            self.check_world(seed)
+        else:
             train, judged = self.images
             sizes = ("--train_images", train, "--eval_images", judged)
             self.script("dataset.mini.draw", "--seed", seed, "--output_dir", world.root, *sizes)
@@ -252,7 +224,8 @@ class Board:
             "--result_path", result,
         )  # fmt: skip
         row = {**asdict(chosen), **{name: read_json(result)["scores"][name] for name in SCORES}}
-        return row | (self.ask_pope(world, folder, trained) if self.pope_images else {})
+        asked = self.ask_pope(world, folder, trained) if self.pope_images else {}
+        return row | asked | {MADE_OF: self.made_of(chosen)}
 
     def train(self, chosen: Run, folder: Path) -> None:
         """One run of `finetune/train.py`."""
@@ -303,23 +276,26 @@ def blurred_to(
     return found, reached, deviation
 
 
-# Rows
+# The list
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows so far; a torn last line is not one."""
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
-    return [json.loads(line) for line in lines]
-
-
-def key_of(row: Mapping[str, Any]) -> Run:
-    """Which run a row is of."""
-    return Run(row["recipe"], row["world"], row["order"], row["auroc"])
+def worlds_of(text: str) -> list[int]:
+    """The seeds that `--worlds` names. Raises ArgumentError: none, one that is no seed, one twice."""
+    words = [word.strip() for word in text.split(",")]
+    for word in words:
+        if not word.isascii() or not word.isdigit() or int(word) > MOST_SEED:
+            raise ArgumentError(f"--worlds: {word[:40]!r} is no seed of a world; give whole numbers, as 31,32")
+    worlds = [int(word) for word in words]
+    if len(set(worlds)) < len(worlds):
+        raise ArgumentError(f"--worlds {text[:80]} names a world twice; each is run once")
+    return worlds
 
 
 def runs_of(args: LeaderboardArguments, names: Sequence[str]) -> list[Run]:
-    """All runs of the command line; the base model has one a world, whatever the scores."""
-    worlds = [int(world) for world in args.worlds.split(",")]
+    """All runs of the command line; the base model has one a world, whatever the scores. Raises ArgumentError."""
+    worlds = worlds_of(args.worlds)
+    if args.auroc and not 0.5 < args.auroc < 1:
+        raise ArgumentError(f"--auroc {args.auroc:g} must lie between 0.5 (chance) and 1, or be 0: scores as they are")
     trained = [
         Run(name, world, order, args.auroc) for order in range(args.orders) for world in worlds for name in names
     ]
@@ -327,13 +303,22 @@ def runs_of(args: LeaderboardArguments, names: Sequence[str]) -> list[Run]:
 
 
 def chosen_recipes(args: LeaderboardArguments) -> dict[str, dict[str, Any]]:
-    """The list, or what `--only` names of it. Raises ArgumentError for a name that is not on it."""
-    every: dict[str, dict[str, Any]] = yaml.safe_load(Path(args.recipes).read_text(encoding="utf-8"))
+    """The list, or what `--only` names of it.
+
+    Raises ArgumentError: a name that is not on it, no list of recipes, a flag that there is not; DataError: no file.
+    """
+    every = read_recipes(require_file(args.recipes, "--recipes"))
     names = [name for name in args.only.split(",") if name] or list(every)
     for name in names:
         if name not in every:
             raise ArgumentError(f"no recipe {name} (from --only) in {args.recipes}; known: {', '.join(every)}")
-    return {name: every[name] or {} for name in names}
+    found = {name: every[name] for name in names}
+    for name, recipe in found.items():
+        try:
+            check_recipe(recipe, args.train_images)
+        except ArgumentError as error:
+            raise ArgumentError(f"{args.recipes}, recipe {name}: {error}") from None
+    return found
 
 
 def side_by_side(board: Board, wanted: Sequence[Run], jobs: int, rows: Path) -> list[str]:
@@ -373,18 +358,27 @@ def main() -> None:
     folder = Path(args.folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     rows = folder / "rows.jsonl"
-    failed: list[str] = []
-    if not args.table:
-        done = {key_of(row) for row in read_rows(rows)}
-        wanted = [one for one in runs_of(args, list(recipes)) if one not in done]
-        announce(f"{len(wanted)} runs, {len(done)} there already; a run takes about two minutes of two CPU cores")
-        scripts = Scripts(threads=max(1, (os.cpu_count() or 1) // args.jobs))
-        pope_images = args.pope_images if args.pope else 0
-        board = Board(folder, recipes, pope_images, scripts, (args.train_images, args.eval_images), args.captions)
-        failed = side_by_side(board, wanted, args.jobs, rows)
+    failed = [] if args.table else run_all(args, recipes, folder, rows)
     say(table(read_rows(rows), [BASE, *recipes]))
     if failed:
         raise DataError(f"{len(failed)} runs failed; the first: {failed[0]}")
+
+
+def run_all(
+    args: LeaderboardArguments, recipes: Mapping[str, Mapping[str, Any]], folder: Path, rows: Path
+) -> list[str]:
+    """Run what has no row yet; returns what failed. Raises InUseError where another process runs in the folder."""
+    asked = runs_of(args, list(recipes))
+    pope_images = args.pope_images if args.pope else 0
+    scripts = Scripts(threads=max(1, (os.cpu_count() or 1) // args.jobs))
+    captions = max(args.captions, *(mined_by(recipe).captions for recipe in recipes.values()))
+    board = Board(folder, recipes, pope_images, scripts, (args.train_images, args.eval_images), captions)
+    with exclusive(rows):
+        mend_end(rows)
+        done = check_done(read_rows(rows), {one: board.made_of(one) for one in asked}, rows)
+        wanted = [one for one in asked if one not in done]
+        announce(f"{len(wanted)} runs, {len(done)} there already; a run takes about two minutes of two CPU cores")
+        return side_by_side(board, wanted, args.jobs, rows)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from common.errors import DataError
+from tests.bench.board_rows import Run
 from tests.bench.board_table import BASE, SCORES
 from tests.bench.eight_bit_worlds import IN_EIGHT, collect, differences, draw
-from tests.bench.leaderboard import Run
 
 SIXTEEN, EIGHT = "adapters", "adapters" + IN_EIGHT
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -12,21 +12,20 @@ import pytest
 from common.errors import ArgumentError, DataError
 from common.files.records import CaptionObjects, ObjectMention
 from common.files.vocabulary import read_vocabulary
+from common.outputs.settings import note_settings
 from common.relevance.noise import noisy
 from finetune.format_data import FormatArguments
 from finetune.setup.arguments import GROUPS
 from insight.scores.detector_quality import auroc, label_scores
+from tests.bench.board_recipes import MINED, mined_by
+from tests.bench.board_rows import Run, check_done, key_of, mend_end, read_rows
 from tests.bench.board_scripts import Scripts
-from tests.bench.board_table import BASE, against_base, goal_lines, table
+from tests.bench.board_table import BASE, SCORES, against_base, goal_lines, table
 from tests.bench.leaderboard import (
-    MINED,
+    Board,
     LeaderboardArguments,
-    Run,
     blurred_to,
     chosen_recipes,
-    key_of,
-    mined_by,
-    read_rows,
     runs_of,
 )
 
@@ -69,8 +68,101 @@ def test_what_has_a_row_is_not_run_again(tmp_path: Path) -> None:
     runs = runs_of(args, ["a"])
     assert runs[:2] == [Run(BASE, 3, 0, 0.0), Run(BASE, 4, 0, 0.0)] and len(runs) == 6
     rows = tmp_path / "rows.jsonl"
-    rows.write_text(json.dumps({"recipe": "a", "world": 3, "order": 1, "auroc": 0.78}) + "\n" + '{"recipe": "a", "wor')
+    rows.write_text(line("a", 3, 1, auroc=0.78) + '{"recipe": "a", "wor')
     assert [key_of(row) for row in read_rows(rows)] == [Run("a", 3, 1, 0.78)] and Run("a", 3, 1, 0.78) in runs
+    mend_end(rows)  # else the next row would stand behind the torn one
+    with rows.open("a") as file:
+        file.write(line("a", 4))
+    assert [key_of(row).world for row in read_rows(rows)] == [3, 4]
+
+
+def line(recipe: str, world: int, order: int = 0, auroc: float = 0.0, **more: object) -> str:
+    """Of a file of rows."""
+    row = {"recipe": recipe, "world": world, "order": order, "auroc": auroc, **dict.fromkeys(SCORES, 0.5), **more}
+    return json.dumps(row) + "\n"
+
+
+def board(folder: Path, flags: dict[str, object], pope_images: int = 0, sizes: tuple[int, int] = (9, 3)) -> Board:
+    """With one recipe, r."""
+    return Board(folder, {"r": flags}, pope_images, Scripts(1, ()), sizes, 4)
+
+
+def test_rows_of_something_else_are_refused_not_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows, run = tmp_path / "rows.jsonl", Run("r", 5, 0, 0.0)
+    made = board(tmp_path, {"neg_w_start": 1.0}).made_of(run)
+    rows.write_text(line("r", 5, made_of=made) + line(BASE, 5))
+    now = {run: made, Run(BASE, 5, 0, 0.0): board(tmp_path, {}).made_of(Run(BASE, 5, 0, 0.0))}
+    assert check_done(read_rows(rows), now, rows) == set(now)
+    assert "1 rows" in capsys.readouterr().err  # the base model's row does not say what it was made of
+    others = {
+        "neg_w_start 1.0 and 2.0": board(tmp_path, {"neg_w_start": 2.0}),
+        "captions 2 and 3": board(tmp_path, {"neg_w_start": 1.0, "captions": 3}),
+        "images 9 and 8": board(tmp_path, {"neg_w_start": 1.0}, sizes=(8, 3)),
+        "eval_images 3 and 4": board(tmp_path, {"neg_w_start": 1.0}, sizes=(9, 4)),
+        "POPE was not asked": board(tmp_path, {"neg_w_start": 1.0}, pope_images=5),
+    }
+    for words, other in others.items():
+        with pytest.raises(DataError, match=rf"r-world5-order0 was made of something else .*{words}"):
+            check_done(read_rows(rows), {run: other.made_of(run)}, rows)
+    # Nor do they stand in one table.
+    for more, words in (
+        (line("r", 6, made_of=others["neg_w_start 1.0 and 2.0"].made_of(run)), "do not belong in one table: neg_w"),
+        (line(BASE, 6, made_of=others["eval_images 3 and 4"].made_of(Run(BASE, 6, 0, 0.0))), "in one table: eval_im"),
+        (line("r", 5), "twice"),
+        ("{}\n", "rows.jsonl:3: no row"),
+    ):
+        rows.write_text(line("r", 5, made_of=made) + line(BASE, 5) + more)
+        with pytest.raises(DataError, match=words):
+            read_rows(rows)
+
+
+def test_a_world_that_is_smaller_than_asked_is_refused(tmp_path: Path) -> None:
+    world = board(tmp_path, {}).world(5)
+    for path, images in ((world.train_annotations, 9), (world.eval_annotations, 3)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"images": [{}] * images}))
+    note_settings(world.captions, {"captions_per_image": 4})
+    board(tmp_path, {}).check_world(5)
+    board(tmp_path, {}, sizes=(5, 3)).check_world(5)
+    for sizes in ((10, 3), (9, 2)):
+        with pytest.raises(DataError, match="was mined with --"):
+            board(tmp_path, {}, sizes=sizes).check_world(5)
+    with pytest.raises(DataError, match="--captions 4, and 6"):
+        replace(board(tmp_path, {}), captions=6).check_world(5)
+
+
+@pytest.mark.parametrize("worlds", ["", "a", "1,", "1,1", "-1", "1.5", "4294967296"])
+def test_worlds_are_seeds_each_once(worlds: str) -> None:
+    with pytest.raises(ArgumentError, match="--worlds"):
+        runs_of(LeaderboardArguments(worlds=worlds), ["a"])
+
+
+@pytest.mark.parametrize("auroc", [0.3, 0.5, 1.0, 7.0])
+def test_an_auroc_is_better_than_chance(auroc: float) -> None:
+    with pytest.raises(ArgumentError, match="--auroc"):
+        runs_of(LeaderboardArguments(auroc=auroc), ["a"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: {neg_w_strat: 1}", "recipe a: unknown flag --neg_w_strat"),
+        ("a: {neg_w_start: much}", "recipe a: .*neg_w_start"),
+        ("a: {format: {agreemnt: true}}", "recipe a: unknown flag --agreemnt"),
+        ("a: {answers: [1]}", "recipe a: answers must be a mapping"),
+        ("a: {captions: 0}", "recipe a: captions must be"),
+        ("a: {images: 901}", "recipe a: takes 901 images"),
+        ("a: 3", "recipe a: must be a mapping"),
+        ("base: {}", "cannot name a recipe"),
+        ("../a: {}", "cannot name a recipe"),
+        ("[a]", "must be a mapping"),
+        ("a: {", "is not YAML"),
+    ],
+)
+def test_recipes_that_cannot_be_run_are_refused_before_anything_is(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(ArgumentError, match=words):
+        chosen_recipes(LeaderboardArguments(recipes=str(tmp_path / "r.yaml")))
 
 
 def test_the_table_by_hand() -> None:

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.args import flag, parse
+from common.args import flag
 from common.cli import run
 from common.errors import ArgumentError, DataError
 from common.files.records import Result
@@ -30,23 +30,22 @@ from common.files.storage import require_dir, require_file
 from common.paths import display
 from common.progress import announce
 from common.prompts import MME
-from evaluate.answers.joining import join
 from evaluate.answers.questions import Joined, Question
 from evaluate.benchmarks.amber_files import GENERATIVE, Annotation, read_annotations, read_queries, read_vocabulary
 from evaluate.benchmarks.benchmark import (
     GROUPS,
     Groups,
     about,
-    ask,
+    answered,
     fill_in,
     given_answers,
+    parsed,
     publish_scores,
 )
 from evaluate.benchmarks.pope_files import label_of
 from evaluate.metrics import amber
 from evaluate.metrics.amber import Vocabulary
 from evaluate.metrics.stats import Units, point_scores
-from evaluate.results.outputs import check_outputs
 from evaluate.results.scoring import scored, units_json
 
 
@@ -158,27 +157,22 @@ ARGUMENTS = (AmberArguments, *GROUPS)
 
 def main() -> None:
     """Parse, ask or read, score. Raises UserError."""
-    own, *rest = parse(ARGUMENTS, __doc__ or "", step="amber")
-    groups: Groups = tuple(rest)
-    check_outputs((own, *groups), groups[0].result_path, answers_save_path=groups[0].answers_save_path)
+    own, groups = parsed(ARGUMENTS, __doc__ or "", step="amber")
     args = groups[0]
     if own.amber_path is None:
         raise ArgumentError("--amber_path is needed: AMBER's data folder")
     folder = require_dir(own.amber_path, "--amber_path")
     items = read_annotations(annotation_file(folder))
     vocabulary = read_vocabulary(folder / "relation.json", folder / "safe_words.txt")
-    questions = [Question(item.key, "", "") for item in items]
-    if args.answers_path is not None:
-        joined = join(questions, given_answers(args, yes_no=True), args.pairing, args.answers_path)
-    else:
+    rows, queries = given_answers(args, yes_no=True), None
+    if rows is None:
         if args.question_path is None:
             raise ArgumentError("--question_path is needed to ask a model: one of AMBER's query files")
         fill_in("amber", groups)
-        asked = ask(read_queries(require_file(args.question_path, "--question_path")), MME, groups)
-        if asked is None:
-            return
-        joined = join(questions, asked, "id", str(args.answers_save_path))
-    publish_scores(score(items, joined, vocabulary, groups), groups)
+        queries = read_queries(require_file(args.question_path, "--question_path"))
+    joined = answered([Question(item.key, "", "") for item in items], MME, groups, rows, queries)
+    if joined is not None:
+        publish_scores(score(items, joined, vocabulary, groups), groups)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ if __name__ == "__main__":
 
 from dataclasses import dataclass
 
-from common.args import flag, parse
+from common.args import flag
 from common.cli import run
 from common.errors import ArgumentError
 from common.files.records import Result
@@ -27,12 +27,11 @@ from common.files.storage import require_file
 from common.prompts import VQA
 from evaluate.answers.own import self_contained
 from evaluate.answers.questions import Joined, Question
-from evaluate.benchmarks.benchmark import GROUPS, Groups, answered, fill_in, given_answers, publish_scores
+from evaluate.benchmarks.benchmark import GROUPS, Groups, answered, fill_in, given_answers, parsed, publish_scores
 from evaluate.benchmarks.choice_scoring import score_choices
 from evaluate.benchmarks.gqa_files import read_questions
 from evaluate.metrics import gqa
 from evaluate.metrics.paper import GQA_NOTE, gqa_substring
-from evaluate.results.outputs import check_outputs
 
 KINDS = ("binary", "open")
 
@@ -63,20 +62,20 @@ ARGUMENTS = (GqaArguments, *GROUPS)
 
 def main() -> None:
     """Parse, ask or read, score. Raises UserError."""
-    own, *rest = parse(ARGUMENTS, __doc__ or "", step="gqa")
-    groups: Groups = tuple(rest)
-    check_outputs((own, *groups), groups[0].result_path, answers_save_path=groups[0].answers_save_path)
+    own, groups = parsed(ARGUMENTS, __doc__ or "", step="gqa")
     args = groups[0]
     fill_in("gqa", groups)
     joined: Joined | None
+    rows = given_answers(args, yes_no=False)
     if args.question_path is not None:
         questions = read_questions(require_file(args.question_path, "--question_path"))
-        joined = answered(questions, VQA, groups)
-    elif args.answers_path is not None:
-        joined = self_contained(given_answers(args, yes_no=False), lambda row: row.label, KINDS, "")
+        joined = answered(questions, VQA, groups, rows)
+    elif rows is not None:
+        joined = self_contained(rows, lambda row: row.label, KINDS, "")
     else:
         raise ArgumentError("--question_path is needed: GQA's questions with their answers")
     if joined is not None:
+        joined.report()
         publish_scores(score(joined, own.parser, groups), groups)
 
 

@@ -23,28 +23,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.args import flag, parse
+from common.args import flag
 from common.cli import run
 from common.errors import ArgumentError, DataError
 from common.files.records import Result
 from common.paths import display
 from common.prompts import MME
-from evaluate.answers.joining import join
 from evaluate.answers.questions import Joined, Question
 from evaluate.benchmarks.benchmark import (
     GROUPS,
     Groups,
     about,
-    ask,
+    answered,
     fill_in,
     given_answers,
+    parsed,
     publish_scores,
 )
 from evaluate.benchmarks.mme_files import answers_alone, read_folder, read_questions, self_contained, with_questions
 from evaluate.metrics import mme
 from evaluate.metrics.mme import ImageVerdict
 from evaluate.metrics.yes_no import MME_PARSERS, Parser
-from evaluate.results.outputs import check_outputs
 from evaluate.results.scoring import scored, units_json
 
 LLAVA_INSTRUCTION = "\nAnswer the question using a single word or phrase."
@@ -109,19 +108,17 @@ def joined_answers(own: MmeArguments, groups: Groups) -> Joined | None:
     """Questions with answers, from files or a model; None for a dry run. Raises UserError."""
     args = groups[0]
     if args.answers_path is not None and Path(args.answers_path).is_dir():
-        rows, where = read_folder(args.answers_path, "--answers_path"), display(args.answers_path)
+        answers, where = read_folder(args.answers_path, "--answers_path"), display(args.answers_path)
         if args.question_path is None:
-            return answers_alone(rows, where)
-        return with_questions(read_folder(args.question_path, "--question_path"), rows, where)
-    if args.question_path is None and args.answers_path is not None:
-        return self_contained(given_answers(args, yes_no=True))
-    if args.question_path is None:
+            return answers_alone(answers, where)
+        return with_questions(read_folder(args.question_path, "--question_path"), answers, where)
+    rows = given_answers(args, yes_no=True)
+    if args.question_path is not None:
+        questions = read_questions(args.question_path, "--question_path")
+        return answered(questions, MME, groups, rows, worded(questions, own.llava_wording))
+    if rows is None:
         raise ArgumentError("--question_path is needed: the folder with MME's question files")
-    questions = read_questions(args.question_path, "--question_path")
-    if args.answers_path is not None:
-        return join(questions, given_answers(args, yes_no=True), args.pairing, args.answers_path)
-    asked = ask(worded(questions, own.llava_wording), MME, groups)
-    return None if asked is None else join(questions, asked, "id", str(args.answers_save_path))
+    return self_contained(rows)
 
 
 ARGUMENTS = (MmeArguments, *GROUPS)
@@ -129,10 +126,8 @@ ARGUMENTS = (MmeArguments, *GROUPS)
 
 def main() -> None:
     """Parse, ask or read, score. Raises UserError."""
-    own, *rest = parse(ARGUMENTS, __doc__ or "", step="mme")
-    groups: Groups = tuple(rest)
+    own, groups = parsed(ARGUMENTS, __doc__ or "", step="mme")
     fill_in("mme", groups)
-    check_outputs((own, *groups), groups[0].result_path, answers_save_path=groups[0].answers_save_path)
     joined = joined_answers(own, groups)
     if joined is not None:
         joined.report()

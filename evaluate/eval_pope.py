@@ -19,31 +19,36 @@ if __name__ == "__main__":
 
 from dataclasses import dataclass
 
-from common.args import flag, parse
+from common.args import flag
 from common.cli import run
-from common.errors import ArgumentError
 from common.files.coco import read_annotations
 from common.files.records import Result
 from common.mini_world import MiniWorld, default_path, is_mini_model
 from common.processes import is_first
 from common.progress import announce
 from common.prompts import POPE
-from evaluate.answers.joining import join
 from evaluate.answers.questions import Joined, Question
 from evaluate.benchmarks.benchmark import (
     GROUPS,
     Groups,
     about,
-    ask,
+    answered,
     fill_in,
     given_answers,
+    parsed,
     publish_scores,
 )
-from evaluate.benchmarks.pope_files import build_questions, label_of, read_questions, self_contained, write_questions
+from evaluate.benchmarks.pope_files import (
+    build_questions,
+    label_of,
+    question_files,
+    read_questions,
+    self_contained,
+    write_questions,
+)
 from evaluate.metrics import pope
 from evaluate.metrics.stats import Units, point_scores
 from evaluate.metrics.yes_no import POPE_PARSERS
-from evaluate.results.outputs import check_outputs
 from evaluate.results.scoring import scored, units_json
 
 
@@ -67,8 +72,6 @@ def questions_for(args: PopeArguments, groups: Groups) -> list[Question]:
     )
     questions = build_questions(read_annotations(folder), args.pope_images, groups[3].seed)
     announce(f"built {len(questions)} POPE questions from {folder}")
-    if args.questions_save_path and is_first() and not groups[3].dry_run:
-        write_questions(args.questions_save_path, questions)
     return questions
 
 
@@ -116,30 +119,37 @@ def score(joined: Joined, parser: str, groups: Groups) -> Result:
 ARGUMENTS = (PopeArguments, *GROUPS)
 
 
-def main() -> None:
-    """Parse, ask or read, score. Raises UserError."""
-    own, *rest = parse(ARGUMENTS, __doc__ or "", step="pope")
-    groups: Groups = tuple(rest)
-    check_outputs((own, *groups), groups[0].result_path, answers_save_path=groups[0].answers_save_path)
+def joined_answers(own: PopeArguments, groups: Groups) -> Joined | None:
+    """Questions with answers, from files or a model; None for a dry run. Raises UserError.
+
+    Questions that were built are kept where --questions_save_path says, once nothing is refused any more.
+    """
     args = groups[0]
-    if args.answers_path is not None:
-        rows = given_answers(args, yes_no=True)
-        if args.question_path is None and own.annotation_path is None:
-            joined = self_contained(rows)
-        else:
-            joined = join(questions_for(own, groups), rows, args.pairing, args.answers_path)
-    else:
-        if args.pairing == "line":
-            raise ArgumentError("--pairing line is for --answers_path; a model's own answers carry ids")
+    rows = given_answers(args, yes_no=True)
+    if rows is None:
         with_mini_defaults(groups)
         fill_in("pope", groups)
-        questions = questions_for(own, groups)
-        asked = ask(questions, POPE, groups)
-        if asked is None:
-            return
-        joined = join(questions, asked, "id", str(args.answers_save_path))
-    joined.report()
-    publish_scores(score(joined, own.parser, groups), groups)
+    elif args.question_path is None and own.annotation_path is None:
+        return self_contained(rows)
+    questions = questions_for(own, groups)
+    place = None if args.question_path is not None or groups[3].dry_run else own.questions_save_path
+    if place:
+        question_files(place, questions)  # refuses a folder that holds others
+
+    def keep() -> None:
+        if place and is_first():
+            write_questions(place, questions)
+
+    return answered(questions, POPE, groups, rows, begin=keep)
+
+
+def main() -> None:
+    """Parse, ask or read, score. Raises UserError."""
+    own, groups = parsed(ARGUMENTS, __doc__ or "", step="pope")
+    joined = joined_answers(own, groups)
+    if joined is not None:
+        joined.report()
+        publish_scores(score(joined, own.parser, groups), groups)
 
 
 if __name__ == "__main__":

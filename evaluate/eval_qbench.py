@@ -17,7 +17,7 @@ if __name__ == "__main__":
 
 from dataclasses import dataclass
 
-from common.args import flag, parse
+from common.args import flag
 from common.cli import run
 from common.errors import ArgumentError
 from common.files.records import Result
@@ -25,12 +25,11 @@ from common.files.storage import require_file
 from common.prompts import CHOICE
 from evaluate.answers.own import choice_letter, self_contained
 from evaluate.answers.questions import Joined, Question
-from evaluate.benchmarks.benchmark import GROUPS, Groups, answered, fill_in, given_answers, publish_scores
+from evaluate.benchmarks.benchmark import GROUPS, Groups, answered, fill_in, given_answers, parsed, publish_scores
 from evaluate.benchmarks.choice_scoring import score_choices
 from evaluate.benchmarks.qbench_files import read_questions
 from evaluate.metrics import qbench
 from evaluate.metrics.paper import CHOICE_NOTE, CONTENT_NOTE, letter_substring
-from evaluate.results.outputs import check_outputs
 
 PAPER = {"paper": CHOICE_NOTE, "paper_content": CONTENT_NOTE}
 
@@ -63,21 +62,20 @@ ARGUMENTS = (QbenchArguments, *GROUPS)
 
 def main() -> None:
     """Parse, ask or read, score. Raises UserError."""
-    own, *rest = parse(ARGUMENTS, __doc__ or "", step="qbench")
-    groups: Groups = tuple(rest)
-    check_outputs((own, *groups), groups[0].result_path, answers_save_path=groups[0].answers_save_path)
+    own, groups = parsed(ARGUMENTS, __doc__ or "", step="qbench")
     args = groups[0]
     fill_in("qbench", groups)
     joined: Joined | None
+    rows = given_answers(args, yes_no=False)
     if args.question_path is not None:
         questions = read_questions(require_file(args.question_path, "--question_path"))
-        joined = answered(questions, CHOICE, groups)
-    elif args.answers_path is not None:
-        rows = given_answers(args, yes_no=False)
+        joined = answered(questions, CHOICE, groups, rows)
+    elif rows is not None:
         joined = self_contained(rows, lambda row: choice_letter(row, qbench.LETTERS), ("",), "")
     else:
         raise ArgumentError("--question_path is needed: llvisionqa_dev.json")
     if joined is not None:
+        joined.report()
         publish_scores(score(joined, own.parser, groups), groups)
 
 

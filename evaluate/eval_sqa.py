@@ -19,7 +19,7 @@ if __name__ == "__main__":
 
 from dataclasses import dataclass
 
-from common.args import flag, parse
+from common.args import flag
 from common.cli import run
 from common.errors import ArgumentError
 from common.files.records import Result
@@ -27,12 +27,11 @@ from common.files.storage import require_file
 from common.prompts import CHOICE
 from evaluate.answers.own import choice_letter, self_contained
 from evaluate.answers.questions import AnswerRow, Joined, Question
-from evaluate.benchmarks.benchmark import GROUPS, BenchmarkArguments, Groups, answered, fill_in, publish_scores
+from evaluate.benchmarks.benchmark import GROUPS, BenchmarkArguments, Groups, answered, fill_in, parsed, publish_scores
 from evaluate.benchmarks.choice_scoring import score_choices
 from evaluate.benchmarks.sqa_files import read_questions, read_sqa_answers
 from evaluate.metrics import scienceqa
 from evaluate.metrics.paper import CHOICE_NOTE, CONTENT_NOTE, letter_substring
-from evaluate.results.outputs import check_outputs
 
 PAPER = {"paper": CHOICE_NOTE, "paper_content": CONTENT_NOTE}
 
@@ -63,28 +62,31 @@ def score(joined: Joined, parser: str, groups: Groups) -> Result:
 ARGUMENTS = (SqaArguments, *GROUPS)
 
 
-def read_given(args: BenchmarkArguments) -> list[AnswerRow]:
-    """The answers of `--answers_path`. Raises DataError."""
+def read_given(args: BenchmarkArguments) -> list[AnswerRow] | None:
+    """The answers of `--answers_path`; None where a model is to be asked. Raises DataError."""
+    if args.answers_path is None:
+        return None
     return read_sqa_answers(require_file(str(args.answers_path), "--answers_path"), args.answer_column)
 
 
 def main() -> None:
     """Parse, ask or read, score. Raises UserError."""
-    own, *rest = parse(ARGUMENTS, __doc__ or "", step="sqa")
-    groups: Groups = tuple(rest)
-    check_outputs((own, *groups), groups[0].result_path, answers_save_path=groups[0].answers_save_path)
+    own, groups = parsed(ARGUMENTS, __doc__ or "", step="sqa")
     args = groups[0]
     fill_in("sqa", groups)
     joined: Joined | None
+    rows = read_given(args)
     if args.question_path is not None:
         questions = read_questions(require_file(args.question_path, "--question_path"))
-        joined = answered(questions, CHOICE, groups, read_given, with_image_only=True)
-    elif args.answers_path is not None:
-        rows = read_given(args)
+        if rows is None:  # a model here is asked only about images
+            questions = [question for question in questions if question.image]
+        joined = answered(questions, CHOICE, groups, rows)
+    elif rows is not None:
         joined = self_contained(rows, lambda row: choice_letter(row, scienceqa.LETTERS), ("image",), "")
     else:
         raise ArgumentError("--question_path is needed: ScienceQA's problems.json or LLaVA's question file")
     if joined is not None:
+        joined.report()
         publish_scores(score(joined, own.parser, groups), groups)
 
 

@@ -20,6 +20,7 @@ if __name__ == "__main__":
     import common.interrupts  # noqa: F401
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from common.args import parse
 from common.cli import run
@@ -41,9 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     target.check()
     figures = Figures(args.figures, [args]) if args.figures else None
     report = make_report(args, thresholds)
-    target.write(render(report, args))
-    if figures is not None:
-        figures.write(report)
+    with nullcontext() if figures is None else figures.after(report):
+        target.write(render(report, args))
     say("\n".join([headline(report.evidence), *summary(report.evidence, report.verdicts)]))
 
 

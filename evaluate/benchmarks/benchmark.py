@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.args import GenerationArguments, ModelArguments, RunArguments, flag
+from common.args import GenerationArguments, ModelArguments, RunArguments, flag, parse
 from common.errors import ArgumentError, DataError
 from common.files.contents import values_hash
 from common.files.images import ImageFolder
@@ -57,6 +57,17 @@ STEP = "evaluate.benchmarks"  # as answers note who made them
 GROUPS: tuple[type, ...] = (BenchmarkArguments, ModelArguments, AnswerArguments, RunArguments)
 
 
+def parsed(arguments: Sequence[type], doc: str, step: str) -> tuple[Any, Groups]:
+    """A script's own flags, and those that all share. Raises ArgumentError, DataError for outputs not to be written."""
+    own, *rest = parse(arguments, doc, step=step)
+    groups: Groups = tuple(rest)
+    args = groups[0]
+    check_outputs((own, *groups), args.result_path, answers_save_path=args.answers_save_path)
+    if args.answers_path is None and args.pairing == "line":
+        raise ArgumentError("--pairing line is for --answers_path; a model's own answers carry ids")
+    return own, groups
+
+
 def fill_in(task: str, groups: Groups) -> None:
     """Set what asking a model needs and was not given: published places, and files named by the run.
 
@@ -75,8 +86,17 @@ def fill_in(task: str, groups: Groups) -> None:
         args.result_path = str(run_file(task, args.run_name, model_args, ".json"))
 
 
-def ask(questions: Sequence[Question], template: str, groups: Groups) -> list[AnswerRow] | None:
+def nothing() -> None:
+    """What begins with asking where nothing else does."""
+
+
+def ask(
+    questions: Sequence[Question], template: str, groups: Groups, begin: Callable[[], None] = nothing
+) -> list[AnswerRow] | None:
     """Answers of the chosen model to the questions, in their order; None for a dry run.
+
+    Args:
+        begin: called once nothing is refused any more, before the first question.
 
     Raises ArgumentError for missing flags or a file begun with other settings, DataError for images.
     """
@@ -111,6 +131,7 @@ def ask(questions: Sequence[Question], template: str, groups: Groups) -> list[An
 
     begun_with = settings(template, decoding, model_args, questions, images.path)
     with target.open(begun_with, run_args.restart) as lines:
+        begin()
         answer_questions(load, chosen, images, template, lines, decoding)
         if not lines.gather(images.lost):
             return None
@@ -129,8 +150,10 @@ def _answer_key(value: Mapping[str, Any]) -> str:
     return str(value.get("question_id"))
 
 
-def given_answers(args: BenchmarkArguments, yes_no: bool) -> list[AnswerRow]:
-    """The answers of `--answers_path`. Raises DataError."""
+def given_answers(args: BenchmarkArguments, yes_no: bool) -> list[AnswerRow] | None:
+    """The answers of `--answers_path`; None where a model is to be asked. Raises DataError."""
+    if args.answers_path is None:
+        return None
     return read_answers(require_file(str(args.answers_path), "--answers_path"), yes_no, args.answer_column)
 
 
@@ -138,25 +161,26 @@ def answered(
     questions: Sequence[Question],
     template: str,
     groups: Groups,
-    read: Callable[[BenchmarkArguments], Sequence[AnswerRow]] = lambda args: given_answers(args, yes_no=False),
-    with_image_only: bool = False,
+    rows: Sequence[AnswerRow] | None,
+    asked: Sequence[Question] | None = None,
+    begin: Callable[[], None] = nothing,
 ) -> Joined | None:
-    """Questions with answers from `--answers_path` (read by `read`), or of the chosen model; None for a dry run.
+    """Questions with the given answers, or with those of the chosen model; None for a dry run.
 
     Args:
-        with_image_only: ask a model only the questions that have an image.
+        rows: answers of `--answers_path`; None: a model is asked.
+        asked: the questions as a model is asked them, where that is in other words.
+        begin: called once nothing is refused any more; before the first question, where a model is asked.
+
+    Raises ArgumentError for missing flags or a file begun with other settings, DataError.
     """
     args = groups[0]
-    if args.answers_path is not None:
-        joined = join(questions, read(args), args.pairing, args.answers_path)
-    else:
-        questions = [q for q in questions if q.image or not with_image_only]
-        asked = ask(questions, template, groups)
-        if asked is None:
-            return None
-        joined = join(questions, asked, "id", str(args.answers_save_path))
-    joined.report()
-    return joined
+    if rows is not None:
+        joined = join(questions, rows, args.pairing, str(args.answers_path))
+        begin()
+        return joined
+    found = ask(questions if asked is None else asked, template, groups, begin)
+    return None if found is None else join(questions, found, "id", str(args.answers_save_path))
 
 
 def settings(

@@ -152,7 +152,7 @@ def _absent(
     return min(absent, key=lambda other: (-beside.get(other, 0), -frequency[other], other))
 
 
-def write_questions(folder: Path | str, questions: Sequence[Question]) -> None:
+def question_files(folder: Path | str, questions: Sequence[Question]) -> dict[Path, str]:
     """One `pope_{split}.json` a split in POPE's layout, one object a line. Raises DataError for other files there."""
     texts: dict[Path, str] = {}
     for split in SPLITS:
@@ -165,5 +165,10 @@ def write_questions(folder: Path | str, questions: Sequence[Question]) -> None:
     for path, text in texts.items():
         if path.exists() and read_text(path) != text:
             raise DataError(f"{display(path)} (--questions_save_path) holds other questions; choose another folder")
-    for path, text in texts.items():
+    return texts
+
+
+def write_questions(folder: Path | str, questions: Sequence[Question]) -> None:
+    """Write those files, over the same questions at most. Raises DataError."""
+    for path, text in question_files(folder, questions).items():
         write_text(path, text)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,8 +49,11 @@ class Figures:
             raise DataError(f"--figures {display(folder)} is a file; give a folder")
         check_targets({"figures": folder / "numbers.png"}, self.groups)
 
-    def write(self, report: Report) -> None:
-        """Write each figure in both formats over earlier ones of ours. Raises DataError for a foreign file, OSError."""
+    @contextmanager
+    def after(self, report: Report) -> Iterator[None]:
+        """Each figure in both formats, written over earlier ones of ours once the block has ended well; what the block
+        writes is written only if all of them may be. Raises DataError for a foreign file, InUseError, OSError.
+        """
         drawn: dict[str, Any] = {name: _plot(plot) for name, plot in report.plots.items()}
         if report.forests:
             drawn["numbers"] = _forest(report.forests)
@@ -60,6 +64,7 @@ class Figures:
             for kind in FORMATS
         }
         with taken(list(targets.values())):
+            yield
             for (name, kind), target in targets.items():
                 _save(drawn[name], target.path, kind)
         announce(f"wrote {len(targets)} figures into {display(folder)}")

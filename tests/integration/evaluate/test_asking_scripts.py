@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from common.errors import ArgumentError
+from common.errors import ArgumentError, UserError
 from evaluate import eval_amber, eval_gqa, eval_mme, eval_pope, eval_qbench, eval_sqa
 
 
@@ -79,6 +79,22 @@ def test_pope_on_built_questions(monkeypatch: pytest.MonkeyPatch, images: Path, 
     assert found["scores"]["yes_rate"] == 1.0
     assert set(found["splits"]) == {"random", "popular", "adversarial"}
     assert model.prompts[0].startswith("According to the given image, answer yes or no to the question faithfully: ")
+
+
+def test_built_questions_are_kept_only_where_nothing_is_refused(
+    monkeypatch: pytest.MonkeyPatch, images: Path, tmp_path: Path
+) -> None:
+    argv = ("--annotation_path", annotations(tmp_path), "--questions_save_path", str(tmp_path / "questions"))
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text("mine\n")
+    with pytest.raises(UserError):
+        run(monkeypatch, eval_pope, images, Constant("Yes"), *argv)
+    assert answers.read_text() == "mine\n" and not (tmp_path / "questions").exists()
+    answers.unlink()
+    run(monkeypatch, eval_pope, images, Constant("Yes"), *argv)
+    assert {path.name for path in (tmp_path / "questions").iterdir()} == {
+        f"pope_{split}.json" for split in ("random", "popular", "adversarial")
+    }
 
 
 def test_a_second_run_asks_nothing_and_other_settings_are_refused(

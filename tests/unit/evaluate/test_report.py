@@ -203,9 +203,11 @@ def test_figures_are_files_of_ours(results: tuple[Path, Path], tmp_path: Path) -
     }
     assert (folder / "numbers.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     (folder / "lengths.svg").write_text("<svg>mine</svg>")
+    page = tmp_path / "report.html"
+    page.unlink()
     with pytest.raises(DataError, match="is there already"):
         make(tmp_path, *results, "--figures", folder)
-    assert (folder / "lengths.svg").read_text() == "<svg>mine</svg>"
+    assert (folder / "lengths.svg").read_text() == "<svg>mine</svg>" and not page.exists()
 
 
 def refused(tmp_path: Path, *argv: object) -> str:

@@ -111,16 +111,16 @@ class Board:
     # Worlds
 
     def check_world(self, seed: int) -> None:
-        """Raise DataError where a world that is there is smaller than what is asked, or has other images to judge."""
+        """Raise DataError where a world that is there has other images than are asked for, or fewer captions."""
         world, (train, judged) = self.world(seed), self.images
         has = {
-            "train": len(read_json(world.train_annotations)["images"]),
-            "eval": len(read_json(world.eval_annotations)["images"]),
+            "train": sum(1 for _ in world.train_images.iterdir()),
+            "eval": sum(1 for _ in world.eval_images.iterdir()),
             "captions": (noted_settings(world.captions) or {}).get("captions_per_image", self.captions),
         }
         for name, wanted in (("train_images", train), ("eval_images", judged), ("captions", self.captions)):
             there = has[name.removesuffix("_images")]
-            if there < wanted or (name == "eval_images" and there != wanted):
+            if there < wanted or (name != "captions" and there != wanted):
                 raise DataError(
                     f"{display(world.root)} was mined with --{name} {there}, and {wanted} are asked for; "
                     "give another --folder"
@@ -356,8 +356,9 @@ def main() -> None:
     (args,) = parse([LeaderboardArguments], __doc__ or "")
     recipes = chosen_recipes(args)
     folder = Path(args.folder).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
     rows = folder / "rows.jsonl"
+    if args.table:
+        require_file(rows, "--folder")
     failed = [] if args.table else run_all(args, recipes, folder, rows)
     say(table(read_rows(rows), [BASE, *recipes]))
     if failed:

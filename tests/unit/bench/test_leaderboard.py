@@ -118,13 +118,13 @@ def test_rows_of_something_else_are_refused_not_taken(tmp_path: Path, capsys: py
 
 def test_a_world_that_is_smaller_than_asked_is_refused(tmp_path: Path) -> None:
     world = board(tmp_path, {}).world(5)
-    for path, images in ((world.train_annotations, 9), (world.eval_annotations, 3)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"images": [{}] * images}))
+    for folder, images in ((world.train_images, 9), (world.eval_images, 3)):
+        folder.mkdir(parents=True)
+        for number in range(images):
+            (folder / f"{number}.png").touch()
     note_settings(world.captions, {"captions_per_image": 4})
     board(tmp_path, {}).check_world(5)
-    board(tmp_path, {}, sizes=(5, 3)).check_world(5)
-    for sizes in ((10, 3), (9, 2)):
+    for sizes in ((10, 3), (8, 3), (9, 2)):
         with pytest.raises(DataError, match="was mined with --"):
             board(tmp_path, {}, sizes=sizes).check_world(5)
     with pytest.raises(DataError, match="--captions 4, and 6"):

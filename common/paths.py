@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from functools import lru_cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -14,8 +16,16 @@ MINI_DATA = DATASET / "mini" / "data"
 
 def display(path: Path | str) -> str:
     """The path as a user would type it: relative to the working directory where that is shorter."""
-    path = Path(path)
     try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except (ValueError, RuntimeError, OSError):  # elsewhere; links in a circle; a working directory that is gone
-        return str(path)
+        return _from(os.getcwd(), str(path))  # noqa: PTH109 (pathlib's costs more than the rest)
+    except OSError:  # a working directory that is gone
+        return str(Path(path))
+
+
+@lru_cache(maxsize=256)
+def _from(folder: str, path: str) -> str:
+    """The path as seen from a folder; kept, since files are named line by line and resolving asks the file system."""
+    try:
+        return str(Path(folder, path).resolve().relative_to(folder))
+    except (ValueError, RuntimeError, OSError):  # elsewhere; links in a circle
+        return str(Path(path))

@@ -100,7 +100,7 @@ def _is_json(text: str) -> bool:
 
 def _entries(path: Path, text: str) -> Iterator[tuple[str, Any]]:
     """Place and value of each entry of a JSON list, or of JSON Lines, told apart by content."""
-    name = display(path)  # which asks the file system: once, not once an entry
+    name = display(path)
     if text.lstrip()[:1] == "[":
         return ((f"{name}: entry {n}", v) for n, v in enumerate(read_record(path, list[Any]), start=1))
     return ((f"{name}:{number}", value) for number, value in read_json_lines(path))

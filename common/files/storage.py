@@ -172,7 +172,7 @@ def read_json_lines(
     data = read_bytes(path)
     if whole_lines:
         data = data[: data.rfind(b"\n") + 1]
-    name = display(path)  # which asks the file system: once, not once a line
+    name = display(path)
     for number, line in enumerate(data.splitlines(), start=1):
         line = line.removeprefix(codecs.BOM_UTF8)  # of a file that was appended to another
         if not line.strip():

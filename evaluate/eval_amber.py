@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.args import flag
+from common.args import flag, parse
 from common.cli import run
 from common.errors import ArgumentError, DataError
 from common.files.records import Result
@@ -37,9 +37,9 @@ from evaluate.benchmarks.benchmark import (
     Groups,
     about,
     answered,
+    checked,
     fill_in,
     given_answers,
-    parsed,
     publish_scores,
 )
 from evaluate.benchmarks.pope_files import label_of
@@ -157,7 +157,8 @@ ARGUMENTS = (AmberArguments, *GROUPS)
 
 def main() -> None:
     """Parse, ask or read, score. Raises UserError."""
-    own, groups = parsed(ARGUMENTS, __doc__ or "", step="amber")
+    own, *shared = parse(ARGUMENTS, __doc__ or "", step="amber")
+    groups = checked(own, *shared)
     args = groups[0]
     if own.amber_path is None:
         raise ArgumentError("--amber_path is needed: AMBER's data folder")

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.args import flag
+from common.args import flag, parse
 from common.cli import run
 from common.errors import ArgumentError, DataError
 from common.files.records import Result
@@ -35,9 +35,9 @@ from evaluate.benchmarks.benchmark import (
     Groups,
     about,
     answered,
+    checked,
     fill_in,
     given_answers,
-    parsed,
     publish_scores,
 )
 from evaluate.benchmarks.mme_files import answers_alone, read_folder, read_questions, self_contained, with_questions
@@ -126,7 +126,8 @@ ARGUMENTS = (MmeArguments, *GROUPS)
 
 def main() -> None:
     """Parse, ask or read, score. Raises UserError."""
-    own, groups = parsed(ARGUMENTS, __doc__ or "", step="mme")
+    own, *shared = parse(ARGUMENTS, __doc__ or "", step="mme")
+    groups = checked(own, *shared)
     fill_in("mme", groups)
     joined = joined_answers(own, groups)
     if joined is not None:

@@ -19,7 +19,7 @@ if __name__ == "__main__":
 
 from dataclasses import dataclass
 
-from common.args import flag
+from common.args import flag, parse
 from common.cli import run
 from common.files.coco import read_annotations
 from common.files.records import Result
@@ -33,9 +33,9 @@ from evaluate.benchmarks.benchmark import (
     Groups,
     about,
     answered,
+    checked,
     fill_in,
     given_answers,
-    parsed,
     publish_scores,
 )
 from evaluate.benchmarks.pope_files import (
@@ -145,7 +145,8 @@ def joined_answers(own: PopeArguments, groups: Groups) -> Joined | None:
 
 def main() -> None:
     """Parse, ask or read, score. Raises UserError."""
-    own, groups = parsed(ARGUMENTS, __doc__ or "", step="pope")
+    own, *shared = parse(ARGUMENTS, __doc__ or "", step="pope")
+    groups = checked(own, *shared)
     joined = joined_answers(own, groups)
     if joined is not None:
         joined.report()

@@ -17,7 +17,7 @@ if __name__ == "__main__":
 
 from dataclasses import dataclass
 
-from common.args import flag
+from common.args import flag, parse
 from common.cli import run
 from common.errors import ArgumentError
 from common.files.records import Result
@@ -25,7 +25,7 @@ from common.files.storage import require_file
 from common.prompts import CHOICE
 from evaluate.answers.own import choice_letter, self_contained
 from evaluate.answers.questions import Joined, Question
-from evaluate.benchmarks.benchmark import GROUPS, Groups, answered, fill_in, given_answers, parsed, publish_scores
+from evaluate.benchmarks.benchmark import GROUPS, Groups, answered, checked, fill_in, given_answers, publish_scores
 from evaluate.benchmarks.choice_scoring import score_choices
 from evaluate.benchmarks.qbench_files import read_questions
 from evaluate.metrics import qbench
@@ -62,7 +62,8 @@ ARGUMENTS = (QbenchArguments, *GROUPS)
 
 def main() -> None:
     """Parse, ask or read, score. Raises UserError."""
-    own, groups = parsed(ARGUMENTS, __doc__ or "", step="qbench")
+    own, *shared = parse(ARGUMENTS, __doc__ or "", step="qbench")
+    groups = checked(own, *shared)
     args = groups[0]
     fill_in("qbench", groups)
     joined: Joined | None

@@ -19,7 +19,7 @@ if __name__ == "__main__":
 
 from dataclasses import dataclass
 
-from common.args import flag
+from common.args import flag, parse
 from common.cli import run
 from common.errors import ArgumentError
 from common.files.records import Result
@@ -27,7 +27,7 @@ from common.files.storage import require_file
 from common.prompts import CHOICE
 from evaluate.answers.own import choice_letter, self_contained
 from evaluate.answers.questions import AnswerRow, Joined, Question
-from evaluate.benchmarks.benchmark import GROUPS, BenchmarkArguments, Groups, answered, fill_in, parsed, publish_scores
+from evaluate.benchmarks.benchmark import GROUPS, BenchmarkArguments, Groups, answered, checked, fill_in, publish_scores
 from evaluate.benchmarks.choice_scoring import score_choices
 from evaluate.benchmarks.sqa_files import read_questions, read_sqa_answers
 from evaluate.metrics import scienceqa
@@ -71,7 +71,8 @@ def read_given(args: BenchmarkArguments) -> list[AnswerRow] | None:
 
 def main() -> None:
     """Parse, ask or read, score. Raises UserError."""
-    own, groups = parsed(ARGUMENTS, __doc__ or "", step="sqa")
+    own, *shared = parse(ARGUMENTS, __doc__ or "", step="sqa")
+    groups = checked(own, *shared)
     args = groups[0]
     fill_in("sqa", groups)
     joined: Joined | None

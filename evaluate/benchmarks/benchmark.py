@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.args import GenerationArguments, ModelArguments, RunArguments, flag, parse
+from common.args import GenerationArguments, ModelArguments, RunArguments, flag
 from common.errors import ArgumentError, DataError
 from common.files.contents import values_hash
 from common.files.images import ImageFolder
@@ -57,15 +57,14 @@ STEP = "evaluate.benchmarks"  # as answers note who made them
 GROUPS: tuple[type, ...] = (BenchmarkArguments, ModelArguments, AnswerArguments, RunArguments)
 
 
-def parsed(arguments: Sequence[type], doc: str, step: str) -> tuple[Any, Groups]:
-    """A script's own flags, and those that all share. Raises ArgumentError, DataError for outputs not to be written."""
-    own, *rest = parse(arguments, doc, step=step)
-    groups: Groups = tuple(rest)
+def checked(own: Any, *shared: Any) -> Groups:
+    """The groups that all share, once the outputs may be written. Raises ArgumentError, DataError."""
+    groups: Groups = shared
     args = groups[0]
     check_outputs((own, *groups), args.result_path, answers_save_path=args.answers_save_path)
     if args.answers_path is None and args.pairing == "line":
         raise ArgumentError("--pairing line is for --answers_path; a model's own answers carry ids")
-    return own, groups
+    return groups
 
 
 def fill_in(task: str, groups: Groups) -> None:
@@ -106,10 +105,7 @@ def ask(
             "asking a model needs --image_dir_path and --answers_save_path; give --answers_path to score a file instead"
         )
     check_outputs(groups, args.result_path, answers_save_path=args.answers_save_path)
-    end = len(questions) if run_args.end_pos < 0 else run_args.end_pos
-    chosen = questions[run_args.start_pos : end]
-    if not chosen:
-        raise DataError(f"no question left between --start_pos {run_args.start_pos} and --end_pos {run_args.end_pos}")
+    chosen = _wanted(questions, run_args)
     decoding = Decoding(
         generation.generate_num_beams, generation.max_new_tokens, generation.length_penalty, generation.infer_bs
     )
@@ -138,6 +134,13 @@ def ask(
         images.check_losses(len(chosen))
         lines.finish(manifest(groups, model=_path(model_args), checkpoint=model_args.chosen("ckpt_load_path")))
     return read_answers(args.answers_save_path)
+
+
+def _wanted(questions: Sequence[Question], run_args: RunArguments) -> Sequence[Question]:
+    end = len(questions) if run_args.end_pos < 0 else run_args.end_pos
+    if not questions[run_args.start_pos : end]:
+        raise DataError(f"no question left between --start_pos {run_args.start_pos} and --end_pos {run_args.end_pos}")
+    return questions[run_args.start_pos : end]
 
 
 def _own_answer(value: Mapping[str, Any], where: str) -> None:

@@ -85,7 +85,7 @@ CHANGES: Mapping[str, Changes] = {
     "janus": SIXTEEN,
     "deepseek_vl": SIXTEEN,
     "lfm2_vl": Changes(
-        {"vision_config.num_patches": 16},
+        {**CONVOLVED.config, "vision_config.num_patches": 16},
         images={
             "tile_size": IMAGE,
             "encoder_patch_size": PATCH,

@@ -84,6 +84,9 @@ def shrunk(config: Any, vocab: int | None) -> dict[str, Any]:
         small["vocab_size"] = vocab
     if "global_attn_indexes" in values:  # windows of patches, not of pixels; a picture is padded to whole ones
         small |= {"window_size": WINDOW, "output_channels": HIDDEN}
+    kinds = list(dict.fromkeys(values.get("layer_types") or ()))
+    if len(kinds) > 1:  # such as windows that slide, and the whole
+        small["layer_types"] = kinds[:LAYERS]
     rope = values.get("rope_parameters")
     if isinstance(rope, Mapping) and "mrope_section" in rope:
         small["rope_parameters"] = {**rope, "mrope_section": [2, 3, 3]}

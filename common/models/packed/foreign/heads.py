@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,25 +38,41 @@ class Head:
 def head_of(lm: Any, hidden: Tensor, logits: Tensor) -> Head:
     """The head that makes these logits [n, vocabulary] of the decoder's last hidden states [n, d].
 
-    Raises Unpackable if none does that the configuration could mean.
+    Scale and bound are numbers that the configuration states, whatever it calls the scale.
+
+    Raises Unpackable if none of them does that.
     """
-    for head in _candidates(lm.config):
-        made = head.logits(lm, hidden).float()
-        if made.shape == logits.shape and _close(made, logits.float(), 1e-4 if hidden.dtype.itemsize > 2 else 0.05):
-            return head
+    text = lm.config.get_text_config()
+    made, wanted = Head().logits(lm, hidden).float(), logits.float()
+    share = 1e-4 if hidden.dtype.itemsize > 2 else 0.05
+    if made.shape == wanted.shape:
+        bounds = dict.fromkeys((None, getattr(text, BOUND, None), getattr(lm.config, BOUND, None)))
+        heads = [Head(_scale(made, wanted, bound, _stated(text, lm.config)), bound) for bound in bounds]
+        off = [_off(head.logits(lm, hidden).float(), wanted) for head in heads]
+        if min(off) <= share:
+            return heads[off.index(min(off))]
     raise Unpackable("its logits are not what its head makes of its decoder's output")
 
 
-def _candidates(config: Any) -> list[Head]:
-    """Without anything behind the head, then as the names of its settings say."""
-    text = config.get_text_config()
-    said = {name: getattr(text, name, None) or getattr(config, name, None) for name in NAMES}
-    scale = said["logit_scale"] or (1 / said["logits_scaling"] if said["logits_scaling"] else 1.0)
-    return [Head(), Head(float(scale)), Head(float(scale), said["final_logit_softcapping"])]
+BOUND = "final_logit_softcapping"
+STRAIGHT = 0.9  # share of a bound up to which what was bounded can be told
 
 
-NAMES = ("logit_scale", "logits_scaling", "final_logit_softcapping")
+def _stated(*configs: Any) -> set[float]:
+    """The numbers of configurations, and 1 over them, for those by which logits are divided."""
+    values = (value for config in configs for value in config.to_dict().values())
+    numbers = {float(value) for value in values if isinstance(value, int | float) and value > 0}
+    return {1.0} | numbers | {1 / number for number in numbers}
 
 
-def _close(one: Tensor, other: Tensor, share: float) -> bool:
-    return bool((one - other).abs().max() <= share * other.abs().max().clamp_min(1e-6))
+def _scale(made: Tensor, wanted: Tensor, bound: float | None, stated: Collection[float]) -> float:
+    """Of the stated numbers the one that is nearest to what makes of the head's own logits those that are wanted."""
+    if bound is not None:
+        made, wanted = (of[wanted.abs() < STRAIGHT * bound] for of in (made, wanted))
+        wanted = bound * torch.atanh(wanted / bound)
+    scale = float((made * wanted).sum() / made.square().sum().clamp_min(1e-12))
+    return min(stated, key=lambda number: abs(number - scale))
+
+
+def _off(one: Tensor, other: Tensor) -> float:
+    return float((one - other).abs().max() / other.abs().max().clamp_min(1e-6))

@@ -93,16 +93,21 @@ def _shown(lm: Any, trunk: Any, row: GivenRow) -> Fit:
     handed = handed_over(lm, trunk, inputs)
     if "inputs_embeds" not in handed:
         raise Unpackable("its decoder is not called with embeddings")
+    outputs: list[Any] = []
+    with (
+        layers[0].register_forward_hook(lambda *given: outputs.append(given[-1])),
+        trunk.register_forward_hook(lambda *given: outputs.append(given[-1].last_hidden_state)),
+    ):
+        logits = lm(**inputs, use_cache=False).logits[0]
+    if not isinstance(outputs[0], Tensor):
+        raise Unpackable("its layers hand each other more than hidden states")
     with attending(trunk, dense_of(trunk)):
         found = masks_of(trunk, layers, handed)
-    outputs: list[Tensor] = []
-    with trunk.register_forward_hook(lambda _m, _a, out: outputs.append(out.last_hidden_state)):
-        logits = lm(**inputs, use_cache=False).logits[0]
     before = row.image_at[0]
     shares = not any(mask is not None and bool(mask[:before, before:].any()) for mask in found.masks)
     causal = found.are_causal and not slides(trunk.config)
     llama = causal and type(trunk).__name__ in LLAMAS and handed.keys() <= {"inputs_embeds", "attention_mask"}
-    return Fit(head_of(lm, outputs[0][0], logits), causal, shares, llama)
+    return Fit(head_of(lm, outputs[-1][0], logits), causal, shares, llama)
 
 
 def slides(config: Any) -> bool:

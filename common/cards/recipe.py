@@ -74,7 +74,12 @@ def _pairs(given: Mapping[str, Any], names: tuple[str, ...]) -> str:
 
 def _trained(given: Mapping[str, Any]) -> str:
     rank = given.get("lora_rank")
-    return _words(given, ("trainable",)) + (f", rank {rank}" if rank else "")
+    bits = "4-bit" if given.get("load_in_4bit") is True else "8-bit" if given.get("decoder_dtype") == "fp8" else None
+    return (
+        _words(given, ("trainable",))
+        + (f", rank {rank}" if rank else "")
+        + (f", over a decoder of {bits} weights" if bits else "")
+    )
 
 
 def _steps(manifest: Mapping[str, Any], given: Mapping[str, Any]) -> str:

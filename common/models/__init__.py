@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from common.args import ModelArguments
     from common.models.base import CaptionModel
 
-__all__ = ["MODEL_NAMES", "load_from_args", "load_model"]
+__all__ = ["MODEL_NAMES", "load_from_args", "load_model", "require_bits"]
 
 
 def load_model(
@@ -96,6 +96,15 @@ def _fewer_bits(
         require_float8(device, dtype)
         return lambda model: model.to_eight_bits(device, fp8_from_block)
     return None
+
+
+def require_bits(args: ModelArguments) -> None:
+    """Raise ArgumentError where 4 or 8 bits are asked for that do not go together or the device has not."""
+    from common.models.resolve import resolve_device, resolve_dtype
+
+    device = resolve_device(args.device)
+    dtype = resolve_dtype(args.dtype, device)
+    _fewer_bits(args.load_in_4bit, args.decoder_dtype, args.fp8_from_block, device, dtype)
 
 
 def load_from_args(args: ModelArguments) -> CaptionModel:

@@ -203,13 +203,22 @@ class Flags(NamedTuple):
                 )
 
     def _check_bits(self) -> None:
-        """Raise ArgumentError where weights of 4 or 8 bits would be trained: before minutes of loading them."""
+        """Raise ArgumentError where 4 or 8 bits cannot be had or would be trained: before minutes of work."""
         parts = {part.partition(":")[0] for part in self.optimizer.trainable.split("+")}
         if self.model.fewer_bits and parts & {"decoder", "all"}:
             raise ArgumentError(
                 f"--trainable {self.optimizer.trainable}: weights of 4 or 8 bits cannot be trained; take connector, "
                 f"lora or both, or leave out {self.model.fewer_bits}"
             )
+        if self.model.fewer_bits and self.optimizer.paper_numerics:
+            raise ArgumentError(
+                f"--paper_numerics trains in pure bfloat16, as published, and {self.model.fewer_bits} does not; leave "
+                "one of them out"
+            )
+        if self.model.fewer_bits or self.model.fp8_from_block is not None:
+            from common.models import require_bits
+
+            require_bits(self.model)
 
 
 GROUPS = (

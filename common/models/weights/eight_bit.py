@@ -69,7 +69,8 @@ def to_eight_bits(model: ModelBody, device: torch.device, first: int | None = No
     Args:
         first: number of the first block that is replaced, then in all products; None: see :func:`usual`.
 
-    Raises ArgumentError if a weight is trained, or holds NaN or infinity, or if nothing would be replaced.
+    Raises ArgumentError, before anything is replaced, if a weight is trained, or holds NaN or infinity (of a layer that
+    keeps its dtype, too), or if nothing would be replaced.
     """
     found = decoder_linears(model) | {
         name: module for name, module in model.named_modules() if isinstance(module, EightBitGradient)
@@ -85,10 +86,9 @@ def to_eight_bits(model: ModelBody, device: torch.device, first: int | None = No
         )
     if any(linear.weight.requires_grad for linear in fitting.values()):
         raise ArgumentError(f"{FLAG}: the decoder's weights are trained; train the connector or lora")
+    _require_finite(found)
     _say_unfit({name: linear for name, linear in late.items() if name not in fitting}, len(late))
     for name, plain in fitting.items():
-        if not is_finite(plain.weight):
-            raise ArgumentError(f"{FLAG}: the weight of {name} holds NaN or infinity; the model is damaged")
         kind = EightBitGradient if kept.one_way(name, block_of(model, name)) else EightBitLinear
         model.set_submodule(name, kind(plain, device))
         plain.weight.data = plain.weight.new_empty(0)
@@ -132,6 +132,13 @@ def usual(blocks: int) -> Kept:
 def fits(linear: nn.Linear) -> bool:
     """Whether the card takes a weight of its sizes."""
     return linear.in_features % MULTIPLE == 0 and linear.out_features % MULTIPLE == 0
+
+
+def _require_finite(linears: Mapping[str, nn.Linear]) -> None:
+    for name, linear in linears.items():
+        for kind, tensor in linear.named_parameters():
+            if not is_finite(tensor):
+                raise ArgumentError(f"{FLAG}: the {kind} of {name} holds NaN or infinity; the model is damaged")
 
 
 def _say_unfit(unfit: Mapping[str, nn.Linear], of: int) -> None:

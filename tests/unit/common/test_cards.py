@@ -137,6 +137,19 @@ def test_a_run_that_kept_an_earlier_step_says_so(kept: Any, said: bool) -> None:
 HOSTILE = "x</script>|`*_[a](b)\n# <b>\x1b[31m\u202e" + "w" * 500
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "lora"),
+        ({"load_in_4bit": False, "decoder_dtype": "auto"}, "lora"),
+        ({"load_in_4bit": True}, "lora, over a decoder of 4-bit weights"),
+        ({"decoder_dtype": "fp8", "lora_rank": 8}, "lora, rank 8, over a decoder of 8-bit weights"),
+    ],
+)
+def test_what_adapters_were_trained_over_is_said(given: dict[str, Any], said: str) -> None:
+    assert dict(recipe_rows({"arguments": {"trainable": "lora", **given}}))["trained part"] == said
+
+
 def test_text_from_files_is_no_markup() -> None:
     """In table, title, text and code."""
     training: dict[str, Any] = {"arguments": {"objective": HOSTILE, "trainable": HOSTILE}, "commit": HOSTILE}

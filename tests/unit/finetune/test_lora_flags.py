@@ -41,4 +41,25 @@ def test_values_out_of_range_are_refused_before_anything_is_loaded(name: str, va
 def test_a_decoder_of_codes_is_not_trained(stored: list[str], part: str) -> None:
     with pytest.raises(ArgumentError, match=f"weights of 4 or 8 bits cannot be trained.* leave out {' '.join(stored)}"):
         flags("--trainable", part, *stored).check()
-    flags("--trainable", "connector+lora", *stored).check()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--decoder_dtype", "fp8"], "needs an NVIDIA GPU .* the device is cpu"),
+        (["--decoder_dtype", "fp8", "--load_in_4bit"], "two ways to store the decoder"),
+        (["--fp8_from_block", "0"], "--fp8_from_block 0 says nothing without"),
+        (
+            ["--decoder_dtype", "fp8", "--paper_numerics"],
+            "pure bfloat16, as published, and --decoder_dtype fp8 does not",
+        ),
+    ],
+)
+def test_bits_that_cannot_be_had_are_refused_before_any_data_are_read(words: list[str], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        flags("--device", "cpu", "--trainable", "connector+lora", *words).check()
+
+
+def test_a_decoder_of_codes_is_none_in_the_way_of_adapters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.models.weights.eight_bit.require_float8", lambda _device, _dtype: None)
+    flags("--trainable", "connector+lora", "--decoder_dtype", "fp8").check()

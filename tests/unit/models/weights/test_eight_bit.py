@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -223,11 +224,22 @@ def test_a_device_without_8_bits_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         require_float8(torch.device("cuda"), torch.float16)
 
 
-def test_weights_that_cannot_be_rounded_are_refused_by_name() -> None:
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_cannot_be_rounded_are_refused_by_name(bad: float) -> None:
+    """Wherever they are, also in a layer that would keep its dtype; and nothing has been replaced by then."""
     model = load_model("llava")
-    model.lm.model.layers[3].mlp.up_proj.weight.data[2, 5] = float("inf")
-    with pytest.raises(ArgumentError, match=r"weight of lm\.model\.layers\.3\.mlp\.up_proj holds NaN or infinity"):
-        model.to_eight_bits(CPU)
+    names = [f"lm.model.layers.{n}.{path}" for n in (0, 3) for path in ("self_attn.k_proj", "self_attn.o_proj")]
+    model.get_submodule(names[1]).bias = nn.Parameter(torch.zeros(192))
+    for name in [*names, "lm.model.layers.2.mlp.down_proj"]:
+        for kind, parameter in model.get_submodule(name).named_parameters():
+            kept, parameter.data = parameter.data, parameter.data.index_fill(0, torch.tensor([2]), bad)
+            with pytest.raises(ArgumentError, match=rf"the {kind} of {re.escape(name)} holds NaN or infinity"):
+                model.to_eight_bits(CPU)
+            parameter.data = kept
+    assert not any(isinstance(module, EightBitLinear | EightBitGradient) for module in model.modules())
+
+
+def test_a_decoder_that_is_trained_or_too_short_is_refused() -> None:
     model = load_model("llava")
     model.trainable_parameters("decoder")
     with pytest.raises(ArgumentError, match="weights are trained"):

@@ -16,8 +16,11 @@ from common.files.storage import read_json, require_file
 from common.manifest import manifest_path
 from common.paths import display
 from common.thresholds import Thresholds
+from finetune.corpus.origin import strange_captions
 
 MADE_OF = ("scores_sha256", "thresholds", "agreement", "spans_sha256")  # of a manifest; the last by --repair
+
+LOOKED_AT = 100  # repaired captions, evenly; those of one image cost its captions each
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,11 @@ def read_samples(pos_neg: Path, sentences: Path, repaired: Path | None = None) -
     whole = read_sentence_samples(require_file(sentences, "--sentence_data_path"))
     require_same(sentences, pos_neg)
     samples = Samples(tuple(spans), tuple(whole))
-    return replace(samples, repaired=read_repaired(repaired, pos_neg, samples)) if repaired else samples
+    if repaired is None:
+        return samples
+    if repaired.exists() and repaired.samefile(sentences):
+        raise DataError(f"{display(repaired)} is given as --sentence_data_path and as --repaired_data_path")
+    return replace(samples, repaired=read_repaired(repaired, pos_neg, samples))
 
 
 def read_repaired(path: Path, pos_neg: Path, others: Samples) -> tuple[SentenceSample, ...]:
@@ -59,6 +66,14 @@ def read_repaired(path: Path, pos_neg: Path, others: Samples) -> tuple[SentenceS
         raise DataError(
             f"{display(path)} (from --repaired_data_path) holds captions of {len(strange)} images that the other sets "
             f"lack, as {shown(strange[0])}; make all with one call of finetune/format_data.py"
+        )
+    looked_at = samples[:: max(1, len(samples) // LOOKED_AT)]
+    unknown = strange_captions(looked_at, others.spans, others.sentences)
+    if len(unknown) > len(looked_at) / 2:
+        raise DataError(
+            f"{len(unknown)} of {len(looked_at)} captions of {display(path)} (from --repaired_data_path) are not what is "
+            f"left of a caption of their image in the other sets, as {shown(unknown[0].sentence)}; make all with one "
+            "call of finetune/format_data.py"
         )
     return tuple(samples)
 

@@ -17,6 +17,7 @@ from common.files.records import CaptionObjects, ObjectMention, SentenceSample, 
 from common.samples.spans import split_sentences
 from common.thresholds import Thresholds
 from finetune import format_data
+from finetune.corpus.origin import strange_captions
 from finetune.corpus.samples import read_samples, require_cut_at
 from finetune.samples.repair import build_repaired, captions_of_sets, repair
 
@@ -239,6 +240,26 @@ def test_a_set_of_other_scores_is_refused(files: Files, monkeypatch: pytest.Monk
     (folder / "repaired.json").write_text("[]")
     with pytest.raises(DataError, match="no captions"):
         read_samples(*sets)
+    # Nothing is noted of these, and their images are the same ones: their words tell.
+    other = [{"image": "1.png", "sentence": "A dog runs there.", "mean": GOOD, "min": GOOD}]
+    (folder / "repaired.json").write_text(json.dumps(other))
+    with pytest.raises(DataError, match=r"1 of 1 captions .* not what is left .* 'A dog runs there"):
+        read_samples(*sets)
+    with pytest.raises(DataError, match="as --sentence_data_path and as --repaired_data_path"):
+        read_samples(sets[0], sets[1], sets[1])
+
+
+@given(st.lists(sentences, min_size=1, max_size=5), st.data())
+@settings(max_examples=50, deadline=None)
+def test_what_is_repaired_is_known_by_its_words(parts: list[str], data: st.DataObject) -> None:
+    text = " ".join(part[:1].upper() + part[1:] for part in parts)
+    places = sorted((i, noun) for noun in NOUNS for i in range(len(text)) if text.startswith(noun, i))
+    scores = st.sampled_from([LOW, GOOD])
+    mentions = tuple(ObjectMention(noun, i, i + len(noun), data.draw(scores)) for i, noun in places)
+    found = repair(CaptionObjects("1.png", 1, text, mentions), CUT)
+    if found is not None:
+        one = SentenceSample("1.png", found.text, GOOD, GOOD)
+        assert not strange_captions([one], [], [SentenceSample("1.png", text, GOOD, LOW)])
 
 
 def test_repairing_needs_no_scores_and_takes_none(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,13 +65,14 @@ from common.samples.sets import SUBSENTENCE, TARGETS, Samples, build_samples
 from common.thresholds import FLAGS, Thresholds, noted_for, resolve
 from finetune.samples.agreement import agreed
 from finetune.samples.best import best_of_images
-from finetune.samples.repair import RepairedSet, build_repaired, captions_of_sets
+from finetune.samples.repair import RepairedSet, build_repaired, repair_sets
 from finetune.samples.repeats import repeats_lowered
 
 KEEP, UNLEARN = "keep", "unlearn"
 REPEATS = (KEEP, UNLEARN)
 ALL, BEST = "all", "best"
 WHOLE = (ALL, BEST)
+OWN = "with scores of your own: where shall the result go?"
 
 
 class Sets(NamedTuple):
@@ -113,14 +114,15 @@ class FormatArguments:
     def sets(self) -> Sets:
         """The files of the samples. Raises DataError if one is needed and not given."""
         world = MiniWorld()
-        spans = _target(self.pos_neg_data_path, self.mini, world.pos_neg, "--pos_neg_data_path")
-        sentences = _target(self.sentence_data_path, self.mini, world.sentences, "--sentence_data_path")
+        why = "with --repair: which published file is to be read?" if self.repair else OWN
+        spans = _target(self.pos_neg_data_path, self.mini, world.pos_neg, "--pos_neg_data_path", why)
+        sentences = _target(self.sentence_data_path, self.mini, world.sentences, "--sentence_data_path", why)
         return Sets(spans, sentences, Path(self.repaired_data_path or spans.with_name(world.repaired.name)))
 
 
-def _target(given: str | None, mini: bool, default: Path, name: str) -> Path:
+def _target(given: str | None, mini: bool, default: Path, name: str, why: str) -> Path:
     if given is None and not mini:
-        raise DataError(f"{name} is needed with scores of your own: where shall the result go?")
+        raise DataError(f"{name} is needed {why}")
     return default if given is None else Path(given)
 
 
@@ -186,6 +188,7 @@ def repair_published(args: FormatArguments, thresholds: ThresholdArguments) -> N
         "--agreement": args.agreement,
         "--repeats": args.repeats != KEEP,
         "--whole_captions": args.whole_captions != ALL,
+        "--unlearn_target": args.unlearn_target != SUBSENTENCE,
     }
     for name in (name for name, given in scored.items() if given):
         raise ArgumentError(f"{name} needs scored objects, which a published set has not; leave it out with --repair")
@@ -195,7 +198,7 @@ def repair_published(args: FormatArguments, thresholds: ThresholdArguments) -> N
     spans = read_span_samples(require_file(sets.spans, "--pos_neg_data_path"))
     sentences = read_sentence_samples(require_file(sets.sentences, "--sentence_data_path"))
     cut = resolve(thresholds, sets.spans, mini=False)
-    repaired = build_repaired(captions_of_sets(spans, sentences), cut)
+    repaired = repair_sets(spans, sentences, cut)
     if not repaired.samples:
         raise DataError(f"no caption of {display(sets.sentences)} could be repaired: {repaired.counts.line()}")
     outputs = targets(args, sets)

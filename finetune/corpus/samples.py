@@ -71,9 +71,9 @@ def read_repaired(path: Path, pos_neg: Path, others: Samples) -> tuple[SentenceS
     unknown = strange_captions(looked_at, others.spans, others.sentences)
     if len(unknown) > len(looked_at) / 2:
         raise DataError(
-            f"{len(unknown)} of {len(looked_at)} captions of {display(path)} (from --repaired_data_path) are not what is "
-            f"left of a caption of their image in the other sets, as {shown(unknown[0].sentence)}; make all with one "
-            "call of finetune/format_data.py"
+            f"{len(unknown)} of {len(looked_at)} captions of {display(path)} (from --repaired_data_path) are not what "
+            f"is left of a caption of their image in the other sets, as {shown(unknown[0].sentence)}; make all with "
+            "one call of finetune/format_data.py"
         )
     return tuple(samples)
 

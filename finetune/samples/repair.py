@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from common.files.records import CaptionObjects, ObjectMention, SentenceSample, SpanSample
 from common.samples.sets import score_of
@@ -30,14 +30,19 @@ REFERS_BACK = re.compile(
     rf"(?:{PLACES}|with|along|apart|aside|besides|part)(?:\s+[\w'-]+){{0,4}}?\s+(?:it|them|him|her))\b",
     re.IGNORECASE,
 )
+ROUNDING = 1e-3  # between two files of a published set
 PAIRS = (("(", ")"), ("[", "]"), ("\u201c", "\u201d"), ("\xab", "\xbb"), ('"', '"'), ("**", "**"))
 
 
 @dataclass
 class RepairCounts:
-    """What became of the captions that hold a low-scored thing, and what was cut out of those that were repaired."""
+    """What became of the captions that hold a low-scored thing, and what was cut out of those that were repaired.
+
+    `unlocated`, of a published set only: the lowest thing of the caption is in no span, so that it cannot be cut out.
+    """
 
     low_captions: int = 0
+    unlocated: int = 0
     torn_openings: int = 0
     nothing_left: int = 0
     losing: int = 0
@@ -203,6 +208,25 @@ def keep(text: str, offset: int, mentions: Sequence[ObjectMention], cut: Thresho
             text = shorter
             gone.update(low)
     return Kept(text.strip(), tuple(m for m in mentions if m not in gone), (), len(gone))
+
+
+def repair_sets(spans: Iterable[SpanSample], sentences: Sequence[SentenceSample], cut: Thresholds) -> RepairedSet:
+    """Repair the captions of a published set.
+
+    A span that held something low and something grounded is left out of it as in conflict, so a caption whose least
+    score is that of no span would keep what is low.
+    """
+    captions = captions_of_sets(spans, sentences)
+    pairs = list(zip(captions, sentences, strict=True))
+    known = [caption for caption, sentence in pairs if not _is_unlocated(caption, sentence, cut)]
+    found, unlocated = build_repaired(known, cut), len(captions) - len(known)
+    counts = replace(found.counts, low_captions=found.counts.low_captions + unlocated, unlocated=unlocated)
+    return replace(found, counts=counts)
+
+
+def _is_unlocated(caption: CaptionObjects, sentence: SentenceSample, cut: Thresholds) -> bool:
+    least = min((score_of(mention) for mention in caption.objects), default=float("inf"))
+    return cut.is_hallucinated(sentence.min) and least > sentence.min + ROUNDING
 
 
 def captions_of_sets(spans: Iterable[SpanSample], sentences: Iterable[SentenceSample]) -> list[CaptionObjects]:

@@ -19,7 +19,7 @@ from common.thresholds import Thresholds
 from finetune import format_data
 from finetune.corpus.origin import strange_captions
 from finetune.corpus.samples import read_samples, require_cut_at
-from finetune.samples.repair import build_repaired, captions_of_sets, repair
+from finetune.samples.repair import build_repaired, captions_of_sets, repair, repair_sets
 
 CUT = Thresholds()
 LOW, GOOD = 10.0, 35.0
@@ -167,6 +167,17 @@ def test_captions_of_a_published_set() -> None:
     assert [s.sentence for s in build_repaired(records, CUT).samples] == ["A dog, a cat."]
 
 
+def test_a_published_caption_whose_lowest_thing_is_in_no_span_is_left_alone() -> None:
+    """A dog and a cat are in one span, which is in conflict and so not in the set; the cup alone would be cut."""
+    text = "A bus. A dog and a cat, a cup."
+    spans = [SpanSample("a", "A bus", 0, GOOD), SpanSample("a", "A bus. A dog and a cat, a cup", 23, LOW)]
+    for least, expected in ((LOW, ["A bus."]), (LOW - 1, [])):
+        found = repair_sets(spans, [SentenceSample("a", text, 20, least)], CUT)
+        assert [s.sentence for s in found.samples] == expected
+        assert (found.counts.low_captions, found.counts.unlocated) == (1, int(not expected))
+    assert not repair_sets([], [SentenceSample("a", text, GOOD, GOOD)], CUT).counts.low_captions
+
+
 class Files:
     """Scores of two captions, and the three sets that the script makes of them."""
 
@@ -263,9 +274,17 @@ def test_what_is_repaired_is_known_by_its_words(parts: list[str], data: st.DataO
 
 
 def test_repairing_needs_no_scores_and_takes_none(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match="which published file is to be read"):
+        monkeypatch.setattr(sys, "argv", ["format_data.py", "--repair"])
+        format_data.main()
     with pytest.raises(ArgumentError, match="leave out"):
         files.make(monkeypatch, "--repair", "--score_data_path", "scores.jsonl")
-    for flag, value in (("--agreement", "true"), ("--repeats", "unlearn"), ("--whole_captions", "best")):
+    for flag, value in (
+        ("--agreement", "true"),
+        ("--repeats", "unlearn"),
+        ("--whole_captions", "best"),
+        ("--unlearn_target", "opened"),
+    ):
         with pytest.raises(ArgumentError, match=f"{flag} needs scored objects"):
             files.make(monkeypatch, "--repair", flag, value)
     (files.folder / "pos_neg.json").write_text(json.dumps(

@@ -11,10 +11,12 @@ RUN = TOKENIZERS_PARALLELISM=false
 install: .venv/installed
 
 # Modules are compiled here, once: where PYTHONDONTWRITEBYTECODE is set, as in many containers, every process would do it.
+# By all cores, which pip would not; a few files are of another Python's syntax, which nothing imports.
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --no-compile --upgrade pip
+	$(BIN)/pip install --quiet --no-compile --editable '.[dev]'
+	$(BIN)/python -m compileall -qq -j 0 -x '/tests/' .venv/lib || true
 	touch $@
 
 demo: install

@@ -21,7 +21,7 @@ from common.files.pixels import named
 from common.models.anatomy import Anatomy, blocks_of
 from common.models.packed.decoder import PackedSettings
 from common.models.packed.foreign.engine import Fit, ForeignDecoder, Hand
-from common.models.packed.foreign.handing import Handed, Unpackable
+from common.models.packed.foreign.handing import Handed, Unpackable, is_of_tokens
 from common.models.packed.foreign.layout import ForeignLayout, GivenRow, lay_out_rows
 from common.models.packed.foreign.tower import Record, Tower, called_modules, narrowly, side_by_side, tower_of
 from common.models.packed.foreign.trial import looks_together, try_out
@@ -88,7 +88,7 @@ class TextInputs:
     def note(self, size: tuple[int, int], text: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Those of the processor's inputs that are one a token."""
         length = inputs["input_ids"].shape[1]
-        found = {key: value for key, value in inputs.items() if value.shape == (1, length)}
+        found = {key: value for key, value in inputs.items() if is_of_tokens(value, length)}
         if len(self.made) >= KEPT_TEXTS:
             self.made.pop(next(iter(self.made)))
         self.made[size, text] = found

@@ -16,7 +16,7 @@ from tests.families.rows import Row, try_family
 from tests.families.steps import COLUMNS, write_data
 from tests.families.table import quiet, state, written
 
-REFUSED = {"qwen3_vl": (), "mllama": ("packed",)}
+REFUSED = {"qwen3_vl": (), "kosmos-2": ("packed",)}
 PIPELINE = (
     "qwen2_5_vl",
     "qwen3_vl",

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from transformers import CONFIG_MAPPING
 
 from common.errors import CheckpointError, MissingDependencyError, UserError
 from common.models import load_model
+from common.models.anatomy import blocks_of
 from common.models.families.auto_files import check_processor, missing_package
 from common.models.families.checks.model_check import check_logits
 from common.models.packed.layout import PackedImage
@@ -107,13 +109,14 @@ def test_heads_of_several_sizes_and_layers_that_share_keys_are_packed(folder: Ca
     assert load_model("auto", folder("gemma4")).packs
 
 
-def test_a_tower_that_looks_at_crops_too_is_left_out(folder: Callable[[str], Path]) -> None:
-    """Its blocks run twice for one picture that has crops; in a pack some have them, and some do not."""
-    if "step3p7" not in CONFIG_MAPPING:
+@pytest.mark.parametrize("name", ["step3p7", "mllama"])
+def test_towers_of_other_kinds_are_left_out(name: str, folder: Callable[[str], Path]) -> None:
+    """Blocks that run twice for a picture with crops, which some in a pack have; pictures looked at beside any text."""
+    if name not in CONFIG_MAPPING:
         pytest.skip("transformers is older than the family")
-    model = load_model("auto", folder("step3p7"))
-    layers = model.lm.get_submodule(model.anatomy.towers[0]).layers  # type: ignore[attr-defined]
-    assert model.sees_apart and not any("forward" in layer.__dict__ for layer in layers)
+    model: Any = load_model("auto", folder(name))
+    layers = blocks_of(model.lm.get_submodule(model.anatomy.towers[0]))
+    assert layers and model.packs and model.sees_apart and not any("forward" in layer.__dict__ for layer in layers)
     prompt, target = model.encode_prompt(model.format_prompt("a")), model.encode_caption("A dog.").ids
     groups = [PackedImage(number, prompt, (target,)) for number in range(2)]
     for sizes in (((56, 56), (112, 40)), ((112, 40), (56, 56))):

@@ -206,6 +206,33 @@ def _paligemma() -> Made:
     return PaliGemmaForConditionalGeneration(config), inputs
 
 
+def _mllama() -> Made:
+    """Its decoder looks at pictures beside the text; one tile or two of four."""
+    from transformers import MllamaConfig, MllamaForConditionalGeneration
+
+    vision = {"intermediate_layers_indices": [0, 1], "vision_output_dim": 3 * 32, "num_global_layers": 1}
+    config = MllamaConfig(
+        text_config={**TEXT, "cross_attention_layers": [1]},
+        vision_config={**VISION, **vision, "attention_heads": 4},
+        image_token_index=IMAGE,
+    )
+
+    def inputs(number: int) -> dict[str, Tensor]:
+        made = _ids(1)
+        there = torch.tensor([[[1, number % 2, 0, 0]]])
+        looks = (made["input_ids"] == IMAGE).cumsum(1)[..., None, None] * there[:, None]
+        pixels = _pixels(1, 1, 4, 3, 28, 28, seed=number)
+        ratio = torch.tensor([[1 + number % 2]])
+        return made | {
+            "pixel_values": pixels,
+            "aspect_ratio_ids": ratio,
+            "aspect_ratio_mask": there,
+            "cross_attention_mask": looks,
+        }
+
+    return MllamaForConditionalGeneration(config), inputs
+
+
 def _lfm() -> Made:
     """Half of its layers are convolutions over the text, which no mask keeps within a caption."""
     from transformers import LlavaConfig, LlavaForConditionalGeneration
@@ -240,5 +267,6 @@ MAKERS: dict[str, Callable[[], Made]] = {
     "llava_onevision": _onevision,
     "mistral3": _mistral,
     "paligemma": _paligemma,
+    "mllama": _mllama,
     "lfm2": _lfm,
 }

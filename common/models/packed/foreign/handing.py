@@ -41,8 +41,18 @@ def handed_over(lm: Any, trunk: nn.Module, inputs: Mapping[str, Any]) -> Handed:
         try:
             lm(**inputs, use_cache=False)
         except _HandedOver as given:
-            return {key: value for key, value in given.inputs.items() if key not in UNUSED and value is not None}
+            handed = {key: value for key, value in given.inputs.items() if key not in UNUSED and value is not None}
+            return _embedded(trunk, handed)
     raise Unpackable(f"its forward does not call its decoder, a {type(trunk).__name__}")
+
+
+def _embedded(trunk: Any, handed: Handed) -> Handed:
+    """The same with embeddings in place of ids, where pictures are looked at beside the text (Mllama)."""
+    ids = handed.get("input_ids")
+    if ids is None or not any(is_by_query(value, ids.shape[1]) for value in handed.values()):
+        return handed
+    others = {key: value for key, value in handed.items() if key != "input_ids"}
+    return {"inputs_embeds": trunk.get_input_embeddings()(ids), **others}
 
 
 def with_tail(inputs: Mapping[str, Tensor], tail: Tensor) -> dict[str, Tensor]:
@@ -53,12 +63,19 @@ def with_tail(inputs: Mapping[str, Tensor], tail: Tensor) -> dict[str, Tensor]:
     length = inputs["input_ids"].shape[1]
     longer = dict(inputs)
     for key, value in inputs.items():
-        if value.ndim == 2 and value.shape == (1, length):
+        if value.shape == (1, length):
             fill = tail if key == "input_ids" else torch.full_like(tail, _companion(key, value)).to(value.dtype)
             longer[key] = torch.cat([value, fill], dim=1)
-        elif value.ndim > 2 and value.shape[:2] == (1, length) and not value.is_floating_point():
+        elif is_of_tokens(value, length):
             longer[key] = torch.cat([value, value[:, -1:].expand(-1, tail.shape[1], *value.shape[2:])], dim=1)
     return longer
+
+
+def is_of_tokens(value: Tensor, length: int) -> bool:
+    """Whether an input of a processor says something of each token: [1, length], or whole numbers [1, length, ...]."""
+    return value.shape == (1, length) or (
+        value.ndim > 2 and value.shape[:2] == (1, length) and not value.is_floating_point()
+    )
 
 
 def _companion(key: str, value: Tensor) -> int:
@@ -166,10 +183,34 @@ def _joined_value(key: str, values: Sequence[Any], lengths: Sequence[int], how: 
 
 
 def _joined_tensors(key: str, values: Sequence[Tensor], lengths: Sequence[int], how: Joining) -> Tensor:
-    """By their shapes: [1, tokens of the row, ...], or [image tokens, d], none of them in a shared beginning."""
+    """By their shapes: [1, tokens of the row, ...], or what is of images, none of it in a shared beginning."""
+    if all(is_by_query(value, n) for value, n in zip(values, lengths, strict=True)):
+        return _joined_looks(values, how)
     if all(value.shape[:2] == (1, n) for value, n in zip(values, lengths, strict=True)):
         whole = torch.cat([value[:, skip:] for value, skip in zip(values, how.skipped, strict=True)], dim=1)
         return pad(whole, (0, 0) * (whole.ndim - 2) + (0, len(how.places) - whole.shape[1]))
-    if all(value.ndim == 2 for value in values) and len({value.shape[1] for value in values}) == 1:
-        return torch.cat(list(values), dim=0)
+    if all(1 < value.ndim < 4 for value in values) and len({value.shape[1:] for value in values}) == 1:
+        return torch.cat(list(values), dim=int(values[0].ndim == 3 and len(values[0]) == 1))
     raise Unpackable(f"its decoder is called with {key} of shape {list(values[0].shape)}, which is not one a token")
+
+
+def is_by_query(value: Any, tokens: int) -> bool:
+    """Whether it says of each token what it sees of the images beside the text: [1, 1, tokens, image tokens or 1]."""
+    return isinstance(value, Tensor) and value.ndim == 4 and value.shape[:3] == (1, 1, tokens)
+
+
+def _joined_looks(values: Sequence[Tensor], how: Joining) -> Tensor:
+    """[1, 1, t, image tokens of all]: a token sees what it saw of its own image, and nothing of others.
+
+    [1, 1, t, 1], whether it sees anything, is as it was.
+    """
+    rows = [value[0, 0, skip:] for value, skip in zip(values, how.skipped, strict=True)]
+    if all(row.shape[1] == 1 for row in rows):
+        return pad(torch.cat(rows), (0, 0, 0, len(how.places) - sum(map(len, rows))))[None, None]
+    hidden = torch.finfo(rows[0].dtype).min if rows[0].is_floating_point() else 0
+    whole = rows[0].new_full((len(how.places), sum(row.shape[1] for row in rows)), hidden)
+    top = left = 0
+    for row in rows:
+        whole[top : top + len(row), left : left + row.shape[1]] = row
+        top, left = top + len(row), left + row.shape[1]
+    return whole[None, None]

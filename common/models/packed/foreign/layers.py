@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 from common.models.packed.attention import COMPILING, allow_shapes, flex_attention
@@ -71,8 +72,14 @@ def _flex(
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """The layer's attention by a block mask: query [1, h, t, c], key and value [1, key heads, t, c] -> [1, t, h, c]."""
+    """The layer's attention by a block mask: query [1, h, t, c], key and value [1, key heads, t, c] -> [1, t, h, c].
+
+    What it sees of pictures beside the text is a plain mask: key and value [1, key heads, image tokens, c].
+    """
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if isinstance(attention_mask, Tensor):
+        looked = scaled_dot_product_attention(query, key, value, attention_mask, scale=scale, enable_gqa=True)
+        return looked.transpose(1, 2), None
     query, key, value = (x.transpose(1, 2) for x in (query, key, value))
     return flex_attention(query, key, value, scale, attention_mask), None
 

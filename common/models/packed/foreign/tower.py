@@ -17,11 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from common.models.packed.foreign.handing import Handed, Unpackable, handed_over, same_keys
+from common.models.packed.foreign.handing import Handed, Unpackable, handed_over, is_of_tokens, same_keys, with_tail
 from common.models.packed.foreign.masks import layers_as
 
 Record = dict[str, Tensor]  # what is kept of an image, on the CPU
 CALL, INPUT, SHAPE = "call", "input", "shape"
+TAIL = 3  # tokens of a caption behind the row of a trial: what is kept of a tower goes with any text
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def _image_inputs(inputs: Mapping[str, Tensor]) -> Record:
     length = inputs["input_ids"].shape[1]
     record = {}
     for key, value in inputs.items():
-        if value.shape == (1, length):
+        if is_of_tokens(value, length):
             continue
         if value.is_floating_point():
             record[f"{SHAPE}.{key}"] = torch.tensor(value.shape)
@@ -177,9 +178,10 @@ def tower_of(
     with ExitStack() as stack:
         for block in blocks:
             stack.enter_context(block.register_forward_hook(_noting(passing)))
-        expected = handed_over(lm, trunk, inputs)
+        longer = with_tail(inputs, inputs["input_ids"][:, -1:].repeat(1, TAIL))
+        expected = handed_over(lm, trunk, longer)
     tower = Tower(lm, trunk, called_modules(lm, connectors), tuple(passing))
-    found = tower.hand(tower.look(inputs), inputs)
+    found = tower.hand(tower.look(inputs), longer)
     same = [torch.equal(one, other) for one, other in zip(_tensors(found), _tensors(expected), strict=True)]
     if not all(same):
         raise Unpackable("what its decoder is given depends on its tower by more ways than through its connector")

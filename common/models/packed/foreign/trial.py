@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_flatten
 from common.errors import first_line
 from common.models.packed.decoder import PackedSettings
 from common.models.packed.foreign.engine import Fit, ForeignDecoder, Hand
-from common.models.packed.foreign.handing import Unpackable, handed_over, with_tail
+from common.models.packed.foreign.handing import Unpackable, handed_over, is_by_query, with_tail
 from common.models.packed.foreign.heads import head_of
 from common.models.packed.foreign.layers import attending, dense_of, layers_of
 from common.models.packed.foreign.layout import GivenRow, lay_out_rows
@@ -105,6 +105,7 @@ def _shown(lm: Any, trunk: Any, row: GivenRow) -> Fit:
         found = masks_of(trunk, layers, handed)
     before = row.image_at[0]
     shares = not any(mask is not None and bool(mask[:before, before:].any()) for mask in found.masks)
+    shares &= not any(is_by_query(value, inputs["input_ids"].shape[1]) for value in handed.values())
     causal = found.are_causal and not slides(trunk.config)
     llama = causal and type(trunk).__name__ in LLAMAS and handed.keys() <= {"inputs_embeds", "attention_mask"}
     return Fit(head_of(lm, outputs[-1][0], logits), causal, shares, llama)

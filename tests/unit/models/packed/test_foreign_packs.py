@@ -117,7 +117,7 @@ def test_any_pack_of_a_sliding_decoder_with_pictures_that_see_themselves(drawn: 
     assert_same(lm, ForeignDecoder(lm, trunk, fit).losses(lay_out_rows(rows, fit.shares)), plain(lm, rows))
 
 
-@pytest.mark.parametrize("family", ["qwen2_5_vl", "gemma3"])
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "gemma3", "mllama"])
 def test_flex_attention_in_place_of_the_decoders_own(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without its kernels, which a GPU has; by decoders, too, that transformers says it is not for."""
     from torch.nn.attention.flex_attention import flex_attention as flex
@@ -136,7 +136,7 @@ def test_flex_attention_in_place_of_the_decoders_own(family: str, monkeypatch: p
     with torch.no_grad():
         found = ForeignDecoder(lm, trunk, replace(fit, llama=False)).losses(lay_out_rows(rows, fit.shares, 128))
         torch.testing.assert_close(found, plain(lm, rows), rtol=1e-5, atol=1e-5)
-    assert len(calls) == len(trunk.layers)
+    assert len(calls) == len(trunk.layers) - (family == "mllama")  # one of its layers looks at pictures beside the text
 
 
 def test_what_cannot_be_packed_says_why() -> None:

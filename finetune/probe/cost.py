@@ -64,5 +64,5 @@ class ProbeCost:
         when = f"before the first step, every {between} step{'s' * (between > 1)} and after the last"
         return (
             f"probe: {self.each} captions of {self.images} validation images {when}: {probes} probes, "
-            f"about {100 * share:.2g} % of the time of the training{advice}"
+            f"about {float(f'{100 * share:.2g}'):g} % of the time of the training{advice}"
         )

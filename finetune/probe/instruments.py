@@ -14,7 +14,7 @@ from common.args import ThresholdArguments
 from common.errors import ArgumentError, DataError
 from common.manifest import manifest_path
 from common.objects.extractors import ObjectExtractor
-from common.objects.noted import NotedExtractor, extractor_of_objects
+from common.objects.noted import LONGEST_ANSWER, NotedExtractor, extractor_of_objects
 from common.paths import MINI_CLIP, display
 from common.progress import announce
 from common.relevance.clip_scorer import ClipScorer, default_weights, load_scorer
@@ -72,6 +72,7 @@ def _scorer(args: ProbeArguments, samples: Path, mini: bool) -> NotedScorer:
                 f"the scorer that {display(samples)} came from, {noted.clip_model}, is not there; give it with "
                 "--clip_model"
             )
+        _require_unchanged(found, samples)
         return found
     if noted is None:
         announce(f"nothing notes the scorer of {display(samples)}; the probe takes {given}")
@@ -87,9 +88,29 @@ def _scorer(args: ProbeArguments, samples: Path, mini: bool) -> NotedScorer:
     return ours
 
 
+def _require_unchanged(noted: NotedScorer, samples: Path) -> None:
+    """Raise DataError if a scorer is no longer what it was when it made the scores, where that is noted."""
+    now = NotedScorer.of(noted.clip_model, noted.clip_pretrained, noted.settings)
+    other = replace(now, noise=noted.noise, noise_seed=noted.noise_seed).other_than(noted) if noted.weights else None
+    if other is not None:
+        raise DataError(
+            f"the scorer that {display(samples)} came from, {noted.clip_model}, has been changed since: {other}; give "
+            "the former with --clip_model, or score and format the captions again"
+        )
+
+
 def _extractor(args: ProbeArguments, samples: Path) -> NotedExtractor:
     noted = extractor_of_objects(samples)
     if args.extractor is None and args.extractor_model is None:
+        if noted is not None and noted.extractor_model_hash is not None:
+            now = NotedExtractor.of(
+                noted.extractor, noted.extractor_model, noted.extractor_max_new_tokens or LONGEST_ANSWER
+            )
+            if other := now.other_than(noted):
+                raise DataError(
+                    f"the extractor that {display(samples)} came from, {noted.extractor_model}, has been changed or "
+                    f"moved since: {other}; give the former with --extractor_model, or extract the objects again"
+                )
         return noted or NotedExtractor()
     name = args.extractor or ("llm" if args.extractor_model else "spacy")
     longest = noted.extractor_max_new_tokens if noted else None

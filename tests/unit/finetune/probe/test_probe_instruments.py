@@ -67,6 +67,10 @@ def test_another_scorer_is_refused(tmp_path: Path, bundled: NotedScorer) -> None
         file.write(b"\0")
     with pytest.raises(ArgumentError, match="weights"):
         find(path, clip_model=str(tmp_path / "clip"))
+    with pytest.raises(DataError, match=r"has been changed since: weights .*--clip_model"):
+        find(path)  # the noted folder holds another one now
+    assert find(samples(tmp_path, thresholds=CUT, scorer={"clip_model": str(tmp_path / "clip")})).scorer.weights is None
+    path = samples(tmp_path, thresholds=CUT, scorer=asdict(replace(bundled, clip_model=str(tmp_path / "clip"))))
     named = NotedScorer.of("ViT-B-32", "openai")
     path = samples(tmp_path, thresholds=CUT, scorer=asdict(named))
     assert find(path).scorer == find(path, clip_model="ViT-B-32").scorer == named
@@ -86,6 +90,8 @@ def test_another_extractor_is_refused(tmp_path: Path, bundled: NotedScorer) -> N
         find(samples(tmp_path, **noted, extractor=llm), extractor="spacy")
     with pytest.raises(ArgumentError, match="extractor_model_hash"):
         find(samples(tmp_path, **noted, extractor=llm), extractor_model=str(model))
+    with pytest.raises(DataError, match=r"has been changed or moved since: extractor_model_hash"):
+        find(samples(tmp_path, **noted, extractor=llm))
 
 
 def test_where_nothing_is_noted_it_has_to_be_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

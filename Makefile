@@ -28,11 +28,11 @@ quickstart: install
 	$(RUN) $(BIN)/python evaluate/eval_caption.py --model llava
 	$(RUN) $(BIN)/python evaluate/eval_auto.py
 
-# Three at a time on two cores, as tests wait for processes that they start, kill and lock out. Bytecode is written,
+# Four at a time on two cores, as tests wait for processes that they start, kill and lock out. Bytecode is written,
 # since every script that a test starts would else compile the project.
 test: install
 	$(RUN) PYTHONDONTWRITEBYTECODE= OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 \
-		$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+		$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 lint: install
 	$(BIN)/ruff check .

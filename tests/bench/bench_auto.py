@@ -44,7 +44,7 @@ from finetune.features.tower_cache import TowerCache
 from finetune.steps.batch import StepBatch
 from finetune.steps.collate import Collator
 from finetune.steps.packs import PackPlan
-from tests.bench.auto_models import AFTER, BEFORE, SIZES, random_auto
+from tests.bench.models.auto_models import AFTER, BEFORE, SIZES, random_auto
 from tests.bench.train.items import IMAGES, Shape, batches, write_images
 from tests.bench.train.kernels import kernel_table
 from tests.bench.train.steps import EngineStep, Timing, Updater, ceiling, timed

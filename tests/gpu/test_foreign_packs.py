@@ -16,7 +16,7 @@ from common.models.packed.foreign.layers import attending
 from common.models.packed.foreign.layout import GivenRow, lay_out_rows
 from common.models.packed.foreign.trial import plain_losses, try_out
 from common.models.parts.stretches import NAME
-from tests.bench.auto_models import SIZES, random_auto
+from tests.bench.models.auto_models import SIZES, random_auto
 from tests.unit.models import tiny_foreign as tiny
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

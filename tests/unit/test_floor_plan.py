@@ -12,7 +12,12 @@ from common.paths import ROOT
 from tests.floor_plan import PACKAGES, ROOMS, circle, files_per_folder, imports, inside, longest_chain
 
 WITH_SCRIPTS = {"evaluate", "insight", "finetune", "dataset", "dataset/mini", "deploy"}
-READMES = [path for path in ROOT.rglob("README.md") if ".venv" not in path.parts]
+PAGES = [  # of the repository: what a user keeps beside them is not looked at
+    *(ROOT / name for name in ("README.md", "checkpoints/README.md")),
+    *ROOT.glob("checkpoints/mini-*/README.md"),
+    *(page for folder in (*PACKAGES, "docs", "tests") for page in (ROOT / folder).rglob("*.md")),
+]
+READMES = [page for page in PAGES if page.name == "README.md"]
 
 
 def test_folders_are_small() -> None:
@@ -56,3 +61,21 @@ def test_readmes_name_files_that_are_there(readme: Path) -> None:
     """Of code, in backticks: from the repository's root, or from the README's folder."""
     named = set(re.findall(r"`([\w/]+\.py)`", readme.read_text()))
     assert not {name for name in named if not (ROOT / name).exists() and not (readme.parent / name).exists()}
+
+
+def anchors(page: Path) -> set[str]:
+    """What its headings are called in links."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """To a file or folder of the repository and, where they name one, to a heading of it."""
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, heading = link.partition("#")
+        target = (page.parent / name) if name else page
+        assert target.exists(), link
+        assert not heading or heading in anchors(target / "README.md" if target.is_dir() else target), link

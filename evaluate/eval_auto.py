@@ -1,4 +1,4 @@
-"""Hallucination and text scores of a caption file: CHAIR_S, CHAIR_I, recall, words, BLEU, distinct.
+"""Hallucination and text scores of a caption file: CHAIR_S, CHAIR_I, recall, repetition, words, BLEU, distinct.
 
 python evaluate/eval_auto.py                                     # the mini world's captions
 python evaluate/eval_auto.py --caption_eval_path captions.jsonl --annotation_path coco/annotations

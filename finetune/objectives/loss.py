@@ -50,8 +50,11 @@ def simnpo(token_losses: Tensor, real: Tensor, reference: Tensor, beta: float) -
 
 
 def unlikelihood(token_losses: Tensor, real: Tensor, reference: Tensor) -> Tensor:  # noqa: ARG001
-    """Mean of -log(1 - p(token)): at least 0, and its pull on a token ends when that has become unlikely."""
-    safe = token_losses.clamp_min(LEAST_LOSS)
+    """Mean of -log(1 - p(token)): at least 0, and its pull on a token ends when that has become unlikely.
+
+    A token that is all but certain is pulled as one of `LEAST_LOSS`; a bound that ended its gradient would keep it.
+    """
+    safe = token_losses + (LEAST_LOSS - token_losses).clamp_min(0).detach()
     return span_means(-torch.log(-torch.expm1(-safe)), real)
 
 

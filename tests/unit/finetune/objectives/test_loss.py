@@ -91,6 +91,14 @@ def test_unlikelihood_is_finite_and_not_negative(loss: float) -> None:
     assert 0 <= value.item() < 20
 
 
+def test_unlikelihood_pulls_on_a_token_that_is_all_but_certain() -> None:
+    """Of logits (16, 0): p = 1 - 1.1e-7, whose loss lies below the bound."""
+    logits = torch.tensor([[16.0, 0.0]], requires_grad=True)
+    losses = torch.nn.functional.cross_entropy(logits, torch.tensor([0]), reduction="none")
+    unlikelihood(losses[:, None], torch.ones(1, 1), torch.zeros(1)).sum().backward()
+    assert logits.grad is not None and 0.05 < logits.grad[0, 0] < 1.01 and logits.grad[0, 1] < -0.05
+
+
 def test_parts_by_hand() -> None:
     """Two spans of one row share its losses; each kind is summed with the spans' weights."""
     index = spans((POS, 0, 0, 2, 0.5), (NEG, 1, 1, 3, 2.0), (POS, 1, 0, 1, 1.0))

@@ -38,8 +38,10 @@ from common.models.base import CaptionModel, PackedSettings
 from common.models.packed.layout import PackedImage, lay_out
 from common.models.resolve import resolve_device
 from common.models.text.ids import PromptIds
+from common.models.weights.eight_bit import require_float8
 from common.paths import ROOT, display
 from common.progress import announce
+from tests.bench.numbers import whole_numbers
 
 RECORDS = ROOT / "tests" / "bench" / "records"
 WORDS = 100  # that captions are of
@@ -111,6 +113,10 @@ class GradientBench:
     def __post_init__(self) -> None:
         self.device = resolve_device(self.args.device)
         self.gpu = self.device.type == "cuda"
+        if self.gpu:
+            require_float8(self.device, torch.bfloat16)
+        self.seeds = whole_numbers(self.args.seeds, "--seeds")
+        self.first_blocks = whole_numbers(self.args.from_blocks, "--from_blocks")
         self.settings = PackedSettings(compile=self.gpu, fast_connector=True)
         self.path = Path(self.args.record) if self.args.record else RECORDS / f"gradients_{self.args.size}.json"
         self.rows: list[dict[str, Any]] = []
@@ -125,7 +131,7 @@ class GradientBench:
                 "fp8": (partial(self.eight_bits, make), self.in_packs),
                 **{
                     f"fp8, from block {first}": (partial(self.eight_bits, make, first), self.in_packs)
-                    for first in map(int, self.args.from_blocks.split(","))
+                    for first in self.first_blocks
                 },
             }
             for kind, (model, way) in kinds.items():
@@ -142,7 +148,7 @@ class GradientBench:
         """Seeds and names, and what makes the model in bfloat16."""
         from tests.bench.models.random_models import random_model
 
-        for seed in map(int, self.args.seeds.split(",")):
+        for seed in self.seeds:
             if self.args.size == "mini":
                 yield seed, "mini-llava", lambda: load_model("llava", device=self.device, dtype=torch.bfloat16)
                 continue

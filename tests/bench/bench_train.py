@@ -18,6 +18,7 @@ from common.args import flag, parse
 from common.cli import run
 from common.errors import ArgumentError, DataError
 from common.paths import ROOT
+from tests.bench.numbers import whole_numbers
 
 RECORDS = ROOT / "tests" / "bench" / "records"
 
@@ -51,6 +52,9 @@ def main() -> None:
         raise ArgumentError("--stats takes two files: pos_neg.json and sentences.json")
     if args.load_in_4bit and args.decoder_dtype == "fp8":
         raise ArgumentError("--load_in_4bit and --decoder_dtype fp8 are two runs; give one of them")
+    whole_numbers(args.captions_per_image, "--captions_per_image", least=1)
+    if args.images != "auto" and len(whole_numbers(args.images, "--images", least=1)) > 1:
+        raise ArgumentError(f"--images is {args.images}; give one number, or auto")
     from tests.bench.train.bench import TrainBench
 
     bench = TrainBench(args, Path(args.record) if args.record else RECORDS / f"train_{args.size}.json")

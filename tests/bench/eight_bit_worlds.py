@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from common.args import flag, parse
 from common.cli import run
 from common.errors import DataError
-from common.files.storage import read_json, whole_file, write_json
+from common.files.storage import read_json, read_record, whole_file, write_json
 from common.manifest import git_commit, versions
 from common.paths import ROOT, display
 from common.progress import announce, say
@@ -54,21 +54,27 @@ class WorldsArguments:
     figure: str = flag(str(ROOT / "assets" / "eight_bits.png"), "picture of the losses")
 
 
-def losses_of(folder: Path, row: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Steps, and the mean token loss of each part at them, of a run's manifest."""
+def losses_of(folder: Path, row: Mapping[str, Any]) -> dict[str, list[float | None]]:
+    """Steps, and the mean token loss of each part at them, of a run's manifest; None where a step has no such span."""
     log = read_json(folder / "runs" / key_of(row).name / "trained" / "trained.safetensors.manifest.json")["log"]
     entries = [entry for entry in log if "loss" in entry]
-    return {name: [entry[name] for entry in entries] for name in ("step", *PARTS) if name in entries[0]}
+    names = [name for name in ("step", *PARTS) if any(name in entry for entry in entries)]
+    return {name: [entry.get(name) for entry in entries] for name in names}
+
+
+def of_recipe(rows: Sequence[Mapping[str, Any]], recipe: str, place: Path) -> list[Mapping[str, Any]]:
+    """The rows of a recipe in both, and of the base model. Raises DataError where there are none of one of them."""
+    for name in (recipe, recipe + IN_EIGHT):
+        if not any(row.get("recipe") == name for row in rows):
+            raise DataError(f"{display(place)} has no row of the recipe {name}; run the leaderboard, or give --recipe")
+    return [row for row in rows if row["recipe"] in (BASE, recipe, recipe + IN_EIGHT)]
 
 
 def collect(folder: Path, recipe: str) -> dict[str, Any]:
     """The record of a folder. Raises DataError where no run of both kinds has ended."""
     import torch
 
-    rows = [row for row in read_rows(folder / "rows.jsonl") if row["recipe"] in (BASE, recipe, recipe + IN_EIGHT)]
-    for name in (recipe, recipe + IN_EIGHT):
-        if not any(row["recipe"] == name for row in rows):
-            raise DataError(f"{display(folder / 'rows.jsonl')} has no row of the recipe {name}; run the leaderboard")
+    rows = of_recipe(read_rows(folder / "rows.jsonl"), recipe, folder / "rows.jsonl")
     trained = [row for row in rows if row["recipe"] != BASE]
     return {
         "card": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
@@ -114,7 +120,8 @@ def _part(axes: Axes, losses: Sequence[Mapping[str, Any]], recipe: str, name: st
         ours = [one for one in losses if one["recipe"] == recipe + kind]
         for one in ours:
             axes.plot(one["step"], one[name], color=colour, linestyle=DASHES[kind], linewidth=0.6, alpha=0.4)
-        middle = [mean(values) for values in zip(*(one[name] for one in ours), strict=True)]
+        steps = zip(*(one[name] for one in ours), strict=True)
+        middle = [mean(found) if (found := [v for v in values if v is not None]) else None for values in steps]
         axes.plot(ours[0]["step"], middle, color=colour, linestyle=DASHES[kind], linewidth=2.0, label=NAMES[kind])
     axes.set_title(PARTS[name], fontsize=10)
     axes.set_xlabel("step", fontsize=9)
@@ -128,9 +135,10 @@ def main() -> None:
     path, figure = Path(args.record or RECORDS / f"worlds_fp8_{args.recipe}.json"), Path(args.figure)
     if args.folder:
         write_json(path, collect(Path(args.folder), args.recipe))
-    record = read_json(path)
-    say(table(record["rows"], [BASE, args.recipe, args.recipe + IN_EIGHT]))
-    say(differences(record["rows"], args.recipe))
+    record = read_record(path, dict[str, Any])
+    rows = of_recipe(record.get("rows", []), args.recipe, path)
+    say(table(rows, [BASE, args.recipe, args.recipe + IN_EIGHT]))
+    say(differences(rows, args.recipe))
     draw(record["losses"], args.recipe, figure)
     announce(f"{display(path)}, {display(figure)}")
 

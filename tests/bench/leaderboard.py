@@ -50,10 +50,10 @@ from tests.bench.board_recipes import MINED, Mined, check_recipe, flags_of, mine
 from tests.bench.board_rows import MADE_OF, Run, check_done, mend_end, read_rows
 from tests.bench.board_scripts import Scripts
 from tests.bench.board_table import BASE, SCORES, table
+from tests.bench.numbers import whole_numbers
 
 RECIPES = ROOT / "tests" / "bench" / "leaderboard.yaml"
 AUTO = ("--hal_clip_thres", "auto", "--norm_clip_thres", "auto", "--sentence_clip_thres", "auto")
-MOST_SEED = 2**32 - 1
 INFER_BS = 256
 ANOTHER_ORDER = 100  # added to the seed for each further order of the batches
 
@@ -279,21 +279,9 @@ def blurred_to(
 # The list
 
 
-def worlds_of(text: str) -> list[int]:
-    """The seeds that `--worlds` names. Raises ArgumentError: none, one that is no seed, one twice."""
-    words = [word.strip() for word in text.split(",")]
-    for word in words:
-        if not word.isascii() or not word.isdigit() or int(word) > MOST_SEED:
-            raise ArgumentError(f"--worlds: {word[:40]!r} is no seed of a world; give whole numbers, as 31,32")
-    worlds = [int(word) for word in words]
-    if len(set(worlds)) < len(worlds):
-        raise ArgumentError(f"--worlds {text[:80]} names a world twice; each is run once")
-    return worlds
-
-
 def runs_of(args: LeaderboardArguments, names: Sequence[str]) -> list[Run]:
     """All runs of the command line; the base model has one a world, whatever the scores. Raises ArgumentError."""
-    worlds = worlds_of(args.worlds)
+    worlds = whole_numbers(args.worlds, "--worlds")
     if args.auroc and not 0.5 < args.auroc < 1:
         raise ArgumentError(f"--auroc {args.auroc:g} must lie between 0.5 (chance) and 1, or be 0: scores as they are")
     trained = [

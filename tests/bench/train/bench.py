@@ -22,6 +22,7 @@ from common.manifest import git_commit, versions
 from common.models import load_model
 from common.models.base import CaptionModel, PackedSettings
 from common.models.resolve import resolve_device
+from common.models.weights.eight_bit import require_float8
 from common.paths import display
 from common.progress import announce
 from finetune.steps.batch import StepBatch
@@ -78,7 +79,12 @@ class TrainBench:
         self.settings = PackedSettings(compile=self.gpu, fast_connector=True, attention=self.args.attention)
 
     def measure(self) -> None:
-        """All parts. One that fails is reported, and the others are measured all the same."""
+        """All parts. One that fails is reported, and the others are measured all the same.
+
+        Raises ArgumentError, before anything is measured, for 8-bit products on a GPU that has none.
+        """
+        if self.args.decoder_dtype == "fp8" and self.device.type == "cuda":
+            require_float8(self.device, torch.bfloat16)
         with tempfile.TemporaryDirectory() as folder:
             write_images(Path(folder))
             self.model = self.new_model()

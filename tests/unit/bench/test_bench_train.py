@@ -16,6 +16,7 @@ from common.errors import ArgumentError
 from finetune.corpus.records import SENT
 from finetune.steps.packs import PackPlan
 from tests.bench.bench_train import TrainBenchArguments
+from tests.bench.numbers import whole_numbers
 from tests.bench.train.items import SHAPES, batches, captions_of, synthetic_captions
 from tests.bench.train.steps import model_tflop, parameters_of
 from tests.bench.train.table import table
@@ -90,3 +91,11 @@ def test_full_size_needs_a_gpu(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="needs a GPU"):
         TrainBench(TrainBenchArguments(size="7b", device="cpu", stats=[]), tmp_path / "x.json")
     assert torch.get_default_dtype() == torch.float32
+
+
+@pytest.mark.parametrize("text", ["", "x", "1,,2", "1.5", "-1", "0", "5,5", "²", "9" * 5000])
+def test_lists_of_numbers_are_refused_in_one_line(text: str) -> None:
+    with pytest.raises(ArgumentError, match=r"^--captions_per_image") as raised:
+        whole_numbers(text, "--captions_per_image", least=1)
+    assert len(str(raised.value)) < 200
+    assert whole_numbers("1, 5,12", "--captions_per_image") == [1, 5, 12]

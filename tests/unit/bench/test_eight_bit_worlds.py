@@ -24,7 +24,8 @@ def add(folder: Path, recipe: str, world: int, score: float) -> None:
     trained = folder / "runs" / Run(recipe, world, 0, 0.0).name / "trained"
     trained.mkdir(parents=True)
     log = [{"loss": 3.0 / step, "loss_neg": 1.0 * step, "loss_pos": 2.0, "step": step} for step in (2, 4)]
-    note = {"log": [*log, {"train_runtime": 1.0, "step": 4}]}
+    without = {"loss": 1.0, "loss_pos": 2.0, "step": 6}
+    note = {"log": [*log, without, {"train_runtime": 1.0, "step": 6}]}
     (trained / "trained.safetensors.manifest.json").write_text(json.dumps(note))
 
 
@@ -38,7 +39,8 @@ def test_the_difference_is_taken_world_by_world_and_losses_are_drawn(tmp_path: P
         (SIXTEEN, 0), (EIGHT, 0), (SIXTEEN, 1), (EIGHT, 1),
     ]  # fmt: skip
     assert record["losses"][0] == {
-        "recipe": SIXTEEN, "world": 0, "step": [2, 4], "loss_pos": [2.0, 2.0], "loss_neg": [2.0, 4.0],
+        "recipe": SIXTEEN, "world": 0, "step": [2, 4, 6], "loss_pos": [2.0, 2.0, 2.0],
+        "loss_neg": [2.0, 4.0, None],
     }  # fmt: skip
     # 2 and 6 points: mean 4, deviation 2.83, so 12.706 * 2.83 / root 2 = 25.4 to each side
     assert differences(record["rows"], SIXTEEN).split(" | ")[3] == "+4.0 [-21.4, +29.4]"

@@ -15,21 +15,20 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from common.errors import ArgumentError, CheckpointError, DataError, UserError, first_line
+from common.errors import ArgumentError, CheckpointError, DataError, first_line
 from common.files.json_text import shown
 from common.files.pixels import name_of, to_rgb
 from common.models.anatomy import Anatomy, dissect
 from common.models.base import CaptionModel
 from common.models.checkpoints.key_maps import KeyMap, rename
 from common.models.families.auto_files import load_processor, load_weights
+from common.models.families.auto_generate import GeneratingAuto
 from common.models.families.auto_packs import PackingAuto
 from common.models.families.auto_rows import ProcessingAuto
 from common.models.families.auto_trees import GrowingAuto
 from common.models.families.checks.model_check import check_generates, check_logits, check_weights
 from common.models.families.checks.processor_check import check_loaded_processor, check_placeholders
 from common.models.families.raw_images import RawImages
-from common.models.generation.decoding import Decoding
-from common.models.generation.plain import by_transformers
 from common.models.packed.foreign.handing import with_tail
 from common.models.packed.foreign.layers import computed_again
 from common.models.packed.foreign.masks import layers_as
@@ -39,17 +38,15 @@ from common.models.text.ids import PromptIds
 from common.models.text.sequence import check_lengths
 from common.models.text.tokenizers import FastTokenizer
 from common.paths import display
-from common.progress import announce
 
 MOST_PIXELS = 4096 * 4096  # kept of an image while its batch is gathered
 
 
-class Auto(ProcessingAuto, PackingAuto, GrowingAuto, CaptionModel):
+class Auto(ProcessingAuto, PackingAuto, GrowingAuto, GeneratingAuto, CaptionModel):
     """A model of transformers' image-text-to-text kind; `lm` is the whole of it."""
 
     name = "auto"
     template = ""
-    batches: bool = True  # whether processor and model take several images at once
     image_tokens: int | None = None  # of the first image that was seen
 
     @classmethod
@@ -205,41 +202,6 @@ class Auto(ProcessingAuto, PackingAuto, GrowingAuto, CaptionModel):
     def trunk(self) -> Any:
         """The language model, without encoder and head."""
         return self.lm.get_submodule(self.anatomy.decoder)
-
-    @torch.no_grad()
-    def continue_batch(
-        self, features: Any, prompts: Sequence[PromptIds], decoding: Decoding, names: Sequence[str]
-    ) -> list[list[int]]:
-        """New ids of a left-padded batch; `features`: the images themselves.
-
-        Rows are continued one by one where processor or model take no batch of several images, which is said.
-        """
-        if len(prompts) > 1 and self.batches:
-            try:
-                return self._continued(features, prompts, decoding, names)
-            except (UserError, torch.OutOfMemoryError):
-                raise
-            except Exception as error:  # theirs, of any kind; a fault of another kind is met again below
-                announce(f"rows are continued one by one: {first_line(error)}")
-                self.batches = False
-        rows = zip(features, prompts, names, strict=True)
-        try:
-            return [self._continued([image], [prompt], decoding, [name])[0] for image, prompt, name in rows]
-        except (UserError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:  # as above
-            beams = f" with {decoding.num_beams} beams; try --generate_num_beams 1" if decoding.num_beams > 1 else ""
-            raise ArgumentError(
-                f"transformers' own generate fails for {type(self.lm).__name__}: {first_line(error)}{beams}"
-            ) from None
-
-    def _continued(
-        self, features: Any, prompts: Sequence[PromptIds], decoding: Decoding, names: Sequence[str]
-    ) -> list[list[int]]:
-        inputs = self._inputs(list(features), prompts)
-        pad = self.processor.tokenizer.pad_token_id
-        pad_id = self.eos_id if pad is None else pad
-        return by_transformers(self.lm, inputs, decoding, self.stop_ids, names, pad_id, self.compiles_steps)
 
 
 def _stops(said: Any, where: str) -> list[int]:

@@ -13,7 +13,7 @@ import transformers
 from packaging.version import Version
 from PIL import Image
 
-from common.errors import CheckpointError, DataError
+from common.errors import ArgumentError, CheckpointError, DataError
 from common.files.images import ImageFolder
 from common.models import load_model
 from common.models.base import PackedSettings
@@ -87,6 +87,29 @@ def test_ids_are_those_of_transformers_and_the_way_is_said(
     sample = {"do_sample": True, "seed": 1, "max_new_tokens": 8}
     turned = model.generate_ids(images[::-1], texts[::-1], **sample)
     assert model.generate_ids(images, texts, **sample) == turned[::-1]
+
+
+@pytest.mark.parametrize("family", ["idefics3", "qwen2_5_vl"])
+def test_beams_that_generate_does_not_take_with_an_image(
+    family: str, auto: Callable[[str], Any], images: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its embeddings, with the same ids, where the decoder is given no more than a text's; else one line."""
+    model = auto(family)
+    prompts = [model.encode_prompt(model.format_prompt(text)) for text in ("Describe", "a")]
+    asked = (images[:2], prompts, Decoding(3, 8), [""] * 2)
+    expected, generate = model.continue_batch(*asked), model.lm.generate
+
+    def without_images(**given: Any) -> Any:
+        if "pixel_values" in given:
+            raise ValueError("Image features and image tokens do not match\nsee there")
+        return generate(**given)
+
+    monkeypatch.setattr(model.lm, "generate", without_images)
+    if family == "idefics3":
+        assert model.continue_batch(*asked) == expected
+        return
+    with pytest.raises(ArgumentError, match="tokens do not match with 3 beams; try --generate_num_beams 1"):
+        model.continue_batch(*asked)
 
 
 @pytest.mark.parametrize("selection", ["connector", "lm_head", "lora", "decoder", "connector+lora"])

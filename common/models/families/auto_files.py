@@ -12,6 +12,7 @@ from common.errors import CheckpointError, MissingDependencyError, first_line
 from common.files.json_text import shown
 from common.files.storage import read_record, read_text
 from common.paths import display
+from common.progress import announce
 
 # What `pip install 'efuf[processors]'` brings.
 EXTRA = ("num2words",)
@@ -111,9 +112,19 @@ def _processor(path: Path, trust_remote_code: bool) -> Any:
         if "image processor" in str(error) and not (path / "preprocessor_config.json").is_file():
             raise _no_image_processor(display(path)) from None
         raise _refused(path, error) from None
-    if not getattr(processor, "chat_template", None) and (path / TEMPLATE).is_file():
-        processor.chat_template = read_text(path / TEMPLATE)  # which some older processors leave lying there
+    if not getattr(processor, "chat_template", None):
+        processor.chat_template = _template(path, processor)
     return processor
+
+
+def _template(path: Path, processor: Any) -> Any:
+    """Where a processor took no chat template: the file that some older ones leave lying there, or its tokenizer's."""
+    if (path / TEMPLATE).is_file():
+        return read_text(path / TEMPLATE)
+    found = getattr(getattr(processor, "tokenizer", None), "chat_template", None)
+    if found:
+        announce(f"the processor of {display(path)} has no chat template; its tokenizer's is taken")
+    return found
 
 
 def missing_package(path: Path, error: ImportError) -> MissingDependencyError:

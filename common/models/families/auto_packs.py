@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from common.errors import DataError
 from common.files.pixels import named
 from common.models.anatomy import Anatomy, blocks_of
 from common.models.packed.decoder import PackedSettings
@@ -224,8 +225,17 @@ class PackingAuto(Mixed):
         return whole - len(prompt.before) - len(prompt.after)
 
     def packed_losses(self, features: Any, layout: Any) -> Tensor:
-        """As for every model. `features`: images, which the layout has inputs of, or what is kept of their tower."""
-        return self.foreign.losses(layout, *self.handing(features))
+        """As for every model. `features`: images, which the layout has inputs of, or what is kept of their tower.
+
+        Raises DataError for images that do not go into one pack, which the pictures of the trial did.
+        """
+        try:
+            return self.foreign.losses(layout, *self.handing(features))
+        except Unpackable as reason:
+            raise DataError(
+                f"{type(self.lm).__name__} does not take these {layout.rows} captions in one pack: {reason}; lower "
+                "--tokens_per_batch, so that its images stand alone"
+            ) from None
 
     def handing(self, features: Any) -> tuple[Hand, bool]:
         """What gives the decoder's inputs for images, and whether it takes several at once."""

@@ -127,7 +127,8 @@ class ProcessingAuto(Mixed):
                 raise  # rows are tried one by one
             raise DataError(
                 f"{_named(images[0])}{type(self.processor).__name__} takes no image of "
-                f"{images[0].width}x{images[0].height} pixels with this text: {first_line(error)}"
+                f"{images[0].width}x{images[0].height} pixels with this text: {first_line(error)}; leave the "
+                "image out if it is at fault"
             ) from None
         self._check_room(made, images)
         dtype = self.compute_dtype

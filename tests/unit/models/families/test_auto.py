@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -259,8 +260,14 @@ def test_a_thought_without_an_end_is_no_text(auto: Callable[[str], Any], capsys:
     assert capsys.readouterr().err.count("give more --max_new_tokens") == 1
 
 
-def test_a_processor_without_template(tmp_path: Path) -> None:
+def test_a_processor_without_template(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its tokenizer's is taken, and said; without that, too, it is refused."""
     write_auto(tmp_path / "model", "internvl")
-    (tmp_path / "model" / "chat_template.jinja").unlink()
+    (template := tmp_path / "model" / "chat_template.jinja").rename(tmp_path / "template")
     with pytest.raises(CheckpointError, match="no chat template"):
         load_model("auto", tmp_path / "model")
+    said = tmp_path / "model" / "tokenizer_config.json"
+    said.write_text(json.dumps(json.loads(said.read_text()) | {"chat_template": (tmp_path / "template").read_text()}))
+    model = load_model("auto", tmp_path / "model")
+    assert not template.exists() and "IMG_CONTEXT" in model.format_prompt("a")
+    assert "has no chat template; its tokenizer's is taken" in capsys.readouterr().err

@@ -6,7 +6,7 @@ asked for; what cannot is said once, with its reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from common.errors import DataError
 from common.files.pixels import named
 from common.models.anatomy import Anatomy, blocks_of
+from common.models.families.raw_images import SeenImages
 from common.models.packed.decoder import PackedSettings
 from common.models.packed.foreign.engine import Fit, ForeignDecoder, Hand
 from common.models.packed.foreign.handing import Handed, Unpackable, is_of_tokens
@@ -39,28 +40,6 @@ TRIAL = ("A picture of a dog on the grass.", "a", "A picture")  # captions
 TRIAL_SIZE = (96, 64)
 SIZE = "size"  # of the image, in what is kept of it
 KEPT_TEXTS = 4096
-
-
-@dataclass(frozen=True)
-class SeenImages:
-    """What is kept of the tower for each image, in place of pixels and features."""
-
-    records: tuple[Record, ...]
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __iter__(self) -> Iterator[Record]:
-        return iter(self.records)
-
-    def to(self, device: torch.device | str) -> SeenImages:
-        """The same; what is kept is moved when it is used."""
-        del device
-        return self
-
-    def pin_memory(self) -> SeenImages:
-        """The same in page-locked memory."""
-        return SeenImages(tuple({key: value.pin_memory() for key, value in r.items()} for r in self.records))
 
 
 def _kept_handed(tower: Tower, seen: SeenImages, images: Sequence[int], inputs: Mapping[str, Tensor]) -> Handed:

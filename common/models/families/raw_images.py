@@ -1,4 +1,4 @@
-"""Images and prompts as `auto` passes them along: as they are, until a row is made of both."""
+"""Images and prompts as `auto` passes them along: as they are, or as its tower saw them, until both make a row."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.models.packed.foreign.tower import Record
 from common.models.text.ids import PromptIds
 
 
@@ -49,3 +50,25 @@ class RawImages:
     def pin_memory(self) -> RawImages:
         """The same; there is nothing to pin."""
         return self
+
+
+@dataclass(frozen=True)
+class SeenImages:
+    """What is kept of the tower for each image, in place of pixels and features."""
+
+    records: tuple[Record, ...]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.records)
+
+    def to(self, device: torch.device | str) -> SeenImages:
+        """The same; what is kept is moved when it is used."""
+        del device
+        return self
+
+    def pin_memory(self) -> SeenImages:
+        """The same in page-locked memory."""
+        return SeenImages(tuple({key: value.pin_memory() for key, value in r.items()} for r in self.records))

@@ -189,8 +189,10 @@ def _joined_tensors(key: str, values: Sequence[Tensor], lengths: Sequence[int], 
     if all(value.shape[:2] == (1, n) for value, n in zip(values, lengths, strict=True)):
         whole = torch.cat([value[:, skip:] for value, skip in zip(values, how.skipped, strict=True)], dim=1)
         return pad(whole, (0, 0) * (whole.ndim - 2) + (0, len(how.places) - whole.shape[1]))
-    if all(1 < value.ndim < 4 for value in values) and len({value.shape[1:] for value in values}) == 1:
-        return torch.cat(list(values), dim=int(values[0].ndim == 3 and len(values[0]) == 1))
+    along = int(all(value.ndim == 3 and len(value) == 1 for value in values))
+    others = {(*value.shape[:along], *value.shape[along + 1 :]) for value in values}
+    if len(others) == 1 and 1 < values[0].ndim < 4:
+        return torch.cat(list(values), dim=along)
     raise Unpackable(f"its decoder is called with {key} of shape {list(values[0].shape)}, which is not one a token")
 
 

@@ -19,7 +19,7 @@ from common.paths import ROOT, display
 from finetune.format_data import FormatArguments
 from finetune.setup.arguments import GROUPS
 from insight.answer import OwnAnswerArguments
-from tests.bench.board_table import BASE
+from tests.bench.board.table import BASE
 
 BASE_RECIPE = ROOT / "finetune" / "recipes" / "mini_bounded.yaml"
 MINED = ("captions", "images", "format", "answers")

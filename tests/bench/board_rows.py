@@ -12,7 +12,7 @@ from common.errors import DataError
 from common.files.storage import read_text, write_text
 from common.paths import display
 from common.progress import announce
-from tests.bench.board_table import SCORES
+from tests.bench.board.table import SCORES
 
 MADE_OF = "made_of"  # of a row; rows of before this was noted lack it
 ALL_OF_THEM = ("eval_images",)  # what all rows of a table must have in common, whatever their recipe

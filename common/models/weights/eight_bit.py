@@ -162,21 +162,28 @@ def _say_share(model: ModelBody) -> None:
     )
 
 
-class EightBitLinear(FewerBits):
+class _Scaled(FewerBits):
+    """A frozen linear layer with a scale for each output: its weight, or what is stored of it, and scales [out, 1]."""
+
+    scale: Tensor
+
+    def __init__(self, linear: nn.Linear, weight: Tensor, scales: Tensor) -> None:
+        super().__init__(linear.in_features, linear.out_features, linear.bias is not None, device="meta")
+        self.weight = nn.Parameter(weight, requires_grad=False)
+        self.register_buffer("scale", scales[:, 0].contiguous(), persistent=False)
+        if linear.bias is not None:
+            self.bias = nn.Parameter(linear.bias.detach().to(weight.device), requires_grad=False)
+
+
+class EightBitLinear(_Scaled):
     """A frozen linear layer of e4m3 weights with a scale for each output.
 
     The weight is stored as bytes: that is no dtype that anything would cast, train, or give to adapters over it.
     """
 
-    scale: Tensor
-
     def __init__(self, linear: nn.Linear, device: torch.device) -> None:
-        super().__init__(linear.in_features, linear.out_features, linear.bias is not None, device="meta")
-        codes, scale = in_codes(linear.weight.detach().to(device))
-        self.weight = nn.Parameter(codes.view(torch.uint8), requires_grad=False)
-        self.register_buffer("scale", scale[:, 0].contiguous(), persistent=False)
-        if linear.bias is not None:
-            self.bias = nn.Parameter(linear.bias.detach().to(device), requires_grad=False)
+        codes, scales = in_codes(linear.weight.detach().to(device))
+        super().__init__(linear, codes.view(torch.uint8), scales)
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] -> [..., out], in the dtype of x."""
@@ -184,18 +191,12 @@ class EightBitLinear(FewerBits):
         return out if self.bias is None else out + self.bias
 
 
-class EightBitGradient(FewerBits):
+class EightBitGradient(_Scaled):
     """A frozen linear layer of 16-bit weights: forward as it is, the gradient of its input by codes made on the way."""
 
-    scale: Tensor
-
     def __init__(self, linear: nn.Linear, device: torch.device) -> None:
-        super().__init__(linear.in_features, linear.out_features, linear.bias is not None, device="meta")
         weight = linear.weight.detach().to(device)
-        self.weight = nn.Parameter(weight, requires_grad=False)
-        self.register_buffer("scale", scales_of(weight)[:, 0].contiguous(), persistent=False)
-        if linear.bias is not None:
-            self.bias = nn.Parameter(linear.bias.detach().to(device), requires_grad=False)
+        super().__init__(linear, weight, scales_of(weight))
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] -> [..., out], in the dtype of x."""

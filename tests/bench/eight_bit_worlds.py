@@ -24,8 +24,8 @@ from common.files.storage import read_json, read_record, whole_file, write_json
 from common.manifest import git_commit, versions
 from common.paths import ROOT, display
 from common.progress import announce, say
+from tests.bench.board.rows import key_of, read_rows
 from tests.bench.board.table import BASE, against_base, columns_of, table
-from tests.bench.board_rows import key_of, read_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -46,10 +46,10 @@ from common.progress import announce, say
 from common.relevance.noise import noisy
 from insight.scores.auto_thresholds import resolve_thresholds
 from insight.scores.detector_quality import auroc, label_scores
+from tests.bench.board.recipes import MINED, Mined, check_recipe, flags_of, mined_by, read_recipes
+from tests.bench.board.rows import MADE_OF, Run, check_done, mend_end, read_rows
 from tests.bench.board.scripts import Scripts
 from tests.bench.board.table import BASE, SCORES, table
-from tests.bench.board_recipes import MINED, Mined, check_recipe, flags_of, mined_by, read_recipes
-from tests.bench.board_rows import MADE_OF, Run, check_done, mend_end, read_rows
 from tests.bench.numbers import whole_numbers
 
 RECIPES = ROOT / "tests" / "bench" / "leaderboard.yaml"

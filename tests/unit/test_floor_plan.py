@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,13 @@ def test_folders_are_small() -> None:
     crowded = {folder: count for folder, count in files_per_folder(ROOT).items() if count > 13}
     assert not {folder: count for folder, count in crowded.items() if folder not in WITH_SCRIPTS}
     assert max(crowded.values(), default=0) <= 16
+
+
+def test_folders_of_tests_are_small() -> None:
+    """Of benches, every command is a file of its own."""
+    folders = Counter(path.parent.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py"))
+    assert {str(folder) for folder, files in folders.items() if files > 13} <= {"tests/bench"}
+    assert max(folders.values()) <= 18
 
 
 @pytest.mark.parametrize("room", ROOMS)

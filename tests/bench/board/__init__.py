@@ -1,1 +1,1 @@
-"""What the leaderboard is made of: its scripts as forks, its table and goals."""
+"""What the leaderboard is made of: recipes, runs and their rows, scripts as forks, the table and its goals."""

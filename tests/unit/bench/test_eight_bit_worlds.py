@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from common.errors import DataError
+from tests.bench.board.rows import Run
 from tests.bench.board.table import BASE, SCORES
-from tests.bench.board_rows import Run
 from tests.bench.eight_bit_worlds import IN_EIGHT, collect, differences, draw
 
 SIXTEEN, EIGHT = "adapters", "adapters" + IN_EIGHT

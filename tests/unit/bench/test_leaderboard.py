@@ -17,10 +17,10 @@ from common.relevance.noise import noisy
 from finetune.format_data import FormatArguments
 from finetune.setup.arguments import GROUPS
 from insight.scores.detector_quality import auroc, label_scores
+from tests.bench.board.recipes import MINED, mined_by
+from tests.bench.board.rows import Run, check_done, key_of, mend_end, read_rows
 from tests.bench.board.scripts import Scripts
 from tests.bench.board.table import BASE, SCORES, against_base, goal_lines, table
-from tests.bench.board_recipes import MINED, mined_by
-from tests.bench.board_rows import Run, check_done, key_of, mend_end, read_rows
 from tests.bench.leaderboard import (
     Board,
     LeaderboardArguments,

@@ -25,7 +25,9 @@ BRANCHES = (tuple(range(12, 60)), (50,), (40, 2, 45, 46))
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl", "gemma3", "llava_sliding", "paligemma", "internvl"])
+@pytest.mark.parametrize(
+    "family", ["qwen2_5_vl", "qwen3_vl", "gemma3", "llava_sliding", "paligemma", "internvl", "mllama"]
+)
 def test_flex_packs_equal_plain_rows(family: str, compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Heads of 16, the least that FlexAttention takes; masks that slide and images that see themselves."""
     monkeypatch.setitem(tiny.TEXT, "head_dim", 16)

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 from common.models.packed.attention import COMPILING, allow_shapes, flex_attention
@@ -64,7 +63,7 @@ def _register() -> None:
 
 
 def _flex(
-    module: nn.Module,  # noqa: ARG001
+    module: nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -74,12 +73,15 @@ def _flex(
 ) -> tuple[Tensor, None]:
     """The layer's attention by a block mask: query [1, h, t, c], key and value [1, key heads, t, c] -> [1, t, h, c].
 
-    What it sees of pictures beside the text is a plain mask: key and value [1, key heads, image tokens, c].
+    What it sees of pictures beside the text is a plain mask, which its usual attention takes; there key and value are
+    [1, key heads, image tokens, c].
     """
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if isinstance(attention_mask, Tensor):
-        looked = scaled_dot_product_attention(query, key, value, attention_mask, scale=scale, enable_gqa=True)
-        return looked.transpose(1, 2), None
+        from transformers import AttentionInterface
+
+        looked, _ = AttentionInterface()["sdpa"](module, query, key, value, attention_mask, scaling=scale)
+        return looked, None
     query, key, value = (x.transpose(1, 2) for x in (query, key, value))
     return flex_attention(query, key, value, scale, attention_mask), None
 

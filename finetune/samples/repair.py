@@ -30,6 +30,8 @@ REFERS_BACK = re.compile(
     rf"(?:{PLACES}|with|along|apart|aside|besides|part)(?:\s+[\w'-]+){{0,4}}?\s+(?:it|them|him|her))\b",
     re.IGNORECASE,
 )
+# "U.S. Capitol", "J. Smith", "at 5 p.m. Mr. Smith", "No. 5": what seems to be an end may be none.
+UNSURE_END = re.compile(r"(?:\b(?:\w\.){2,}|(?<![\w'])[A-HJ-Z]\.|\b(?:[Aa]pprox|[JS]r|[Nn]os?|[Ff]ig|[Vv]ol)\.)\Z")
 ROUNDING = 1e-3  # between two files of a published set
 PAIRS = (("(", ")"), ("[", "]"), ("\u201c", "\u201d"), ("\xab", "\xbb"), ('"', '"'), ("**", "**"))
 
@@ -150,12 +152,14 @@ def repair(record: CaptionObjects, cut: Thresholds) -> Kept | None:
 
 
 def _sentences(caption: str) -> list[Span]:
-    """Sentences, the number of a list's line ("2.") with what it numbers."""
+    """Sentences, the number of a list's line ("2.") with what it numbers, and two as one where it may be one."""
     found: list[Span] = []
     start: int | None = None
-    for sentence in split_sentences(caption):
+    split = split_sentences(caption)
+    for number, sentence in enumerate(split, start=1):
         start = sentence.start if start is None else start
-        if any(c.isalpha() for c in caption[start : sentence.end]):
+        text = caption[start : sentence.end]
+        if number == len(split) or (any(c.isalpha() for c in text) and not UNSURE_END.search(text)):
             found.append(Span(start, sentence.end))
             start = None
     return found

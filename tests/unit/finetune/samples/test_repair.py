@@ -83,6 +83,12 @@ def caption(text: str, **scores: float) -> CaptionObjects:
         ("A dog.\n\nA cat.  A man.", {"dog": GOOD, "cat": LOW, "man": GOOD}, "A dog.\n\nA man."),
         ("1. A dog.\n2. A cat.\n3. A man.", {"dog": GOOD, "cat": LOW, "man": GOOD}, "1. A dog.\n3. A man."),
         ("A dog. (A man. A cat.) A cup.", {"dog": GOOD, "man": GOOD, "cat": LOW, "cup": GOOD}, None),
+        *((f"{start} holds a cat. A dog.", {"dog": GOOD, "cat": LOW}, None) for start in (
+            "The U.S. Army", "J. Smith", "At 5 a.m. Mr. Smith", "Bus no. 5",
+        )),
+        ("A dog. A cat. A man J. **", {"dog": GOOD, "cat": LOW, "man": GOOD}, "A dog. A man J."),
+        ("A dog. A cat. It is 5 p.m.", {"dog": GOOD, "cat": LOW}, "A dog."),
+        ("A dog. A cat. Mr. Smith is in the U.S.", {"dog": GOOD, "cat": LOW}, "A dog. Mr. Smith is in the U.S."),
         # Never a beginning or an end that is torn.
         ("A cat sleeps. A dog.", {"cat": LOW, "dog": GOOD}, None),
         ("A dog. A cat. And then there", {"dog": GOOD, "cat": LOW}, "A dog."),

@@ -87,7 +87,7 @@ def train(flags: Flags, job: Job, inputs: Inputs, settings: Mapping[str, Any]) -
     from common.models import load_from_args
     from finetune.setup.build import build_trainer, cost_line, plan_run
     from finetune.setup.data import prepare
-    from finetune.setup.probing import make_prober, plan_probes
+    from finetune.setup.probing import make_prober, plan_probes, positive_items
 
     model = load_from_args(flags.model)
     data = prepare(job, inputs, model)
@@ -107,8 +107,8 @@ def train(flags: Flags, job: Job, inputs: Inputs, settings: Mapping[str, Any]) -
         return
     prepare_tracking(job.tracking.trackers(), job.tracking.wandb_user, job.folder.path)
     trainer = build_trainer(job, data, plan)
-    if probes is not None:
-        trainer.probe_with(*probes)
+    if probes is not None and prober is not None:
+        trainer.probe_with(probes, prober, *positive_items(data.corpus, prober.names, job.seed))
     add_gallery(trainer, job, data, model)
     trainer.run()
     if trainer.args.should_save:

@@ -1,5 +1,5 @@
-"""Which probe is the best, when a run goes back to it, and when it has gone on long enough: a function of the probes so
-far and nothing else.
+"""Which probe is kept, when a run goes back to it, and when it has gone on long enough: a
+function of the probes so far and nothing else.
 
 So a run that was killed decides again as it did, and every process of a launch decides alike.
 """
@@ -16,20 +16,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What the best probe must keep of the start.
+    """What a probe must keep of the start to be kept itself.
 
     Attributes:
         object_loss: share of the grounded objects a caption that may be lost; word_loss: of the words.
         repetition: by how much the share of captions that name something twice may rise.
+        positive_rise: share by which the loss of positive spans may rise.
     """
 
     object_loss: float
     word_loss: float
     repetition: float
+    positive_rise: float = float("inf")
 
     def broken(self, now: Measure, start: Measure) -> str | None:
-        """The flag whose bound a probe breaks, with the figures; None if it keeps all."""
+        """The flag of the first bound that a probe breaks, with the figures; None if it keeps all."""
         had, has = (start.grounded, now.grounded) if start.grounded else (start.objects, now.objects)
+        if _rose(now.positive_loss, start.positive_loss, self.positive_rise):
+            figures = f"loss {now.positive_loss:.3f}, {start.positive_loss:.3f} at the start"
+            return f"--probe_max_positive_rise {self.positive_rise:g} ({figures})"
         if has < (1 - self.object_loss) * had:
             return f"--probe_max_object_loss {self.object_loss:g} ({has:.2f} objects a caption, {had:.2f} at the start)"
         if now.words < (1 - self.word_loss) * start.words:
@@ -42,52 +47,85 @@ class Bounds:
         return None
 
 
+def _rose(now: float | None, then: float | None, share: float = 0.0) -> bool:
+    return now is not None and then is not None and now > (1 + share) * then
+
+
+@dataclass(frozen=True)
+class Turn:
+    """After which step a run goes on more carefully.
+
+    Attributes:
+        back: whether from the best weights.
+        negatives: whether they weigh a third of before; else the learning rate is a third of before.
+    """
+
+    step: int
+    back: bool
+    negatives: bool = False
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What the probes so far say.
 
     Attributes:
         best: of them; stop: why there need be no more, None while the run goes on.
-        retreats: steps after which the run went back to the weights that were the best by then.
+        turns: after which steps the run went on more carefully.
     """
 
     best: Measure
     stop: str | None
-    retreats: tuple[int, ...] = ()
+    turns: tuple[Turn, ...] = ()
+
+    @property
+    def retreats(self) -> list[int]:
+        """Steps after which the run went back to the weights that were the best by then."""
+        return [turn.step for turn in self.turns if turn.back]
 
 
 def verdict(probes: Sequence[Measure], bounds: Bounds, patience: int, retreats: int = 0) -> Verdict:
-    """The probe with the lowest share of low mentions among those that keep the bounds; of equal ones the earliest.
+    """The latest of the probes that keep the bounds and whose share of low mentions is the lowest, but for chance.
 
-    The start is among them. A probe that breaks a bound sends the run back to the best, so many times at most, and the
-    count of probes without a better one begins anew: from there it goes on another way. It is enough where the share
-    is 0, or the last `patience` probes brought no better one.
+    That is: at most a standard deviation above the lowest; what came later is further annealed. The start is kept only
+    if none is lower. A probe that breaks a bound sends the run back to the best, so many times at most, and the count
+    of probes without a lower one begins anew: from there it goes on another way. It is enough where the share is 0, or
+    the last `patience` probes brought no lower one, and a third of the rate did not either.
+
+    What was too much shows in what is trained on: if even there positive spans have become less likely, the negatives
+    pull too hard; if not, steps are too large, or too many, for what was mined.
 
     Args:
         probes: by step, the first before training, with at least one mention.
     """
-    start = best = probes[0]
-    since: list[Measure] = []
-    back: list[int] = []
-    for probe in probes[1:]:
+    start = best = lowest = probes[0]
+    marked = 0  # the probe of the last lower share, or of the last turn
+    turns: list[Turn] = []
+    for number, probe in enumerate(probes[1:], start=1):
         broken = bounds.broken(probe, start) is not None
-        if not broken and _share(probe) < _share(best):
-            best, since = probe, []
-        elif broken and len(back) < retreats and _share(best) > 0:
-            back.append(probe.step)
-            since = []
-        else:
-            since.append(probe)
-    return Verdict(best, _stop(best, since, bounds.broken(since[-1], start) if since else None, patience), tuple(back))
+        if not broken and _share(probe) < _share(lowest):
+            best = lowest = probe
+            marked = number
+        elif broken and len(turns) < retreats and _share(lowest) > 0:
+            turns.append(Turn(probe.step, back=True, negatives=_rose(probe.trained_loss, start.trained_loss)))
+            marked = number
+        elif not broken and lowest is not start and _share(probe) <= _share(lowest) + lowest.chance:
+            best = probe
+        if number - marked >= patience and len(turns) < retreats and all(turn.back for turn in turns):
+            turns.append(Turn(probe.step, back=False))
+            marked = number
+    return Verdict(best, _stop(lowest, probes, marked, patience, bounds), tuple(turns))
 
 
-def _stop(best: Measure, since: Sequence[Measure], broken: str | None, patience: int) -> str | None:
-    if _share(best) == 0:
-        return f"no mention is below the threshold at step {best.step}, and none can be fewer"
-    if len(since) < patience:
+def _stop(lowest: Measure, probes: Sequence[Measure], marked: int, patience: int, bounds: Bounds) -> str | None:
+    if _share(lowest) == 0:
+        return f"no mention is below the threshold at step {lowest.step}, and none can be fewer"
+    in_vain = len(probes) - 1 - marked
+    if in_vain < patience:
         return None
+    broken = bounds.broken(probes[-1], probes[0])
     why = f"; the last breaks {broken}" if broken else ""
-    return f"{len(since)} probes after step {best.step} are no better{why}"
+    return f"{in_vain} probes after step {probes[marked].step} have no lower share{why}"
 
 
 def _share(probe: Measure) -> float:

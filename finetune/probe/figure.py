@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from finetune.probe.measure import Measure
 
 # Of the Okabe-Ito palette: told apart by colour-blind readers.
-LOW, SEEN, SAID, TWICE, INK = "#D55E00", "#0072B2", "#5A5A5A", "#CC79A7", "#222222"
+LOW, SEEN, SAID, TWICE, FORGOTTEN, INK = "#D55E00", "#0072B2", "#5A5A5A", "#CC79A7", "#009E73", "#222222"
 SUFFIXES = (".svg", ".png")
 
 
@@ -63,17 +63,23 @@ def _share(axes: Any, probes: Sequence[Measure]) -> None:
 
 def _kept_of_start(axes: Any, probes: Sequence[Measure], bounds: Bounds | None) -> None:
     start = probes[0]
-    parts: list[tuple[str, float, Callable[[Measure], float], str, float]] = [
+    parts: list[tuple[str, float | None, Callable[[Measure], float | None], str, float]] = [
         ("grounded objects", start.grounded, lambda p: p.grounded, SEEN, bounds.object_loss if bounds else 0.0),
         ("words", start.words, lambda p: p.words, SAID, bounds.word_loss if bounds else 0.0),
-    ]
+        ("loss of positive spans", start.positive_loss, lambda p: p.positive_loss, FORGOTTEN,
+         -bounds.positive_rise if bounds else 0.0),
+    ]  # fmt: skip
     for name, had, value, colour, loss in parts:
         if had:
-            _line(axes, probes, lambda p, v=value, h=had: 100 * v(p) / h, colour, name)  # type: ignore[misc]
+            _line(axes, probes, lambda p, v=value, h=had: _percent(v(p), h), colour, name)  # type: ignore[misc]
             if bounds:
                 _bound(axes, 100 * (1 - loss), colour)
-    axes.set_title("a caption, % of the start", fontsize=10, color=INK, loc="left")
+    axes.set_title("per caption, and loss: % of the start", fontsize=10, color=INK, loc="left")
     axes.legend(frameon=False, fontsize=8.5)
+
+
+def _percent(value: float | None, of: float) -> float | None:
+    return None if value is None else 100 * value / of
 
 
 def _repetition(axes: Any, probes: Sequence[Measure], bounds: Bounds | None) -> None:

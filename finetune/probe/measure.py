@@ -2,7 +2,8 @@
 
 Everything is of the captions alone and of how well the image supports what they name. A mention below the hallucinated
 threshold counts as invented, a thing above the grounded threshold as seen; the second stands for recall, as mentions
-that are neither may be either.
+that are neither may be either. Sooner, and with less chance, the loss of positive spans tells what is being lost; the
+trainer adds it, of validation images and of as many that are trained on.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from common.errors import DataError
 from common.files.records import CaptionObjects
 from common.thresholds import Thresholds
 
-LOGGED = ("share", "mentions", "objects", "grounded", "words", "repetition")
+LOGGED = ("share", "mentions", "objects", "grounded", "words", "repetition", "positive_loss", "trained_loss")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Measure:
         mentions, objects, grounded, words: mean a caption; objects are distinct things, grounded those of them that
             are above the grounded threshold.
         repetition: share of the captions that name something twice.
+        positive_loss: mean token loss of the validation images' positive spans, trained_loss: of as many training
+            images'; None without any.
     """
 
     step: int
@@ -40,6 +43,8 @@ class Measure:
     grounded: float
     words: float
     repetition: float
+    positive_loss: float | None = None
+    trained_loss: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """One line of `probe.jsonl`."""
@@ -49,6 +54,13 @@ class Measure:
         """For the trackers."""
         values = {f"probe_{name}": getattr(self, name) for name in LOGGED}
         return {name: value for name, value in values.items() if value is not None}
+
+    @property
+    def chance(self) -> float:
+        """Standard deviation of the share, as a mean of so many mentions; 0 without any."""
+        if self.share is None:
+            return 0.0
+        return (self.share * (1 - self.share) / (self.mentions * self.captions)) ** 0.5
 
 
 def measure(step: int, records: Sequence[CaptionObjects], cut: Thresholds) -> Measure:

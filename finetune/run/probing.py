@@ -6,8 +6,8 @@ run that was killed meets every probe that it made again, makes none twice, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,13 +17,13 @@ from common.errors import DataError
 from common.paths import display
 from common.processes import is_first
 from common.progress import announce
-from finetune.probe.choice import Bounds, Verdict, verdict
+from finetune.probe.choice import Bounds, Turn, Verdict, verdict
 from finetune.probe.figure import draw
 from finetune.probe.history import read_probes, write_probes
 from finetune.probe.measure import Measure
 from finetune.run.folder import RunFolder
 
-ONWARD = 1 / 3  # after each retreat the negatives weigh so much of before
+ONWARD = 1 / 3  # of what was before, with which a run goes on after a turn
 
 
 class Probes(Protocol):
@@ -61,7 +61,7 @@ class Probing(TrainerCallback):
     """Makes the probes of a run.
 
     Args:
-        prober: measures.
+        prober: measures. positives: mean loss of positive spans of validation images, and of training images.
         folder: of the run.
         log: writes a line of values.
         save: writes the weights as they are now into a folder; restore: lays those of a folder over the model.
@@ -71,6 +71,7 @@ class Probing(TrainerCallback):
 
     plan: ProbePlan
     prober: Probes
+    positives: Callable[[], tuple[float | None, float | None]]
     folder: RunFolder
     log: Callable[[dict[str, float]], None]
     save: Callable[[Path], None]
@@ -115,7 +116,7 @@ class Probing(TrainerCallback):
         step = state.global_step
         self.settle()
         known = self.known.get(step)
-        found = known or self.prober.measure(step)
+        found = known or self._measure(step)
         if step == 0 and found.share is None:
             raise DataError(
                 f"the model names no object in its {found.captions} captions of validation images, so a probe finds "
@@ -128,23 +129,42 @@ class Probing(TrainerCallback):
         reached = self.reached(step)
         if reached is not None and reached.stop is not None:
             control.should_training_stop = control.should_save = True
-        elif reached is not None and step in reached.retreats:
-            self._retreat(reached.best.step, step)
+        elif reached is not None and reached.turns and reached.turns[-1].step == step:
+            self._turn(reached.turns[-1], reached.best.step)
             control.should_save = True  # so that no later run has to find these weights again
 
-    def _retreat(self, best: int, step: int) -> None:
-        """In every process: the best weights, and an optimizer that does not pull away from them at once."""
+    def _measure(self, step: int) -> Measure:
+        held_out, trained = self.positives()
+        return replace(self.prober.measure(step), positive_loss=held_out, trained_loss=trained)
+
+    def _turn(self, turn: Turn, best: int) -> None:
+        """Say what is less from now on; in every process go back, if it is to be so."""
+        less = f"{'negatives weigh' if turn.negatives else 'the learning rate is'} a third of before"
+        if not turn.back:
+            announce(f"step {turn.step}: {self.plan.patience} probes without a lower share; {less}")
+            return
+        self._retreat(best)
+        announce(f"step {turn.step} breaks a bound: back to the weights of step {best}, {less}")
+
+    def _retreat(self, best: int) -> None:
+        """The best weights, and an optimizer that does not pull away from them at once."""
         weights = self.folder.best(best)
         if not weights.is_dir():
             raise DataError(f"{display(weights)}, the weights of the best probe, is gone; use --restart")
         self.restore(weights)
         self.forget()
-        announce(f"step {step} breaks a bound: back to the weights of step {best}, negatives weigh a third of before")
 
     def of_negatives(self, step: int) -> float:
         """What the weight of the negatives is multiplied by in the step after so many."""
+        return float(ONWARD ** sum(turn.negatives for turn in self._turns(step)))
+
+    def of_rate(self, step: int) -> float:
+        """The same for the learning rate."""
+        return float(ONWARD ** sum(not turn.negatives for turn in self._turns(step)))
+
+    def _turns(self, step: int) -> Sequence[Turn]:
         reached = self.reached(step) if self.known else None
-        return ONWARD ** len(reached.retreats) if reached else 1.0
+        return reached.turns if reached else ()
 
     def _keep(self, found: Measure) -> None:
         """Write a new probe: the weights first, if it is the best, then its line, then what is no longer the best."""
@@ -206,7 +226,7 @@ class Probing(TrainerCallback):
             "kept_step": reached.best.step if reached else step,
             "stopped": self._words(step, steps),
             "steps_between": self.plan.between,
-            "retreats": list(reached.retreats) if reached else [],
+            "retreats": reached.retreats if reached else [],
             "probes": [probe.to_json() for probe in self.until(step)],
             "seconds": self.prober.seconds,
         }

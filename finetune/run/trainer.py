@@ -22,7 +22,7 @@ from common.errors import UserError
 from common.models.lanes import in_order, lanes_of
 from common.processes import leave_signals_to_parent, lost_loader_worker
 from common.progress import announce, batches
-from finetune.corpus.records import KINDS, NEG, CaptionItem
+from finetune.corpus.records import KINDS, NEG, POS, CaptionItem
 from finetune.objectives.loss import PartLosses
 from finetune.objectives.presets import LossWeights
 from finetune.run.finite_guard import FiniteGuard, Step
@@ -84,12 +84,15 @@ class SpanTrainer(Trainer):
         self.add_callback(LogLines)
         self.probing: Probing | None = None
 
-    def probe_with(self, plan: ProbePlan, prober: Probes) -> None:
-        """Make probes during the run."""
+    def probe_with(
+        self, plan: ProbePlan, prober: Probes, held_out: Sequence[CaptionItem], trained: Sequence[CaptionItem]
+    ) -> None:
+        """Make probes during the run; the items have positive spans, of validation and of training images."""
         model = self.module.caption_model
         self.probing = Probing(
             plan,
             prober,
+            lambda: (self._losses_of(held_out).get(POS), self._losses_of(trained).get(POS)),
             self.folder,
             log=self.log,
             save=lambda folder: model.save_trained(folder, self.names),
@@ -163,19 +166,26 @@ class SpanTrainer(Trainer):
     ) -> Any:
         """The weighted loss of one pack."""
         parts: PartLosses = model(inputs["batch"])
-        loss = parts.total(self._weights_at(self.state.global_step, self.state.global_step))
+        loss = parts.total(self._weights_at(self.state.global_step))
         return (loss, parts) if return_outputs else loss
 
-    def _weights_at(self, step: int, done: int) -> dict[str, float]:
-        """Of each kind at a step of the schedules, after the probes of the steps that are done."""
+    def _weights_at(self, step: int) -> dict[str, float]:
+        """Of each kind at a step of the schedules, after the probes until then."""
         weights = self.weights.at(step, self.state.max_steps)
-        return weights if self.probing is None else {**weights, NEG: weights[NEG] * self.probing.of_negatives(done)}
+        return weights if self.probing is None else {**weights, NEG: weights[NEG] * self.probing.of_negatives(step)}
+
+    def _rates(self, done: int) -> list[float]:
+        """The schedule's rate of each group, lowered as the probes of the steps that are done say."""
+        lower = 1.0 if self.probing is None else self.probing.of_rate(done)
+        return [lower * rate for rate in self.lr_scheduler.get_last_lr()]
 
     def _end_step(self) -> None:
         """Before the update: average over the processes, and see to it that no bad gradient is applied."""
         self.packed.average(self.args.world_size)
         keys, self.keys = tuple(self.keys), []
         now = self.state.global_step
+        for group, rate in zip(self.optimizer.param_groups, self._rates(now), strict=True):
+            group["lr"] = rate
         self._stop_if(self.guard.protect(self.optimizer, now, self.state.epoch or 0.0, keys, self.lr_scheduler))
 
     def _stop_if(self, failed: Step | None) -> None:
@@ -200,7 +210,9 @@ class SpanTrainer(Trainer):
             means = self._means(self.seen)
             self.seen.clear()
             step = max(0, self.state.global_step - 1)
-            now = self._weights_at(step, step)
+            now = self._weights_at(step)
+            if "learning_rate" in logs and self.probing is not None:
+                logs["learning_rate"] *= self.probing.of_rate(step)
             logs.update({f"loss_{kind}": mean for kind, mean in means.items()})
             logs.update({f"weight_{kind}": now[kind] for kind in means})
             logs["waiting"] = self.clock.share_since_last()
@@ -219,15 +231,15 @@ class SpanTrainer(Trainer):
         if not self.valid:
             return {}
         self._stop_if(self.guard.failed())
-        metrics = {f"{metric_key_prefix}_{k}": v for k, v in self._validation_losses().items()}
+        metrics = {f"{metric_key_prefix}_{k}": v for k, v in self._losses_of(self.valid).items()}
         self.log(metrics)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def _validation_losses(self) -> dict[str, float]:
+    def _losses_of(self, every: Sequence[CaptionItem]) -> dict[str, float]:
         self.model.eval()
         results: list[StepResult] = []
-        ours = batches(self.valid, VALIDATED)[self.args.process_index :: self.args.world_size]
+        ours = batches(list(every), VALIDATED)[self.args.process_index :: self.args.world_size]
         for items in ours:
             results += in_order(self._validated, self.collator(items).packs, lanes_of(self.module))
         return self._means(results)

@@ -135,7 +135,8 @@ STEPS: dict[str, Step] = {
     "train_best": Step(
         "finetune.train",
         (*TRAIN, "--keep", "best", "--probe_steps", "1", "--probe_images", "1", "--probe_captions", "1",
-         "--probe_max_object_loss", "1", "--probe_max_word_loss", "1", "--probe_max_repetition", "1"),
+         "--probe_max_object_loss", "1", "--probe_max_word_loss", "1", "--probe_max_repetition", "1",
+         "--probe_max_positive_rise", "9"),
         ("run/trained.safetensors", "run/probe.jsonl", "run/probe.svg", "run/probe.png"),
         ("--train_lr", "2e-3"),
         "run/trained.safetensors",

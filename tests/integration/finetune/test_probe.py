@@ -16,6 +16,7 @@ from finetune.probe.instruments import Instruments
 from finetune.probe.measure import Measure
 from finetune.probe.prober import Prober
 from finetune.run.folder import RunFolder
+from finetune.run.probing import Probing
 from finetune.run.trainer import SpanTrainer
 from finetune.train import main
 from tests.forks.launchers import torchrun_code
@@ -95,11 +96,11 @@ def test_the_best_weights_are_those_of_their_step(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """And the run ends two probes later, which the manifest and the log say; then it is finished."""
-    monkeypatch.setattr(Prober, "measure", scripted({0: 0.5, 2: 0.3, 4: 0.1, 6: 0.1, 8: 0.2}))
-    flags = world.train_flags(tmp_path / "run", **BEST | {"probe_patience": 2}, max_steps=20)
+    monkeypatch.setattr(Prober, "measure", scripted({0: 0.5, 2: 0.3, 4: 0.1, 6: 0.4, 8: 0.4}))
+    flags = world.train_flags(tmp_path / "run", **BEST | {"probe_patience": 2, "probe_retreats": 0}, max_steps=20)
     main(flags)
     said = capsys.readouterr().err
-    assert "ended at step 8 of 20: 2 probes after step 4 are no better; kept step 4" in said
+    assert "ended at step 8 of 20: 2 probes after step 4 have no lower share; kept step 4" in said
     assert [path.name for path in (tmp_path / "run").glob("best-*")] == ["best-000004"]
     notes = read_json(tmp_path / "run" / "trained.safetensors.manifest.json")
     assert notes["steps"] == 8 and notes["probe"]["kept_step"] == 4 and len(notes["probe"]["probes"]) == 5
@@ -116,7 +117,9 @@ def test_a_kill_after_the_deciding_probe_decides_alike(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its checkpoint is not there yet, so steps 5 and 6 are made again; its line is, and it is not measured again."""
-    flags = world.train_flags(tmp_path / "run", **BEST | {"probe_patience": 1}, max_steps=20, save_steps=4)
+    flags = world.train_flags(
+        tmp_path / "run", **BEST | {"probe_patience": 1, "probe_retreats": 0}, max_steps=20, save_steps=4
+    )
     whole = RunFolder.add_checkpoint
 
     def killed(self: RunFolder, step: int, *rest: Any) -> Any:
@@ -125,7 +128,7 @@ def test_a_kill_after_the_deciding_probe_decides_alike(
         return whole(self, step, *rest)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Prober, "measure", scripted({0: 0.5, 2: 0.3, 4: 0.1, 6: 0.1}))
+        patch.setattr(Prober, "measure", scripted({0: 0.5, 2: 0.3, 4: 0.1, 6: 0.4}))
         patch.setattr(RunFolder, "add_checkpoint", killed)
         main(flags)
     monkeypatch.setattr(Prober, "measure", scripted({}))
@@ -134,33 +137,44 @@ def test_a_kill_after_the_deciding_probe_decides_alike(
     assert notes["steps"] == 6 and notes["probe"]["kept_step"] == 4
 
 
+@pytest.mark.parametrize(
+    ("trained", "less", "of_what"), [(0.9, "weight_neg", "negatives"), (0.1, "learning_rate", "rate")]
+)
 def test_a_broken_bound_sends_the_run_back(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    trained: float,
+    less: str,
+    of_what: str,
 ) -> None:
-    """To the best weights, with a new optimizer and a third of the negatives; killed behind it, it goes on alike."""
+    """To the best weights, with a new optimizer and a third of what was too much; killed then, it goes on alike."""
 
-    def far_at_4(_: Prober, step: int) -> Measure:
-        return Measure(step, 4, 1, {0: 0.5, 2: 0.3}.get(step, 0.4), 5.0, 4.0, 2.0, 10.0 if step == 4 else 40.0, 0.1)
+    def far_at_4(_: Probing, step: int) -> Measure:
+        far, share = step == 4, {0: 0.5, 2: 0.3}.get(step, 0.45)
+        return Measure(step, 4, 1, share, 5.0, 4.0, 2.0, 10.0 if far else 40.0, 0.1, 0.5, trained if far else 0.5)
 
-    monkeypatch.setattr(Prober, "measure", far_at_4)
+    monkeypatch.setattr(Probing, "_measure", far_at_4)
     main(world.train_flags(tmp_path / "run", **BEST, train_lr=1e-2, max_steps=8))
     said = capsys.readouterr().err
     assert "step 4 breaks a bound: back to the weights of step 2" in said and "went back 1 times, after step 4" in said
-    found = [entry["weight_neg"] for entry in log(tmp_path / "run") if "weight_neg" in entry]
-    assert found == pytest.approx([0.3, 0.3, 0.1, 0.1])
+    assert of_what in said.split("back to the weights of step 2")[1].split("a third of before")[0]
+    for name, before in (("weight_neg", 0.3), ("learning_rate", 1e-2)):
+        found = [entry[name] for entry in log(tmp_path / "run") if name in entry]
+        after = before / 3 if name == less else before
+        assert found == pytest.approx([before, before, after, after])
     assert read_json(tmp_path / "run" / "trained.safetensors.manifest.json")["probe"]["retreats"] == [4]
     kept = (tmp_path / "run" / "checkpoint-000008" / "trained.safetensors").read_bytes()
 
-    whole = Prober.measure
-
-    def killed(self: Prober, step: int) -> Measure:
+    def killed(self: Probing, step: int) -> Measure:
         if step == 6:
             raise KeyboardInterrupt
-        return whole(self, step)
+        return far_at_4(self, step)
 
     flags = world.train_flags(tmp_path / "again", **BEST, train_lr=1e-2, max_steps=8, save_steps=8)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Prober, "measure", killed)
+        patch.setattr(Probing, "_measure", killed)
         main(flags)
     main(flags)
     assert "continuing at step 4" in capsys.readouterr().err  # written where the run went back
@@ -171,7 +185,11 @@ def test_nothing_better_than_the_start_keeps_the_start(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With a rate of 0 nothing is learnt, and every probe, of the same random numbers, finds the same."""
-    main(world.train_flags(tmp_path / "run", **BEST | {"probe_patience": 2}, train_lr=0, max_steps=20))
+    main(
+        world.train_flags(
+            tmp_path / "run", **BEST | {"probe_patience": 2, "probe_retreats": 0}, train_lr=0, max_steps=20
+        )
+    )
     assert "ended at step 4 of 20" in (said := capsys.readouterr().err) and "whose weights are kept" in said
     first, *rest = ({**line, "step": 0} for line in lines(tmp_path / "run"))
     assert rest == [first, first]

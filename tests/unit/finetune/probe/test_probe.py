@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from common.errors import DataError
 from common.files.records import CaptionObjects, ObjectMention
 from common.thresholds import Thresholds
-from finetune.probe.choice import Bounds, Verdict, verdict
+from finetune.probe.choice import Bounds, Turn, Verdict, verdict
 from finetune.probe.cost import MOST, ProbeCost
 from finetune.probe.figure import draw
 from finetune.probe.history import read_probes, write_probes
@@ -20,7 +20,7 @@ from finetune.probe.measure import Measure, measure
 from finetune.probe.prober import chosen_images
 
 CUT = Thresholds(10.0, 20.0, 15.0)
-BOUNDS = Bounds(object_loss=0.1, word_loss=0.25, repetition=0.1)
+BOUNDS = Bounds(object_loss=0.1, word_loss=0.25, repetition=0.1, positive_rise=0.02)
 
 
 def caption(text: str, *named: tuple[str, float]) -> CaptionObjects:
@@ -60,10 +60,12 @@ def test_captions_without_objects_have_no_share() -> None:
         ({"grounded": 1.79}, "--probe_max_object_loss 0.1"),
         ({"words": 29.9}, "--probe_max_word_loss 0.25"),
         ({"repetition": 0.21}, "--probe_max_repetition 0.1"),
+        ({"positive_loss": 0.511}, "--probe_max_positive_rise 0.02 (loss 0.511, 0.500 at the start)"),
     ],
 )
 def test_what_breaks_a_bound_is_not_the_best_and_is_named(more: dict[str, float], flag: str) -> None:
-    found = verdict([probe(0), probe(5, share=0.1), probe(10, share=0.01, **more)], BOUNDS, 1)
+    start = probe(0, positive_loss=0.5)
+    found = verdict([start, probe(5, share=0.1, positive_loss=0.51), probe(10, share=0.01, **more)], BOUNDS, 1)
     assert found.best.step == 5 and found.stop is not None and flag in found.stop
 
 
@@ -88,27 +90,49 @@ PROBES = st.lists(
 
 
 @given(PROBES, st.integers(1, 4))
-def test_the_best_is_the_lowest_that_keeps_the_bounds(
+def test_the_best_is_the_last_that_chance_does_not_tell_from_the_lowest(
     rest: list[tuple[float | None, float, float, float]], patience: int
 ) -> None:
-    """Of equal ones the first; and the run ends when nothing was better for so many probes, or nothing can be."""
+    """Of those that keep the bounds; 50 mentions each. The run ends when none was lower for so long, or none can be."""
     probes = [probe(0)]
     probes += [probe(n, share=s, grounded=g, words=w, repetition=r) for n, (s, g, w, r) in enumerate(rest, start=1)]
     fit = [p for p in probes if p.share is not None and BOUNDS.broken(p, probes[0]) is None]
     found = verdict(probes, BOUNDS, patience)
-    assert found.best == min(fit, key=lambda p: (p.share, p.step))
-    since = len(probes) - 1 - probes.index(found.best)
-    assert (found.stop is not None) == (found.best.share == 0 or since >= patience)
+    lowest = min(fit, key=lambda p: (p.share, p.step))
+    deviation = (lowest.share * (1 - lowest.share) / 50) ** 0.5 if lowest.share else 0.0
+    as_low = [p for p in fit if p.step >= lowest.step and p.share <= lowest.share + deviation]
+    assert found.best == (lowest if lowest is probes[0] else as_low[-1])
+    since = len(probes) - 1 - probes.index(lowest)
+    assert (found.stop is not None) == (lowest.share == 0 or since >= patience)
 
 
 def test_a_broken_bound_sends_back_so_often_and_the_count_begins_anew() -> None:
     """Worse probes that keep the bounds only count; nothing goes back to a probe that cannot be bettered."""
     far: dict[str, Any] = {"share": 0.01, "words": 10.0}
     probes = [probe(0), probe(2, **far), probe(4, share=0.1), probe(6), probe(8, **far), probe(10), probe(12, **far)]
-    assert verdict(probes, BOUNDS, 3, 2) == Verdict(probes[2], None, (2, 8))
-    assert verdict(probes[:-1], BOUNDS, 1, 2).stop == "1 probes after step 4 are no better"
+    assert verdict(probes, BOUNDS, 3, 2) == Verdict(probes[2], None, (Turn(2, back=True), Turn(8, back=True)))
+    assert verdict(probes[:4], BOUNDS, 1, 1).stop == "1 probes after step 4 have no lower share"
     assert "--probe_max_word_loss" in (verdict(probes, BOUNDS, 2, 1).stop or "")
-    assert verdict([probe(0), probe(2, share=0.0), probe(4, **far)], BOUNDS, 9, 2).retreats == ()
+    assert verdict([probe(0), probe(2, share=0.0), probe(4, **far)], BOUNDS, 9, 2).turns == ()
+
+
+def test_what_was_too_much_shows_in_what_is_trained_on() -> None:
+    """Positive spans that are forgotten even there: the negatives; only elsewhere: the rate."""
+    start = probe(0, positive_loss=0.5, trained_loss=0.5)
+    lost = {"share": 0.1, "positive_loss": 0.6}
+    for trained, negatives in ((0.51, True), (0.45, False)):
+        assert verdict([start, probe(4, trained_loss=trained, **lost)], BOUNDS, 3, 4).turns == (
+            Turn(4, back=True, negatives=negatives),
+        )
+    assert not verdict([start, probe(4, trained_loss=0.51, positive_loss=0.505)], BOUNDS, 3, 4).turns
+
+
+def test_a_third_of_the_rate_is_tried_once_before_the_end() -> None:
+    """Where so many probes brought no lower share, and a run may go on more carefully at all."""
+    probes = [probe(0), probe(2, share=0.1), *(probe(step) for step in (4, 6, 8, 10))]
+    assert verdict(probes[:4], BOUNDS, 2, 4) == Verdict(probes[1], None, (Turn(6, back=False),))
+    assert verdict(probes, BOUNDS, 2, 4).stop == "2 probes after step 6 have no lower share"
+    assert verdict(probes[:4], BOUNDS, 2).stop == "2 probes after step 2 have no lower share"
 
 
 @given(st.integers(1, 500), st.floats(1e3, 1e9), st.sampled_from(["cpu", "cuda"]), st.integers(1, 8))

@@ -43,7 +43,7 @@ BOUNDED = "bounded"
 # What other recipes than the demo's own learn from: the same number of captions, and the scores alone.
 SCORES_ALONE = {
     "train_images": "900",
-    "captions_per_image": "2",
+    "captions_per_image": "3",
     "agreement": "false",
     "unlearn_target": "subsentence",
     "whole_captions": "all",
@@ -56,7 +56,7 @@ class DemoArguments:
 
     seed: int = seed_flag("seed of the world, of sampling and of training")
     recipe: str = flag(BOUNDED, "training recipe: finetune/recipes/mini_<recipe>.yaml")
-    train_images: int | None = flag(None, "images to mine and unlearn on; default 450, or 900 of two captions each")
+    train_images: int | None = flag(None, "images to mine and unlearn on; default 450, or 900 of three captions each")
     eval_images: int = flag(300, "images to judge on")
     output_dir: str | None = flag(None, "folder; default runs/demo/seed<seed>[-<recipe>]")
     restart: bool = flag(False, "do every step again")

@@ -68,7 +68,7 @@ class LeaderboardArguments:
     orders: int = flag(2, "orders of the batches, each a run", least=1)
     auroc: float = flag(0.0, "blur the scores until they separate only so well; 0: take them as they are", least=0)
     train_images: int = flag(900, "images of a world to mine and unlearn on", least=1)
-    captions: int = flag(4, "captions of each, or as many as a recipe takes; a recipe takes the first so many", least=1)
+    captions: int = flag(6, "captions of each, or as many as a recipe takes; a recipe takes the first so many", least=1)
     eval_images: int = flag(300, "images of a world to judge on", least=1)
     jobs: int = flag(1, "runs side by side", least=1)
     folder: str = flag("runs/leaderboard", "where worlds, runs and rows are kept")

@@ -228,4 +228,4 @@ def test_its_defaults_are_small() -> None:
     assert args.recipe == "bounded" and args.seed == 0
     values = yaml.safe_load(script.FILE.read_text())
     assert args.train_images is None
-    assert values["draw"]["train_images"] * values["caption"]["captions_per_image"] <= 1800
+    assert values["draw"]["train_images"] * values["caption"]["captions_per_image"] <= 2700

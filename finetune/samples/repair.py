@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 
 from common.files.records import CaptionObjects, ObjectMention, SentenceSample, SpanSample
 from common.samples.sets import score_of
@@ -32,6 +33,7 @@ REFERS_BACK = re.compile(
 )
 # "U.S. Capitol", "J. Smith", "at 5 p.m. Mr. Smith", "No. 5": what seems to be an end may be none.
 UNSURE_END = re.compile(r"(?:\b(?:\w\.){2,}|(?<![\w'])[A-HJ-Z]\.|\b(?:[Aa]pprox|[JS]r|[Nn]os?|[Ff]ig|[Vv]ol)\.)\Z")
+MOST_UNSURE = 20  # characters of it
 ROUNDING = 1e-3  # between two files of a published set
 PAIRS = (("(", ")"), ("[", "]"), ("\u201c", "\u201d"), ("\xab", "\xbb"), ('"', '"'), ("**", "**"))
 
@@ -125,11 +127,15 @@ def repair(record: CaptionObjects, cut: Thresholds) -> Kept | None:
     Nor is there one where a quotation or bracket would lose one of its ends.
     """
     sentences = _sentences(record.caption)
+    mentions = sorted(record.objects, key=lambda m: m.start, reverse=True)
     parts: list[Kept] = []
     back: re.Pattern[str] | None = None  # what would refer to something that has just been cut
     for sentence in sentences:
         text = record.caption[sentence.start : sentence.end]
-        inside = tuple(m for m in record.objects if m.start < sentence.end and m.end > sentence.start)
+        while mentions and mentions[-1].end <= sentence.start:
+            mentions.pop()
+        overlapping = takewhile(lambda m: m.start < sentence.end, reversed(mentions))  # noqa: B023 (used at once)
+        inside = tuple(m for m in overlapping if m.end > sentence.start)
         over = any(m.start < sentence.start or m.end > sentence.end for m in inside)
         part = None if over or (back and back.match(text)) else keep(text, sentence.start, inside, cut)
         if part is None or not _is_ended(text):
@@ -155,11 +161,13 @@ def _sentences(caption: str) -> list[Span]:
     """Sentences, the number of a list's line ("2.") with what it numbers, and two as one where it may be one."""
     found: list[Span] = []
     start: int | None = None
+    worded = False
     split = split_sentences(caption)
     for number, sentence in enumerate(split, start=1):
-        start = sentence.start if start is None else start
-        text = caption[start : sentence.end]
-        if number == len(split) or (any(c.isalpha() for c in text) and not UNSURE_END.search(text)):
+        start, worded = (sentence.start, False) if start is None else (start, worded)
+        worded = worded or any(c.isalpha() for c in caption[sentence.start : sentence.end])
+        unsure = UNSURE_END.search(caption, max(sentence.start, sentence.end - MOST_UNSURE), sentence.end)
+        if number == len(split) or (worded and not unsure):
             found.append(Span(start, sentence.end))
             start = None
     return found

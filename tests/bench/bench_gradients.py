@@ -41,7 +41,7 @@ from common.models.text.ids import PromptIds
 from common.models.weights.eight_bit import require_float8
 from common.paths import ROOT, display
 from common.progress import announce
-from tests.bench.numbers import whole_numbers
+from tests.bench.number_lists import whole_numbers
 
 RECORDS = ROOT / "tests" / "bench" / "records"
 WORDS = 100  # that captions are of

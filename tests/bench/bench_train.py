@@ -18,7 +18,7 @@ from common.args import flag, parse
 from common.cli import run
 from common.errors import ArgumentError, DataError
 from common.paths import ROOT
-from tests.bench.numbers import whole_numbers
+from tests.bench.number_lists import whole_numbers
 
 RECORDS = ROOT / "tests" / "bench" / "records"
 

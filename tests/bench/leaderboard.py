@@ -50,7 +50,7 @@ from tests.bench.board.recipes import MINED, Mined, check_recipe, flags_of, mine
 from tests.bench.board.rows import MADE_OF, Run, check_done, mend_end, read_rows
 from tests.bench.board.scripts import Scripts
 from tests.bench.board.table import BASE, SCORES, table
-from tests.bench.numbers import whole_numbers
+from tests.bench.number_lists import whole_numbers
 
 RECIPES = ROOT / "tests" / "bench" / "leaderboard.yaml"
 AUTO = ("--hal_clip_thres", "auto", "--norm_clip_thres", "auto", "--sentence_clip_thres", "auto")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from common.paths import ROOT
 from tests.floor_plan import PACKAGES, ROOMS, circle, files_per_folder, imports, inside, longest_chain
 
 WITH_SCRIPTS = {"evaluate", "insight", "finetune", "dataset", "dataset/mini", "deploy"}
+SCRIPTS = [  # folders of what is run as a file, which Python then looks into first
+    *(ROOT / folder for folder in sorted(WITH_SCRIPTS)),
+    ROOT / "tests" / "bench",
+]
 PAGES = [  # of the repository: what a user keeps beside them is not looked at
     *(ROOT / name for name in ("README.md", "checkpoints/README.md")),
     *ROOT.glob("checkpoints/mini-*/README.md"),
@@ -62,6 +67,11 @@ def test_every_room_says_what_it_is() -> None:
 def test_no_file_is_named_after_nothing() -> None:
     names = {path.stem for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
     assert names.isdisjoint({"utils", "util", "helpers", "helper", "misc", "common"})
+
+
+@pytest.mark.parametrize("folder", SCRIPTS, ids=str)
+def test_no_file_beside_a_script_takes_the_name_of_a_module_of_python(folder: Path) -> None:
+    assert {path.stem for path in folder.iterdir()}.isdisjoint(sys.stdlib_module_names - {"__init__"})
 
 
 @pytest.mark.parametrize("readme", READMES, ids=str)

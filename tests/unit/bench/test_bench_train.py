@@ -16,7 +16,7 @@ from common.errors import ArgumentError
 from finetune.corpus.records import SENT
 from finetune.steps.packs import PackPlan
 from tests.bench.bench_train import TrainBenchArguments
-from tests.bench.numbers import whole_numbers
+from tests.bench.number_lists import whole_numbers
 from tests.bench.train.items import SHAPES, batches, captions_of, synthetic_captions
 from tests.bench.train.steps import model_tflop, parameters_of
 from tests.bench.train.table import table

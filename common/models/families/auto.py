@@ -104,7 +104,7 @@ class Auto(ProcessingAuto, PackingAuto, GrowingAuto, GeneratingAuto, CaptionMode
             except Exception as error:  # theirs, of any kind
                 refused = error if refused is None or "ested" in str(refused) else refused
         assert refused is not None
-        self.check_template()
+        self.check_template(image)
         check_placeholders(self.processor, self.lm.config, where)
         raise CheckpointError(
             f"processor and model of {where} do not fit together: {first_line(refused)}; compare "

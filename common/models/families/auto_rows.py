@@ -75,11 +75,15 @@ class ProcessingAuto(Mixed):
             ) from None
         return text
 
-    def check_template(self) -> None:
-        """Raise CheckpointError for a template that leaves pictures out, where the processor looks for its token."""
+    def check_template(self, image: Any) -> None:
+        """Raise CheckpointError for a template that leaves pictures out, if the processor's token is all it lacks."""
         question = {"type": "text", "text": "a"}
-        looked_for = isinstance(getattr(self.processor, "image_token", None), str)
-        if looked_for and self._by_template([PICTURE, question]) == self._by_template([question]):
+        text, token = self._by_template([PICTURE, question]), getattr(self.processor, "image_token", None)
+        if isinstance(token, str) and text == self._by_template([question]):
+            try:
+                self.made_inputs([image], [self.encode_prompt(token + text)])
+            except Exception:  # something else is at fault, too
+                return
             raise CheckpointError(
                 f"the chat template of {display(self.source or '')} writes nothing for a picture; copy "
                 "chat_template.jinja from the release, or write the image token where a part's type is image"

@@ -36,10 +36,10 @@ class ProbeArguments:
     probe_max_positive_rise: float = flag(
         0.02, "by what share the loss of the validation images' positive spans may rise above the start's", least=0
     )
-    probe_patience: int = flag(3, "probes without a better one after which --keep best ends the run", least=1)
+    probe_patience: int = flag(3, "probes without a lower share after which --keep best ends the run", least=1)
     probe_retreats: int = flag(
-        4, "how often a broken bound sends the run back to the best weights, with a third of the "
-        "learning rate", least=0,
+        4, "how often a broken bound sends the run back to the best weights, with a third of the rate or of the "
+        "negatives' weight", least=0,
     )  # fmt: skip
     clip_model: str | None = flag(None, "scorer of the probe; default: that of the scores, as noted beside the spans")
     clip_pretrained: str | None = flag(None, "its weights, for a named model")

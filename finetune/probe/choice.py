@@ -1,5 +1,5 @@
-"""Which probe is kept, when a run goes back to it, and when it has gone on long enough: a
-function of the probes so far and nothing else.
+"""Which probe is kept, when a run goes back to it, and when it has gone on long enough: a function of the probes so
+far and nothing else.
 
 So a run that was killed decides again as it did, and every process of a launch decides alike.
 """
@@ -27,14 +27,14 @@ class Bounds:
     object_loss: float
     word_loss: float
     repetition: float
-    positive_rise: float = float("inf")
+    positive_rise: float
 
     def broken(self, now: Measure, start: Measure) -> str | None:
         """The flag of the first bound that a probe breaks, with the figures; None if it keeps all."""
-        had, has = (start.grounded, now.grounded) if start.grounded else (start.objects, now.objects)
         if _rose(now.positive_loss, start.positive_loss, self.positive_rise):
             figures = f"loss {now.positive_loss:.3f}, {start.positive_loss:.3f} at the start"
             return f"--probe_max_positive_rise {self.positive_rise:g} ({figures})"
+        had, has = (start.grounded, now.grounded) if start.grounded else (start.objects, now.objects)
         if has < (1 - self.object_loss) * had:
             return f"--probe_max_object_loss {self.object_loss:g} ({has:.2f} objects a caption, {had:.2f} at the start)"
         if now.words < (1 - self.word_loss) * start.words:

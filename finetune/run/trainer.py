@@ -174,18 +174,21 @@ class SpanTrainer(Trainer):
         weights = self.weights.at(step, self.state.max_steps)
         return weights if self.probing is None else {**weights, NEG: weights[NEG] * self.probing.of_negatives(step)}
 
-    def _rates(self, done: int) -> list[float]:
-        """The schedule's rate of each group, lowered as the probes of the steps that are done say."""
-        lower = 1.0 if self.probing is None else self.probing.of_rate(done)
-        return [lower * rate for rate in self.lr_scheduler.get_last_lr()]
+    def _lowered(self, step: int) -> float:
+        """What the schedule's rate is multiplied by, after the probes until a step."""
+        return 1.0 if self.probing is None else self.probing.of_rate(step)
+
+    def _set_rate(self, lowered: float = 1.0) -> None:
+        """Give the optimizer the schedule's rate, lowered or not."""
+        for group, rate in zip(self.optimizer.param_groups, self.lr_scheduler.get_last_lr(), strict=True):
+            group["lr"] = lowered * rate
 
     def _end_step(self) -> None:
         """Before the update: average over the processes, and see to it that no bad gradient is applied."""
         self.packed.average(self.args.world_size)
         keys, self.keys = tuple(self.keys), []
         now = self.state.global_step
-        for group, rate in zip(self.optimizer.param_groups, self._rates(now), strict=True):
-            group["lr"] = rate
+        self._set_rate(self._lowered(now))
         self._stop_if(self.guard.protect(self.optimizer, now, self.state.epoch or 0.0, keys, self.lr_scheduler))
 
     def _stop_if(self, failed: Step | None) -> None:
@@ -194,8 +197,7 @@ class SpanTrainer(Trainer):
             return
         self.state.global_step, self.state.epoch = failed.number, failed.epoch
         self.lr_scheduler.load_state_dict(failed.schedule)
-        for group, rate in zip(self.optimizer.param_groups, self.lr_scheduler.get_last_lr(), strict=True):
-            group["lr"] = rate
+        self._set_rate()
         self._save_checkpoint(self.model, None)
         raise DivergedError(
             f"the loss is not finite at step {failed.number + 1} (images {', '.join(failed.keys)}); the state before "
@@ -211,8 +213,8 @@ class SpanTrainer(Trainer):
             self.seen.clear()
             step = max(0, self.state.global_step - 1)
             now = self._weights_at(step)
-            if "learning_rate" in logs and self.probing is not None:
-                logs["learning_rate"] *= self.probing.of_rate(step)
+            if "learning_rate" in logs:
+                logs["learning_rate"] *= self._lowered(step)
             logs.update({f"loss_{kind}": mean for kind, mean in means.items()})
             logs.update({f"weight_{kind}": now[kind] for kind in means})
             logs["waiting"] = self.clock.share_since_last()

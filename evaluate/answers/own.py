@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from common.errors import DataError
 from common.files.image_ids import plain_number
 from common.progress import announce
 from evaluate.answers.questions import AnswerRow, Joined, Question
+from evaluate.answers.values import shown
+from evaluate.answers.wording import label_key
 
 Identity = tuple[object, ...]
+
+
+@dataclass
+class _Asked:
+    """A question as rows carry it.
+
+    Attributes:
+        number: of its first row in the file, from 1.
+        row: its first one.
+        label: its right answer.
+        said: all that is answered to it; None where a row has no answer.
+    """
+
+    number: int
+    row: AnswerRow
+    label: str
+    said: set[str | None] = field(default_factory=set)
+
+    def questions(self, known_groups: Sequence[str], default: str) -> list[Question]:
+        """One for each of its splits."""
+        groups = _groups(self.row, known_groups, default)
+        return [_question(self.number, self.row, group, self.label, len(groups)) for group in groups]
 
 
 def self_contained(
@@ -27,33 +52,38 @@ def self_contained(
         default: the group of a row that names none.
 
     A row that stands twice with its number or id counts once; two with different answers contradict each other.
-    Raises DataError for a row without a right answer.
+    Raises DataError for a row without a right answer, or with another than an earlier row of its question.
     """
     pairs: list[tuple[Question, str | None]] = []
-    seen: dict[Identity, tuple[int, ...]] = {}
-    repeated, contradicted = 0, []
+    missing: list[str] = []
+    contradicted: list[str] = []
+    asked = _asked(rows, label)
+    for one in asked:
+        answer = next(iter(one.said)) if len(one.said) == 1 else None
+        questions = one.questions(known_groups, default)
+        pairs += [(question, answer) for question in questions]
+        if answer is None:
+            (missing if len(one.said) == 1 else contradicted).extend(question.key for question in questions)
+    if len(asked) < len(rows):
+        announce(f"{len(rows) - len(asked)} rows stand there twice; each question counts once")
+    return Joined(tuple(pairs), tuple(missing), (), tuple(contradicted))
+
+
+def _asked(rows: Sequence[AnswerRow], label: Callable[[AnswerRow], str]) -> list[_Asked]:
+    """The questions of the rows, in the order of their first ones."""
+    found: dict[Identity, _Asked] = {}
     for number, row in enumerate(rows, start=1):
         if not row.label:
             raise DataError(f"{row.where}: the answer has no label; give the questions with --question_path")
-        identity = _identity(row)
-        if identity in seen:
-            repeated += 1
-            for at in seen[identity]:
-                question, answer = pairs[at]
-                if answer != row.answer:
-                    pairs[at] = question, None
-                    contradicted.append(question.key)
-            continue
-        groups = _groups(row, known_groups, default)
-        made = [_question(number, row, group, label(row), len(groups)) for group in groups]
-        if identity is not None:
-            seen[identity] = tuple(range(len(pairs), len(pairs) + len(made)))
-        pairs += [(question, row.answer) for question in made]
-    if repeated:
-        announce(f"{repeated} rows stand there twice; each question counts once")
-    contradicted_keys = set(contradicted)
-    lost = tuple(q.key for q, answer in pairs if answer is None and q.key not in contradicted_keys)
-    return Joined(tuple(pairs), lost, (), tuple(dict.fromkeys(contradicted)))
+        right = label(row)
+        asked = found.setdefault(_identity(row) or (number,), _Asked(number, row, right))
+        if label_key(right) != label_key(asked.label):
+            raise DataError(
+                f"{row.where}: the right answer is {shown(row.label)}, but {shown(asked.row.label)} in row "
+                f"{asked.number}, which is the same question; remove the one that is wrong, or number them apart"
+            )
+        asked.said.add(row.answer)
+    return list(found.values())
 
 
 def _identity(row: AnswerRow) -> Identity | None:

@@ -28,10 +28,10 @@ WORDING = "Is there {article} {name} in the image?"
 
 def label_of(text: str | None, where: str) -> YesNo:
     """A label as yes or no. Raises DataError for anything else."""
-    plain = (text or "").strip().lower()
-    if plain == "yes":
+    word = (text or "").strip().lower()
+    if word == "yes":
         return "yes"
-    if plain == "no":
+    if word == "no":
         return "no"
     raise DataError(f"{where}: label is {text!r}, expected yes or no")
 
@@ -89,7 +89,9 @@ def _question(row: Row, where: str, file: Path, number: int) -> Question:
 def self_contained(rows: Sequence[AnswerRow]) -> Joined:
     """Answers that carry their own question and label, once for each split. Raises DataError where one has no label."""
     splits = SPLITS if any(group.casefold() in SPLITS for row in rows for group in row.groups) else ()
-    return own_questions(rows, lambda row: label_of(row.label, row.where), splits)
+    joined = own_questions(rows, lambda row: label_of(row.label, row.where), splits)
+    _say_two_truths([question for question, _ in joined.pairs], "the answers")
+    return joined
 
 
 def wording(name: str) -> str:

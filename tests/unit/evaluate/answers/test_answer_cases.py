@@ -63,6 +63,31 @@ def test_what_cannot_be_an_answer_is_refused_by_name(scripts: Scripts, tmp_path:
     assert "a.jsonl:1: answer is " in error and "expected text, true or false" in error
 
 
+@pytest.mark.parametrize("labels", [("yes", "no"), ("no", "yes")])
+def test_two_right_answers_are_never_settled_by_the_order_of_rows(
+    scripts: Scripts, tmp_path: Path, labels: tuple[str, str]
+) -> None:
+    """Under one id they are refused, under two they are said."""
+    row = {"question": "Is there a dog?", "image": "a.jpg", "answer": "yes"}
+    alike = [{**row, "question_id": 1, "label": label} for label in labels]
+    error = scripts.refused(eval_pope, "--answers_path", write_lines(tmp_path / "a.jsonl", alike))
+    assert f"a.jsonl:2: the right answer is '{labels[1]}', but '{labels[0]}' in row 1, which is the same" in error
+    apart = [{**one, "question_id": number} for number, one in enumerate(alike)]
+    assert scripts.run(eval_pope, "--answers_path", write_lines(tmp_path / "b.jsonl", apart))["n"] == 2
+    assert "1 questions are to be answered yes and no, first 'Is there a dog?' on a.jpg" in scripts.said
+
+
+def test_a_row_that_stands_twice_counts_once(scripts: Scripts, tmp_path: Path) -> None:
+    """However its label is spelled; other answers to it contradict each other, and none besides is not missing."""
+    rows = [{"question_id": n, "question": "Is there a dog?", "label": "yes", "answer": "yes"} for n in (1, 2, 3)]
+    rows += [{**rows[0], "label": "Yes"}, {**rows[1], "answer": "no"}, {**rows[1], "answer": None}]
+    rows.append({**rows[2], "question_id": 4, "answer": None})
+    found = scripts.run(eval_pope, "--answers_path", write_lines(tmp_path / "a.jsonl", rows))
+    assert (found["n"], found["counts"]["tp"]) == (4, 2)
+    assert (found["counts"]["contradicted"], found["counts"]["missing"]) == (1, 1)
+    assert "3 rows stand there twice; each question counts once" in scripts.said
+
+
 def test_two_columns_that_could_be_the_answer_and_differ_are_refused(scripts: Scripts, tmp_path: Path) -> None:
     row = {"question_id": 1, "question": "Is there a dog?", "label": "yes", "prediction": "Yes", "response": "No"}
     path = write_lines(tmp_path / "a.jsonl", [row])

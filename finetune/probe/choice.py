@@ -57,7 +57,7 @@ class Turn:
 
     Attributes:
         back: whether from the best weights.
-        negatives: whether they weigh a third of before; else the learning rate is a third of before.
+        negatives: whether they weigh a tenth of before; else the learning rate is a third of before.
     """
 
     step: int

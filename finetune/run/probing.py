@@ -23,7 +23,9 @@ from finetune.probe.history import read_probes, write_probes
 from finetune.probe.measure import Measure
 from finetune.run.folder import RunFolder
 
-ONWARD = 1 / 3  # of what was before, with which a run goes on after a turn
+# Of what was before, with which a run goes on after a turn. Of ten times the negatives a third still costs recall
+# (finetune/README.md).
+RATE, NEGATIVES = 1 / 3, 1 / 10
 
 
 class Probes(Protocol):
@@ -139,7 +141,7 @@ class Probing(TrainerCallback):
 
     def _turn(self, turn: Turn, best: int) -> None:
         """Say what is less from now on; in every process go back, if it is to be so."""
-        less = f"{'negatives weigh' if turn.negatives else 'the learning rate is'} a third of before"
+        less = "negatives weigh a tenth of before" if turn.negatives else "the learning rate is a third of before"
         if not turn.back:
             announce(f"step {turn.step}: {self.plan.patience} probes without a lower share; {less}")
             return
@@ -156,11 +158,11 @@ class Probing(TrainerCallback):
 
     def of_negatives(self, step: int) -> float:
         """What the weight of the negatives is multiplied by in the step after so many."""
-        return float(ONWARD ** sum(turn.negatives for turn in self._turns(step)))
+        return float(NEGATIVES ** sum(turn.negatives for turn in self._turns(step)))
 
     def of_rate(self, step: int) -> float:
         """The same for the learning rate."""
-        return float(ONWARD ** sum(not turn.negatives for turn in self._turns(step)))
+        return float(RATE ** sum(not turn.negatives for turn in self._turns(step)))
 
     def _turns(self, step: int) -> Sequence[Turn]:
         reached = self.reached(step) if self.known else None

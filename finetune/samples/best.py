@@ -1,8 +1,9 @@
-"""Of an image's captions those that are best learnt whole: nothing is named twice, and what is named is there.
+"""Of an image's captions those that are best learnt whole: they name nothing twice, name what is there, and are long.
 
 A caption stands for what would be learnt of it, repaired or as it is. Of those that name nothing twice (of all, where
 there is none such) the ones are taken that name the most things above the middle of the two thresholds and the fewest
-below it, a thing of the one kind for one of the other.
+below it, a thing of the one kind for one of the other; and of these the ones that are as long as their mean, or longer.
+What was repaired is shorter by whole sentences, and the model would learn from it to say less.
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ from common.files.vocabulary import ObjectVocabulary
 from common.samples.sets import score_of, sentence_sample
 from common.thresholds import Thresholds
 from finetune.samples.agreement import thing
-from finetune.samples.repair import repair
+from finetune.samples.repair import Kept, repair
 
 
-def learnt_whole(record: CaptionObjects, cut: Thresholds) -> Sequence[ObjectMention]:
-    """The things that a caption names as it is learnt; none if it is learnt in no form."""
+def learnt_whole(record: CaptionObjects, cut: Thresholds) -> Kept | None:
+    """What is learnt of a caption: all of it, or its repair; None if nothing is."""
     if not record.objects:
-        return ()
+        return None
     whole = sentence_sample(record)
     if cut.is_hallucinated(whole.min):
         kept = repair(record, cut)
-        return kept.mentions if kept else ()
-    return record.objects if cut.is_good_sentence(whole.mean, whole.min) else ()
+        return kept if kept and kept.mentions else None
+    return Kept(record.caption, tuple(record.objects)) if cut.is_good_sentence(whole.mean, whole.min) else None
 
 
 def worth(mentions: Sequence[ObjectMention], cut: Thresholds, vocabulary: ObjectVocabulary) -> tuple[bool, int]:
@@ -42,10 +43,22 @@ def worth(mentions: Sequence[ObjectMention], cut: Thresholds, vocabulary: Object
 def best_of_images(
     records: Iterable[CaptionObjects], cut: Thresholds, vocabulary: ObjectVocabulary
 ) -> list[CaptionObjects]:
-    """The best captions of each image, all that are equally good, in their order; none of an image without any."""
-    worths: dict[str, list[tuple[tuple[bool, int], CaptionObjects]]] = defaultdict(list)
+    """The best captions of each image in their order, the longer half of those equally good; none of some images."""
+    found: dict[str, list[tuple[CaptionObjects, Kept]]] = defaultdict(list)
     for record in records:
-        if mentions := learnt_whole(record, cut):
-            worths[record.image].append((worth(mentions, cut, vocabulary), record))
-    best = {image: max(value for value, _ in found) for image, found in worths.items()}
-    return [record for image, found in worths.items() for value, record in found if value == best[image]]
+        if kept := learnt_whole(record, cut):
+            found[record.image].append((record, kept))
+    return [record for of_image in found.values() for record in _best(of_image, cut, vocabulary)]
+
+
+def _best(
+    found: Sequence[tuple[CaptionObjects, Kept]], cut: Thresholds, vocabulary: ObjectVocabulary
+) -> list[CaptionObjects]:
+    worths = [worth(kept.mentions, cut, vocabulary) for _, kept in found]
+    equal = [
+        (record, len(kept.text.split()))
+        for (record, kept), value in zip(found, worths, strict=True)
+        if value == max(worths)
+    ]
+    words = sum(many for _, many in equal)
+    return [record for record, many in equal if many * len(equal) >= words]

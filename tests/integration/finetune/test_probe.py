@@ -138,7 +138,11 @@ def test_a_kill_after_the_deciding_probe_decides_alike(
 
 
 @pytest.mark.parametrize(
-    ("trained", "less", "of_what"), [(0.9, "weight_neg", "negatives"), (0.1, "learning_rate", "rate")]
+    ("trained", "less", "onward", "said_of_it"),
+    [
+        (0.9, "weight_neg", 1 / 10, "negatives weigh a tenth of before"),
+        (0.1, "learning_rate", 1 / 3, "the learning rate is a third of before"),
+    ],
 )
 def test_a_broken_bound_sends_the_run_back(
     world: World,
@@ -147,9 +151,10 @@ def test_a_broken_bound_sends_the_run_back(
     capsys: pytest.CaptureFixture[str],
     trained: float,
     less: str,
-    of_what: str,
+    onward: float,
+    said_of_it: str,
 ) -> None:
-    """To the best weights, with a new optimizer and a third of what was too much; killed then, it goes on alike."""
+    """To the best weights, with a new optimizer and less of what was too much; killed then, it goes on alike."""
 
     def far_at_4(_: Probing, step: int) -> Measure:
         far, share = step == 4, {0: 0.5, 2: 0.3}.get(step, 0.45)
@@ -159,10 +164,10 @@ def test_a_broken_bound_sends_the_run_back(
     main(world.train_flags(tmp_path / "run", **BEST, train_lr=1e-2, max_steps=8))
     said = capsys.readouterr().err
     assert "step 4 breaks a bound: back to the weights of step 2" in said and "went back 1 times, after step 4" in said
-    assert of_what in said.split("back to the weights of step 2")[1].split("a third of before")[0]
+    assert said.split("back to the weights of step 2, ")[1].startswith(said_of_it)
     for name, before in (("weight_neg", 0.3), ("learning_rate", 1e-2)):
         found = [entry[name] for entry in log(tmp_path / "run") if name in entry]
-        after = before / 3 if name == less else before
+        after = before * onward if name == less else before
         assert found == pytest.approx([before, before, after, after])
     assert read_json(tmp_path / "run" / "trained.safetensors.manifest.json")["probe"]["retreats"] == [4]
     kept = (tmp_path / "run" / "checkpoint-000008" / "trained.safetensors").read_bytes()

@@ -35,11 +35,22 @@ def test_nothing_twice_goes_first_and_words_for_one_thing_are_one() -> None:
 
 def test_a_caption_counts_as_it_is_learnt() -> None:
     repaired = "A dog and a cat. There is a kite."
-    assert [m.text for m in learnt_whole(caption(repaired), CUT)] == ["dog", "cat"]
+    learnt = learnt_whole(caption(repaired), CUT)
+    assert learnt is not None
+    assert (learnt.text, [m.text for m in learnt.mentions]) == ("A dog and a cat.", ["dog", "cat"])
     assert best("A dog.", repaired) == [repaired]
-    assert learnt_whole(caption("A kite flies. A dog and a cat."), CUT) == ()  # its first sentence would go
+    assert learnt_whole(caption("A kite flies. A dog and a cat."), CUT) is None  # its first sentence would go
     assert best("A kite flies. A dog and a cat.", "A dog.") == ["A dog."]
     assert best("Nothing is here.", "A kite.", "A bus.") == []  # neither can be learnt
+
+
+def test_of_equals_those_that_are_as_long_as_their_mean() -> None:
+    short, middle, long = "A dog.", "There is a dog.", "There is a dog here now."  # 2, 4 and 6 words
+    assert best(short, middle, long) == [middle, long]
+    assert best(long, short) == [long]
+    repaired = "There is a dog. There is a kite. It is red and large."  # of which four words are learnt
+    assert best(repaired, long) == [long]
+    assert best(repaired, middle) == [repaired, middle]
 
 
 def test_every_image_by_itself() -> None:

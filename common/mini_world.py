@@ -200,22 +200,55 @@ def model_path(args: ModelArguments) -> Path | str | None:
     return path
 
 
-def default_path(given: str | None, mini: bool, default: Path, flag: str, dry_run: bool = False) -> Path:
-    """`given`, or in the mini world the `default`, made by the earlier steps if it is missing or not complete, or the
-    published place.
+@dataclass(frozen=True)
+class Source:
+    """An input by its name, so that a script can refuse its outputs before anything is made for it.
 
-    Raises DataError if nothing was given and nothing lies in its place, or a step fails; DryRunEnds where a dry run
-    would have to make something first.
+    Attributes:
+        path: of the file or folder.
+        of_world: whether nothing was given and it is the mini world's, which may have to be made.
+    """
+
+    path: Path
+    of_world: bool
+
+    def made(self, dry_run: bool = False) -> Path:
+        """The path, once it is there as far as the mini world goes. Raises DataError, DryRunEnds as `ensure`."""
+        if self.of_world:
+            ensure(self.path, dry_run)
+        return self.path
+
+    def check_result(self, result: Path, restart: bool) -> None:
+        """Raise DataError for records that rest on this file, which is gone and would be made anew for nothing."""
+        if self.of_world and not restart and not self.path.exists() and result.exists() and result.stat().st_size:
+            raise DataError(
+                f"{display(result)} holds records already, and {display(self.path)}, which they would be made from, "
+                "is not there; add --restart to make both anew, or choose another name"
+            )
+
+
+def source_of(given: str | None, mini: bool, default: Path, flag: str) -> Source:
+    """`given`, or in the mini world the `default`, or the published place; nothing is made.
+
+    Raises DataError if nothing was given and nothing lies in its place.
     """
     if given is not None:
-        return image_folder(Path(given)) if flag == "--image_dir_path" and Path(given).is_dir() else Path(given)
+        folder = flag == "--image_dir_path" and Path(given).is_dir()
+        return Source(image_folder(Path(given)) if folder else Path(given), False)
     name = flag.removeprefix("--")
     if not mini and name in PUBLISHED:
-        return inputs({name: None})[name]
+        return Source(inputs({name: None})[name], False)
     if not mini:
         raise DataError(f"{flag} is needed with a model of your own; only the bundled mini model has a default")
-    ensure(default, dry_run)
-    return default
+    return Source(default, True)
+
+
+def default_path(given: str | None, mini: bool, default: Path, flag: str, dry_run: bool = False) -> Path:
+    """As :func:`source_of`, made by the earlier steps if it is missing or not complete.
+
+    Raises DataError as it, or if a step fails; DryRunEnds where a dry run would have to make something first.
+    """
+    return source_of(given, mini, default, flag).made(dry_run)
 
 
 def ensure(path: Path, dry_run: bool = False) -> None:

@@ -25,13 +25,13 @@ from pathlib import Path
 
 from common.args import GenerationArguments, ModelArguments, RunArguments, flag, parse
 from common.captioning.captioner import CaptionPlan, deterministic_decoding
-from common.captioning.run import CaptionRun, caption_target
+from common.captioning.run import CaptionRun, checked_target
 from common.cli import run
 from common.errors import ArgumentError, DataError
 from common.files.places import PUBLISHED
 from common.files.record_files import read_sentence_samples, read_span_samples
 from common.files.storage import read_record, read_text, require_file
-from common.mini_world import MiniWorld, default_path, is_mini_model
+from common.mini_world import MiniWorld, is_mini_model, source_of
 from common.paths import display
 from common.progress import announce
 from common.prompts import CAPTION_EVAL
@@ -150,10 +150,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     mini, world = is_mini_model(model), MiniWorld()
     of_world = mini and args.image_dir_path is None
     path = captions_place(args, model, of_world)
+    source = source_of(args.image_dir_path, mini, world.eval_images, "--image_dir_path")
+    target = checked_target(Path(path), "caption_eval_path", "evaluate.eval_caption", (model, args), source.path)
     used = training_images(args, model, of_world)
-    folder = default_path(args.image_dir_path, mini, world.eval_images, "--image_dir_path", run_args.dry_run)
-    target = caption_target(Path(path), "caption_eval_path", "evaluate.eval_caption")
-    job = CaptionRun(model, run_args, plan, folder, target, "--image_dir_path")
+    job = CaptionRun(model, run_args, plan, source.made(run_args.dry_run), target, "--image_dir_path")
     names = first_unused(job.names(), used, args.default_eval_samples)
     job.run(names, [args, generation], images_of_training_left_out=len(used))
 

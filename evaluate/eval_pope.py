@@ -23,7 +23,7 @@ from common.args import flag, parse
 from common.cli import run
 from common.files.coco import read_annotations
 from common.files.records import Result
-from common.mini_world import MiniWorld, default_path, is_mini_model
+from common.mini_world import MiniWorld, Source, default_path, is_mini_model, source_of
 from common.processes import is_first
 from common.progress import announce
 from common.prompts import POPE
@@ -33,6 +33,7 @@ from evaluate.benchmarks.benchmark import (
     Groups,
     about,
     answered,
+    check_answers,
     checked,
     fill_in,
     given_answers,
@@ -75,14 +76,18 @@ def questions_for(args: PopeArguments, groups: Groups) -> list[Question]:
     return questions
 
 
-def with_mini_defaults(groups: Groups) -> None:
-    """Images and answer file of the mini world where the bundled model is asked and none are given."""
+def with_mini_defaults(groups: Groups) -> Source | None:
+    """Name images and answer file of the mini world where the bundled model is asked and none are given.
+
+    Returns the images, which may have to be drawn; None where they are not the mini world's.
+    """
     args, model_args = groups[0], groups[1]
-    if is_mini_model(model_args) and args.image_dir_path is None and args.question_path is None:
-        args.image_dir_path = str(
-            default_path(None, True, MiniWorld().eval_images, "--image_dir_path", groups[3].dry_run)
-        )
-        args.answers_save_path = args.answers_save_path or str(MiniWorld().root / "pope_answers.jsonl")
+    if not is_mini_model(model_args) or args.image_dir_path is not None or args.question_path is not None:
+        return None
+    images = source_of(None, True, MiniWorld().eval_images, "--image_dir_path")
+    args.image_dir_path = str(images.path)
+    args.answers_save_path = args.answers_save_path or str(MiniWorld().root / "pope_answers.jsonl")
+    return images
 
 
 def verdicts(joined: Joined, parser: str) -> Units:
@@ -127,8 +132,11 @@ def joined_answers(own: PopeArguments, groups: Groups) -> Joined | None:
     args = groups[0]
     rows = given_answers(args, yes_no=True)
     if rows is None:
-        with_mini_defaults(groups)
+        images = with_mini_defaults(groups)
         fill_in("pope", groups)
+        check_answers(own, groups)
+        if images is not None:
+            images.made(groups[3].dry_run)
     elif args.question_path is None and own.annotation_path is None:
         return self_contained(rows)
     questions = questions_for(own, groups)

@@ -53,7 +53,7 @@ from common.files.records import CaptionObjects
 from common.files.storage import require_file
 from common.files.vocabulary import read_vocabulary
 from common.manifest import manifest, manifest_path, noted_beside, write_manifest
-from common.mini_world import MiniWorld, default_path
+from common.mini_world import MiniWorld, source_of
 from common.objects.noted import KEY as EXTRACTOR
 from common.outputs.targets import check_targets
 from common.outputs.whole import WholeTarget, taken
@@ -195,13 +195,13 @@ def repair_published(args: FormatArguments, thresholds: ThresholdArguments) -> N
     if args.score_data_path is not None:
         raise ArgumentError("--repair makes repaired captions without scores; leave out --score_data_path, or --repair")
     sets = args.sets()
+    outputs = targets(args, sets)
     spans = read_span_samples(require_file(sets.spans, "--pos_neg_data_path"))
     sentences = read_sentence_samples(require_file(sets.sentences, "--sentence_data_path"))
     cut = resolve(thresholds, sets.spans, mini=False)
     repaired = repair_sets(spans, sentences, cut)
     if not repaired.samples:
         raise DataError(f"no caption of {display(sets.sentences)} could be repaired: {repaired.counts.line()}")
-    outputs = targets(args, sets)
     if not args.dry_run:
         with taken(outputs):
             manifest_path(sets.repaired).unlink(missing_ok=True)
@@ -239,8 +239,10 @@ def main() -> None:
         return
     if args.mini:
         announce("no --score_data_path: using the built-in mini world")
-    scores = default_path(args.score_data_path, args.mini, MiniWorld().scores, "--score_data_path", args.dry_run)
+    source = source_of(args.score_data_path, args.mini, MiniWorld().scores, "--score_data_path")
     sets = args.sets()
+    outputs = targets(args, sets, score_data_path=source.path)
+    scores = source.made(args.dry_run)
     records = read_scored(require_file(scores, "--score_data_path"))
     cut = resolve(thresholds, scores, args.mini)
     announce(f"{len(records)} captions, hallucinated below {cut.hallucinated:g}, grounded above {cut.grounded:g}")
@@ -253,7 +255,6 @@ def main() -> None:
         say(f"{again} things are introduced again and count as hallucinated")
     samples, repaired = build(records, cut, args)
     check_sets(samples, cut, scores, [m.score for r in records for m in r.objects if m.score is not None])
-    outputs = targets(args, sets, score_data_path=scores)
     if not args.dry_run:
         notes = manifest(
             [args, thresholds],

@@ -44,7 +44,7 @@ from common.files.storage import ResumableLines, read_json_lines, require_file
 from common.files.vocabulary import ObjectVocabulary, read_vocabulary
 from common.identity import identity, images_identity, inputs_identity, model_identity
 from common.manifest import manifest
-from common.mini_world import MiniWorld, default_path, is_mini_model
+from common.mini_world import MiniWorld, Source, is_mini_model, source_of
 from common.outputs.lines import LineTarget
 from common.outputs.targets import check_targets
 from common.paths import MINI_LLAVA, display
@@ -175,12 +175,12 @@ def answer(
 class Places:
     """Files of a run, resolved."""
 
-    objects: Path
-    images: Path
+    objects: Source
+    images: Source
     answers: Path
 
     @classmethod
-    def of(cls, args: OwnAnswerArguments, mini: bool, dry_run: bool) -> Places:
+    def of(cls, args: OwnAnswerArguments, mini: bool) -> Places:
         """As given, or the mini world's. Raises DataError, ArgumentError for what is missing."""
         world = MiniWorld()
         all_mini = mini and args.object_data_path is None and args.image_dir_path is None
@@ -190,10 +190,23 @@ class Places:
             raise ArgumentError(
                 "--object_data_path is needed: which things are asked about (insight/object.py finds them)"
             )
-        objects = default_path(args.object_data_path, mini, world.objects, "--object_data_path", dry_run)
-        require_file(objects, "--object_data_path")  # before images are drawn
-        images = default_path(args.image_dir_path, mini, world.train_images, "--image_dir_path", dry_run)
+        objects = source_of(args.object_data_path, mini, world.objects, "--object_data_path")
+        images = source_of(args.image_dir_path, mini, world.train_images, "--image_dir_path")
         return cls(objects, images, Path(args.answer_data_path or world.own_answers))
+
+    def target(self, groups: Sequence[Any], restart: bool) -> LineTarget:
+        """The answers file, if it may be written; before anything is made for it. Raises ArgumentError, DataError."""
+        target = LineTarget(self.answers, "answer_data_path", "insight.answer", _record, _key)
+        inputs = {"object_data_path": self.objects.path, "image_dir_path": self.images.path}
+        check_targets({target.flag: target.path}, groups, **inputs)
+        target.check()
+        self.objects.check_result(target.path, restart)
+        return target
+
+    def made(self, dry_run: bool) -> tuple[Path, Path]:
+        """Objects and images, once they are there. Raises DataError, DryRunEnds."""
+        objects = require_file(self.objects.made(dry_run), "--object_data_path")  # before images are drawn
+        return objects, self.images.made(dry_run)
 
 
 def _record(value: Mapping[str, Any], where: str) -> None:
@@ -215,17 +228,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     if PLACE not in args.answer_prompt:
         raise ArgumentError(f"--answer_prompt {args.answer_prompt!r} has no {PLACE}, where the question goes")
     decoding = deterministic_decoding(generation)
-    places = Places.of(args, is_mini_model(model_args), run_args.dry_run)
-    records = read_objects(places.objects)
+    places = Places.of(args, is_mini_model(model_args))
+    target = places.target((model_args, args), run_args.restart)
+    objects, folder = places.made(run_args.dry_run)
+    records = read_objects(objects)
     asked = questions_of(records, read_vocabulary(), args.questions_per_image, run_args.seed)
     asked = asked[run_args.start_pos : run_args.end_pos if run_args.end_pos >= 0 else None]
     if not asked:
         raise ArgumentError("no question is left between --start_pos and --end_pos")
-    images = ImageFolder(places.images, turn=not model_args.ignore_exif_orientation)
+    images = ImageFolder(folder, turn=not model_args.ignore_exif_orientation)
     images.require(one.image for one in asked)
-    target = LineTarget(places.answers, "answer_data_path", "insight.answer", _record, _key)
-    check_targets({"answer_data_path": places.answers}, (model_args, args), object_data_path=places.objects)
-    target.check()
     announce(f"{len(asked)} questions about {len({one.image for one in asked})} images into {display(places.answers)}")
     if run_args.dry_run:
         return
@@ -237,7 +249,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         path = MINI_LLAVA if is_mini_model(model_args) else model_args.chosen("path")
         checkpoint = model_args.chosen("ckpt_load_path") or None
         groups = (model_args, args, generation, run_args)
-        source = inputs_identity(objects=places.objects)
+        source = inputs_identity(objects=objects)
         lines.finish(manifest(groups, model=path, checkpoint=checkpoint, questions=len(asked), **source))
     said = Counter(value["answer"] for _, value in read_json_lines(places.answers))
     common = ", ".join(f"{number} '{text}'" for text, number in said.most_common(MOST_COMMON))

@@ -30,7 +30,7 @@ from common.errors import DataError
 from common.files.images import ImageFolder
 from common.files.places import image_folder, placed
 from common.files.storage import require_file
-from common.mini_world import MiniWorld, default_path
+from common.mini_world import MiniWorld, source_of
 from common.outputs.targets import check_targets
 from common.page.target import PageTarget
 from common.paths import display
@@ -64,10 +64,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     mini = args.score_data_path is None
     if mini:
         announce("no --score_data_path: using the built-in mini world")
-    scores = default_path(args.score_data_path, mini, MiniWorld().scores, "--score_data_path", args.dry_run)
-    target = PageTarget(Path(args.page_path or scores.with_suffix(".html")), "page_path", PAGE)
-    check_targets({"page_path": target.path}, [args], score_data_path=scores)
+    source = source_of(args.score_data_path, mini, MiniWorld().scores, "--score_data_path")
+    target = PageTarget(Path(args.page_path or source.path.with_suffix(".html")), "page_path", PAGE)
+    check_targets({"page_path": target.path}, [args], score_data_path=source.path)
     target.check()
+    scores = source.made(args.dry_run)
     records = read_scored(require_file(scores, "--score_data_path"))
     if not any(record.objects for record in records):
         raise DataError(f"{display(scores)}: none of {len(records)} captions names an object; there is nothing to cut")

@@ -26,10 +26,10 @@ from typing import Any
 
 from common.args import GenerationArguments, ModelArguments, RunArguments, flag, parse
 from common.captioning.captioner import CaptionPlan, deterministic_decoding
-from common.captioning.run import CaptionRun, caption_target
+from common.captioning.run import CaptionRun, checked_target
 from common.cli import run
 from common.errors import ArgumentError
-from common.mini_world import MiniWorld, default_path, is_mini_model
+from common.mini_world import MiniWorld, is_mini_model, source_of
 from common.progress import announce
 from common.prompts import TRAIN
 
@@ -75,9 +75,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     path = args.caption_data_path or (str(world.captions) if mini and args.image_dir_path is None else None)
     if path is None:
         raise ArgumentError("--caption_data_path is needed: where the captions go")
-    folder = default_path(args.image_dir_path, mini, world.train_images, "--image_dir_path", run_args.dry_run)
-    target = caption_target(Path(path), "caption_data_path", "insight.caption")
-    job = CaptionRun(model, run_args, plan, folder, target, "--image_dir_path")
+    source = source_of(args.image_dir_path, mini, world.train_images, "--image_dir_path")
+    target = checked_target(Path(path), "caption_data_path", "insight.caption", (model, args), source.path)
+    job = CaptionRun(model, run_args, plan, source.made(run_args.dry_run), target, "--image_dir_path")
     job.run(job.names(), [args, generation])
 
 

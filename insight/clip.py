@@ -119,8 +119,8 @@ def score(
     return images
 
 
-def outputs(args: ClipArguments, chosen: ClipPlan) -> tuple[LineTarget, WholeTarget]:
-    """Scores and figure, if they may be written. Raises ArgumentError, DataError."""
+def outputs(args: ClipArguments, chosen: ClipPlan, restart: bool) -> tuple[LineTarget, WholeTarget]:
+    """Scores and figure, if they may be written; before anything is made for them. Raises ArgumentError, DataError."""
     from insight.scores.density_figure import recognise
 
     check_targets(
@@ -133,6 +133,7 @@ def outputs(args: ClipArguments, chosen: ClipPlan) -> tuple[LineTarget, WholeTar
     figure = WholeTarget(chosen.figure, "figure_path", "insight.clip", recognise)
     scores.check()
     figure.check()
+    chosen.sources[0].check_result(chosen.scores, restart)
     return scores, figure
 
 
@@ -206,11 +207,12 @@ def main() -> None:
     args, thresholds, run_args = parse(ARGUMENTS, __doc__ or "", step="score")
     args.settings()
     check_thresholds(thresholds, args.object_data_path is None)
-    chosen = plan(args, run_args.dry_run)
+    chosen = plan(args)
+    scores, figure = outputs(args, chosen, run_args.restart)
+    chosen.make(run_args.dry_run)
     records, dropped = read_input(args, chosen)
     judge = read_judge(args, chosen, records)
     counts = announce_cost(records, dropped, chosen)
-    scores, figure = outputs(args, chosen)
     if run_args.dry_run:
         return
     names = list(dict.fromkeys(r.image for r in records))

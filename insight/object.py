@@ -35,7 +35,7 @@ from common.files.records import Caption, CaptionObjects
 from common.files.storage import ResumableLines, read_json_lines, require_file
 from common.identity import inputs_identity
 from common.manifest import manifest
-from common.mini_world import MiniWorld, default_path
+from common.mini_world import MiniWorld, Source, source_of
 from common.objects.extractors import EXTRACTORS, ObjectExtractor, build_extractor
 from common.objects.llm_extractor import extractor_files
 from common.objects.noted import KEY, LONGEST_ANSWER, NotedExtractor
@@ -62,12 +62,12 @@ class ObjectArguments:
     extractor_max_new_tokens: int = flag(LONGEST_ANSWER, "longest answer of the language model, in tokens")
     device: str = flag("auto", "of the language model: cpu, cuda, cuda:1 ...; auto takes a GPU where there is one")
 
-    def paths(self, dry_run: bool = False) -> tuple[Path, Path]:
+    def paths(self) -> tuple[Source, Path]:
         """Captions and objects file. Raises DataError for captions of one's own without a place for the objects."""
         mini = self.caption_data_path is None
         if mini:
             announce("no --caption_data_path: using the built-in mini world")
-        captions = default_path(self.caption_data_path, mini, MiniWorld().captions, "--caption_data_path", dry_run)
+        captions = source_of(self.caption_data_path, mini, MiniWorld().captions, "--caption_data_path")
         if self.object_data_path is not None:
             return captions, Path(self.object_data_path)
         if not mini:
@@ -157,13 +157,24 @@ def counts(path: Path) -> Mapping[str, int]:
     }
 
 
+def checked_target(args: ObjectArguments, captions: Source, target: Path, restart: bool) -> LineTarget:
+    """The objects file, if it may be written; before anything is made for it. Raises ArgumentError, DataError."""
+    check_targets({"object_data_path": target}, [args], caption_data_path=captions.path)
+    output = LineTarget(target, "object_data_path", "insight.object", objects_from_json, caption_key)
+    output.check()
+    captions.check_result(target, restart)
+    return output
+
+
 ARGUMENTS = (ObjectArguments, RunArguments)
 
 
 def main() -> None:
     """Parse, extract, write the manifest."""
     args, run_args = parse(ARGUMENTS, __doc__ or "", step="objects")
-    source, target = args.paths(run_args.dry_run)
+    captions_file, target = args.paths()
+    output = checked_target(args, captions_file, target, run_args.restart)
+    source = captions_file.made(run_args.dry_run)
     captions = read_captions(require_file(source, "--caption_data_path"), allow_empty=True)
     chosen = selected(captions, run_args, source)
     check_lengths(chosen, source)
@@ -173,9 +184,6 @@ def main() -> None:
         f"{len(chosen)} captions, extractor {args.extractor} in {processes} process{'es' * (processes > 1)}: "
         f"about {minutes:.1f} minutes if none is done yet"
     )
-    check_targets({"object_data_path": target}, [args], caption_data_path=source)
-    output = LineTarget(target, "object_data_path", "insight.object", objects_from_json, caption_key)
-    output.check()
     if run_args.dry_run:
         return
     extractor = build_extractor(args.extractor, args.extractor_model, args.device, args.extractor_max_new_tokens)

@@ -26,6 +26,21 @@ def caption_target(path: Path, flag: str, step: str) -> LineTarget:
     return LineTarget(path, flag, step, caption_from_json, caption_key)
 
 
+def checked_target(path: Path, flag: str, step: str, groups: Sequence[Any], images: Path) -> LineTarget:
+    """As :func:`caption_target`, if it may be written; before images of the mini world are drawn for it.
+
+    Args:
+        groups: argument dataclasses whose paths are inputs.
+        images: folder of the images.
+
+    Raises ArgumentError, DataError.
+    """
+    check_targets({flag: path}, groups, image_dir_path=images)
+    target = caption_target(path, flag, step)
+    target.check()
+    return target
+
+
 @dataclass
 class CaptionRun:
     """One captions file in the making.
@@ -34,7 +49,7 @@ class CaptionRun:
         model_args, run_args: of the script.
         plan: prompt and decoding.
         folder: of the images; `flag` is the one that it came from.
-        target: the captions file, from :func:`caption_target`.
+        target: the captions file, from :func:`checked_target`.
     """
 
     model_args: ModelArguments
@@ -65,8 +80,6 @@ class CaptionRun:
         """
         if not names:
             raise DataError(f"no image in {display(self.folder)} (from {self.flag}) is left to caption")
-        check_targets({self.target.flag: self.target.path}, (self.model_args, *groups))
-        self.target.check()
         announce(
             f"captioning {len(names)} images of {display(self.folder)}, {self.plan.per_image} each, "
             f"{self.plan.batch_size or 'as many'} at a time{'' if self.plan.batch_size else ' as fit'}, "

@@ -61,10 +61,22 @@ def checked(own: Any, *shared: Any) -> Groups:
     """The groups that all share, once the outputs may be written. Raises ArgumentError, DataError."""
     groups: Groups = shared
     args = groups[0]
-    check_outputs((own, *groups), args.result_path, answers_save_path=args.answers_save_path)
+    check_answers(own, groups)
     if args.answers_path is None and args.pairing == "line":
         raise ArgumentError("--pairing line is for --answers_path; a model's own answers carry ids")
     return groups
+
+
+def check_answers(own: Any, groups: Groups) -> None:
+    """Refuse outputs that may not be written, before anything is made for them. Raises ArgumentError, DataError."""
+    args = groups[0]
+    check_outputs((own, *groups), args.result_path, answers_save_path=args.answers_save_path)
+    if args.answers_save_path is not None and args.answers_path is None:
+        _answers_target(args.answers_save_path).check()
+
+
+def _answers_target(path: str) -> LineTarget:
+    return LineTarget(Path(path), "answers_save_path", STEP, _own_answer, _answer_key)
 
 
 def fill_in(task: str, groups: Groups) -> None:
@@ -111,7 +123,7 @@ def ask(
     )
     images = ImageFolder(Path(args.image_dir_path), turn=not model_args.ignore_exif_orientation)
     images.require(q.image for q in chosen if q.image)
-    target = LineTarget(Path(args.answers_save_path), "answers_save_path", STEP, _own_answer, _answer_key)
+    target = _answers_target(args.answers_save_path)
     target.check()
     if run_args.dry_run:
         announce(f"would ask {len(chosen)} questions")

@@ -9,7 +9,7 @@ from common.args import ImageArguments, flag
 from common.errors import ArgumentError, DataError
 from common.files.storage import require_file
 from common.files.vocabulary import SYNONYMS
-from common.mini_world import MiniWorld, default_path
+from common.mini_world import MiniWorld, Source, source_of
 from common.paths import MINI_CLIP
 from common.progress import announce
 from common.relevance.clip_scorer import default_weights
@@ -72,26 +72,39 @@ class ClipPlan:
     """Every choice resolved: the files, and the model."""
 
     mini: bool
-    objects: Path
-    images: Path
+    sources: tuple[Source, Source]
     scores: Path
     figure: Path
     annotations: Path | None
     model: str
     pretrained: str | None
 
+    @property
+    def objects(self) -> Path:
+        """File of the objects."""
+        return self.sources[0].path
 
-def plan(args: ClipArguments, dry_run: bool = False) -> ClipPlan:
-    """Resolve what was not given; earlier steps of the mini world are run where their files are missing.
+    @property
+    def images(self) -> Path:
+        """Folder of the images."""
+        return self.sources[1].path
+
+    def make(self, dry_run: bool) -> None:
+        """Run the earlier steps of the mini world whose files are missing. Raises DataError, DryRunEnds."""
+        for source in self.sources:
+            source.made(dry_run)
+
+
+def plan(args: ClipArguments) -> ClipPlan:
+    """Resolve what was not given; nothing is made yet.
 
     Raises DataError: no --image_dir_path with objects of one's own, or a file that is not there.
     """
     mini, world = args.object_data_path is None, MiniWorld()
     if mini:
         announce("no --object_data_path: using the built-in mini world")
-    objects = require_file(
-        default_path(args.object_data_path, mini, world.objects, "--object_data_path", dry_run), "--object_data_path"
-    )
+    source = source_of(args.object_data_path, mini, world.objects, "--object_data_path")
+    objects = source.path if mini else require_file(source.path, "--object_data_path")
     if not mini and args.image_dir_path is None:
         raise DataError("--image_dir_path is needed with objects of your own: the folder of their images")
     scores = Path(args.score_data_path or (world.scores if mini else objects.with_name("scores.jsonl")))
@@ -101,8 +114,7 @@ def plan(args: ClipArguments, dry_run: bool = False) -> ClipPlan:
     model = args.clip_model or (str(MINI_CLIP) if mini else "ViT-B-32")
     return ClipPlan(
         mini=mini,
-        objects=objects,
-        images=default_path(args.image_dir_path, mini, world.train_images, "--image_dir_path", dry_run),
+        sources=(source, source_of(args.image_dir_path, mini, world.train_images, "--image_dir_path")),
         scores=scores,
         figure=Path(args.figure_path or scores.with_name("density.png")),
         annotations=Path(labels) if labels else None,

@@ -180,6 +180,11 @@ class Flags(NamedTuple):
         """
         self.tracking.trackers()
         self.probe.check()
+        if self.probe.is_on and self.data.valid_data_split == 0:
+            raise ArgumentError(
+                "--valid_data_split 0 leaves no image for the probe, which captions validation images; raise it, or "
+                "leave out --probe_steps and --keep best"
+            )
         self._check_bits()
         if (self.run.start_pos, self.run.end_pos) != (0, -1):
             raise ArgumentError(

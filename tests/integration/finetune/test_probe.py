@@ -250,7 +250,7 @@ def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "error", "named"),
     [
-        ({"valid_data_split": 0}, DataError, "--valid_data_split"),
+        ({"valid_data_split": 0, "pos_neg_data_path": "none.json"}, ArgumentError, "--valid_data_split 0"),
         ({"clip_model": "ViT-B-32"}, ArgumentError, "--clip_model ViT-B-32 is not the scorer"),
         ({"probe_steps": 0}, ArgumentError, "--probe_steps"),
         ({"keep": "first"}, ArgumentError, "--keep"),

@@ -56,7 +56,11 @@ PLURAL_LATER = re.compile(r"[^,;:]*\b(?:are|were|have)\b", re.IGNORECASE)
 
 # A list that begins its clause is the subject of a verb behind it; any other ends before that verb's own subject.
 CLAUSE_BEGINS = re.compile(r"(?:\A|[,;:]|\b(?:where|while|when|as|that|and|but|because|since|both|either))\W*\Z")
-OF_SEVERAL = re.compile(r"\b(?:both|either|neither|between|among|amongst)\s+\Z", re.IGNORECASE)
+OF_SEVERAL = re.compile(
+    r"\b(?:both|either|neither|between|among|amongst|(?:mix|mixture|blend|combination|pair|trio|total|group|"
+    r"collection) of)\s+\Z",
+    re.IGNORECASE,
+)
 COUNTED = re.compile(
     r"\b(?:two|three|four|five|six|seven|eight|nine|ten|both|\d+)\b[^,:;.!?]{0,120}(?:[,:(]|\s[-–—])\s*\Z",
     re.IGNORECASE,
@@ -72,7 +76,30 @@ OPENING = re.compile(
 OF_THE_LAST = re.compile(
     r"\s*(?:\(|(?:of|with|that|who|whom|whose)\b)|\s*,\s*(?:which|who)\s+(?:is|are|was|were|has|have)\b", re.IGNORECASE
 )
-MUTUAL = re.compile(r"\b(?:each|both|together|one another|side by side|respectively)\b", re.IGNORECASE)
+MUTUAL = re.compile(
+    r"\b(?:each|both|together|one another|side by side|respectively|the (?:latter|former|two)|in the other|similar|"
+    r"alike|identical|different|all of (?:which|whom)|one of them)\b|[;:]\s*(?:one|they)\b|[,–—-]\s*all\b",
+    re.IGNORECASE,
+)
+THEIRS = re.compile(r"\b(?:they|them|their)\b", re.IGNORECASE)
+IN_ALL = re.compile(r"\b(?:in all|in total|altogether)\b", re.IGNORECASE)
+TELLS_APART = re.compile(
+    r"\b(?:couple|pair|trio|people|persons|individuals|adults|children|kids|friends|animals|pets|creatures|vehicles|"
+    r"objects|items|things|figures)\Z"
+)
+HOW_MANY = {"pair": 2, "couple": 2, "two": 2, "trio": 3, "three": 3, "four": 4, "five": 5, "six": 6}
+POSSESSIVE = re.compile(r"(?:its|their|his|her)\b", re.IGNORECASE)
+LIVING = re.compile(
+    r"\b(?:m[ae]n|wom[ae]n|boys?|girls?|child(?:ren)?|kids?|bab(?:y|ies)|persons?|people|lad(?:y|ies)|guys?|players?|"
+    r"riders?|skiers?|surfers?|workers?|dogs?|pupp(?:y|ies)|cats?|kittens?|birds?|horses?|cows?|sheep|elephants?|"
+    r"bears?|zebras?|giraffes?)\Z",
+    re.IGNORECASE,
+)
+# "a car and a man riding a bike", "a table and a man in his chair": of the last alone where only that one lives.
+OF_THE_LIVING = re.compile(
+    r"\s+(?:(?!(?:standing|sitting|lying|resting|hanging|being|belonging)\b)\w+ing|dressed|(?:in|on) (?:his|her))\b",
+    re.IGNORECASE,
+)
 
 Item = tuple[Span, ObjectMention]
 
@@ -102,11 +129,31 @@ def enumerations(text: str, offset: int, mentions: Sequence[ObjectMention]) -> l
 
 
 def _is_one_list(text: str, items: Sequence[Item]) -> bool:
-    """Whether the phrases are one part of the sentence, not the end of a clause and the subject of the next."""
+    """Whether the phrases are one part of the sentence: not the end of a clause and the subject of the next, not one
+    of a longer list and what belongs to another ("a man with a dog, a woman with a cat, and a child"), nor one that the
+    others tell apart ("two people, a man and a woman")."""
     before, behind = text[: items[0][0].start], text[items[-1][0].end :]
-    if _conjunction(text, items) is None and not ENDS_AS_A_LIST.match(behind):
+    joint = _conjunction(text, items)
+    if joint is None and not ENDS_AS_A_LIST.match(behind):
+        return False
+    if joint and joint.group(1) and len(items) == 2 and _is_of_a_longer_list(before):
+        return False
+    if _told_apart(text, items) or (joint and behind.startswith(",") and CLAUSE_BEGINS.search(before)):
         return False
     return GOES_ON.match(behind) is not None or CLAUSE_BEGINS.search(before) is not None
+
+
+def _is_of_a_longer_list(before: str) -> bool:
+    """Whether a comma before the first item may part items of which it is only a part."""
+    ahead, comma, between = before.rpartition(",")
+    return bool(comma and between.strip()) and OPENING.match(ahead) is None
+
+
+def _told_apart(text: str, items: Sequence[Item]) -> bool:
+    """Whether the first names as many as come behind it."""
+    first = text[items[0][0].start : items[0][0].end].lower()
+    named = TELLS_APART.search(first) is not None
+    return named and any(HOW_MANY.get(word) == len(items) - 1 for word in first.split())
 
 
 def _conjunction(text: str, items: Sequence[Item]) -> re.Match[str] | None:
@@ -118,9 +165,9 @@ def shortened(text: str, items: Sequence[Item], kept: Sequence[bool]) -> str | N
     """The sentence with fewer items in this list; None where it cannot be told that it stays a right sentence."""
     left = [text[span.start : span.end] for (span, _), stays in zip(items, kept, strict=True) if stays]
     before, behind = text[: items[0][0].start], text[items[-1][0].end :]
-    if not left or _needs_what_goes(before, behind, kept):
+    if not left or _needs_what_goes(before, behind, kept) or _parts_the_living(text, items, kept):
         return None
-    if not any(c.isalnum() for c in before):
+    if text[items[0][0].start].isupper() or not any(c.isalnum() for c in before):
         left[0] = left[0][:1].upper() + left[0][1:]
     joint = _conjunction(text, items)
     if len(left) == 1 and joint and before.rstrip().endswith(","):
@@ -139,7 +186,7 @@ def shortened(text: str, items: Sequence[Item], kept: Sequence[bool]) -> str | N
 def _needs_what_goes(before: str, behind: str, kept: Sequence[bool]) -> bool:
     """Whether the sentence around a list speaks of items that are to go, or may do so."""
     alone = sum(kept) == 1
-    if COUNTED.search(before) or (not kept[0] and AT_A_PLACE.search(before)):
+    if COUNTED.search(before) or IN_ALL.search(behind) or (not kept[0] and AT_A_PLACE.search(before)):
         return True  # "two animals: a dog and a cat"; "a lamp on a desk and a cat", which is on no desk
     if alone and (OF_SEVERAL.search(before) or MUTUAL.search(behind)):
         return True
@@ -150,6 +197,19 @@ def _needs_what_goes(before: str, behind: str, kept: Sequence[bool]) -> bool:
     if GOES_ON.match(behind) is None:  # a verb whose number would change, or the rest of the last noun
         return alone or not kept[-1]
     return alone and CLAUSE_BEGINS.search(before) is not None and PLURAL_LATER.match(behind) is not None
+
+
+def _parts_the_living(text: str, items: Sequence[Item], kept: Sequence[bool]) -> bool:
+    """Whether what is said, or owned, by one that goes would be by one that stays."""
+    phrases = [text[span.start : span.end] for span, _ in items]
+    if any(kept[n] and POSSESSIVE.match(phrase) and not all(kept[:n]) for n, phrase in enumerate(phrases)):
+        return True
+    last = next(phrase for phrase, stays in zip(reversed(phrases), reversed(kept), strict=True) if stays)
+    lives, behind = LIVING.search(last) is not None, text[items[-1][0].end :]
+    if sum(kept) == 1 and lives and THEIRS.search(behind):
+        return True
+    unlike = not kept[-1] and lives != (LIVING.search(phrases[-1]) is not None)
+    return unlike and OF_THE_LIVING.match(behind) is not None
 
 
 def _after_a_comma(before: str, behind: str, word: str) -> str | None:
@@ -181,7 +241,9 @@ def _agreeing(before: str, behind: str, left: Sequence[str]) -> tuple[str, str] 
         return None
     plural = bool(several) or (not alone and after is not None)
     if ahead and (alone or several):
-        before = before[: ahead.start(1)] + NUMBER_OF[ahead.group(1).lower()][plural] + ahead.group(2)
+        verb = NUMBER_OF[ahead.group(1).lower()][plural]
+        verb = verb.capitalize() if ahead.group(1)[0].isupper() else verb
+        before = before[: ahead.start(1)] + verb + ahead.group(2)
     if after:
         behind = after.group(1) + NUMBER_OF[after.group(2).lower()][plural] + behind[after.end() :]
     return before, behind

@@ -10,8 +10,10 @@ from typing import Annotated, Any
 
 import msgspec
 
+from common.errors import CheckpointError
 from common.files.json_text import as_record
 from common.files.storage import read_record
+from common.paths import display
 
 Size = Annotated[int, msgspec.Meta(ge=1, le=1 << 24)]
 Layer = Annotated[int, msgspec.Meta(ge=-1000, le=1000)]
@@ -134,8 +136,10 @@ class PixelValues(msgspec.Struct, frozen=True):
 def read_config(path: Path) -> Section:
     """A folder's config.json, whose fields are of the types of :class:`FolderValues`.
 
-    Raises DataError naming file and field.
+    Raises CheckpointError where there is none, DataError naming file and field.
     """
+    if path.parent.is_dir() and not path.is_file():
+        raise CheckpointError(f"no {path.name} in {display(path.parent)}; give a checkpoint folder, or copy the file")
     values = read_record(path, Section)
     as_record(values, FolderValues, str(path))
     return values

@@ -21,7 +21,7 @@ from common.files.pixels import name_of, to_rgb
 from common.models.anatomy import Anatomy, dissect
 from common.models.base import CaptionModel
 from common.models.checkpoints.key_maps import KeyMap, rename
-from common.models.families.auto_files import load_processor, load_weights
+from common.models.families.auto_files import lacking, load_processor, load_weights
 from common.models.families.auto_generate import GeneratingAuto
 from common.models.families.auto_packs import PackingAuto
 from common.models.families.auto_rows import ProcessingAuto
@@ -108,7 +108,7 @@ class Auto(ProcessingAuto, PackingAuto, GrowingAuto, GeneratingAuto, CaptionMode
         check_placeholders(self.processor, self.lm.config, where)
         raise CheckpointError(
             f"processor and model of {where} do not fit together: {first_line(refused)}; compare "
-            "processor_config.json and config.json with the release"
+            f"processor_config.json and config.json with the release{lacking(self.source)}"
         )
 
     def train(self, mode: bool = True) -> Auto:

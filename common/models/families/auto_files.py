@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,17 @@ import torch
 from common.errors import CheckpointError, MissingDependencyError, first_line
 from common.files.json_text import shown
 from common.files.storage import read_record, read_text
+from common.models.checkpoints.files import open_folder
 from common.paths import display
 from common.progress import announce
 
 # What `pip install 'efuf[processors]'` brings.
 EXTRA = ("num2words",)
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json", "spiece.model")
+MODELS_OF_TOKENS = (".model", ".tiktoken", ".spm")  # suffixes of further files that hold a tokenizer
+TOKENIZER_CONFIG = "tokenizer_config.json"
+MERGES = "merges.txt"  # without which vocab.json says nothing
+ADAPTER = "adapter_config.json"  # of a folder whose weights lie elsewhere
 TEMPLATE = "chat_template.jinja"
 OWN_CODE = "code that comes with the checkpoint; read that code, and if you trust it add --trust_remote_code"
 USUAL = "AutoModelForImageTextToText"
@@ -26,7 +32,7 @@ WANTED = "give --auto_path an image-text-to-text checkpoint"
 def load_processor(path: Path, trust_remote_code: bool) -> Any:
     """The folder's processor of pictures and text.
 
-    Raises CheckpointError for a folder without config, of another kind of model, without image processor or without
+    Raises CheckpointError for a folder without config, of another kind of model, without tokenizer, image processor or
     chat template; MissingDependencyError where the processor needs a package that is not here.
     """
     if not path.is_dir():
@@ -35,19 +41,29 @@ def load_processor(path: Path, trust_remote_code: bool) -> Any:
     if not trust_remote_code:
         check_kind(config, display(path))
     processor = _processor(path, trust_remote_code)
+    check_tokenizer(getattr(processor, "tokenizer", None), path)
     check_processor(processor, display(path))
     return processor
 
 
 def load_weights(path: Path, dtype: torch.dtype, trust_remote_code: bool) -> tuple[Any, list[str]]:
-    """The model, and the names of tensors that were drawn at random, as files have none of them or another shape."""
+    """The model, and the names of tensors that were drawn at random, as files have none of them or another shape.
+
+    Raises CheckpointError for files that are missing or that transformers does not take.
+    """
     try:
         lm, found = _auto_class(path, trust_remote_code).from_pretrained(
-            str(path), dtype=dtype, trust_remote_code=trust_remote_code, output_loading_info=True
+            str(path),
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are told below, with the others
         )
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # transformers raises whatever its readers, its checks or torch raise
+        if not (path / ADAPTER).is_file():
+            open_folder(path, "model", "--auto_path")  # says it better where a file is missing
         raise _refused(path, error) from None
     return lm, [*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])]
 
@@ -109,12 +125,33 @@ def _processor(path: Path, trust_remote_code: bool) -> Any:
     except ImportError as error:
         raise missing_package(path, error) from None
     except Exception as error:  # as in load_weights
+        if not _has_tokenizer(path):
+            raise _no_tokenizer(path, TOKENIZERS) from None
         if "image processor" in str(error) and not (path / "preprocessor_config.json").is_file():
             raise _no_image_processor(display(path)) from None
         raise _refused(path, error) from None
     if not getattr(processor, "chat_template", None):
         processor.chat_template = _template(path, processor)
     return processor
+
+
+def _has_tokenizer(path: Path) -> bool:
+    return any(file.name in TOKENIZERS or file.suffix in MODELS_OF_TOKENS for file in path.iterdir())
+
+
+def _no_tokenizer(path: Path, files: Iterable[str]) -> CheckpointError:
+    return CheckpointError(
+        f"no tokenizer in {display(path)}: none of {', '.join(files)} is there; copy the release's, with "
+        f"{TOKENIZER_CONFIG}"
+    )
+
+
+def check_tokenizer(tokenizer: Any, path: Path) -> None:
+    """Raise CheckpointError for one of which files are missing: transformers makes an empty one of some kinds then."""
+    names: Mapping[str, str] = getattr(type(tokenizer), "vocab_files_names", None) or {}
+    files = [name for name in dict.fromkeys(names.values()) if name != TOKENIZER_CONFIG]
+    if files and not _has_tokenizer(path) and not any((path / name).is_file() for name in files):
+        raise _no_tokenizer(path, files)
 
 
 def _template(path: Path, processor: Any) -> Any:
@@ -158,8 +195,18 @@ def _no_image_processor(where: str) -> CheckpointError:
 
 
 def _refused(path: Path, error: Exception) -> CheckpointError:
-    if not any((path / name).is_file() for name in TOKENIZERS):
-        return CheckpointError(f"no tokenizer in {display(path)}; copy tokenizer.json from the release")
     if "trust_remote_code" in str(error):
         return CheckpointError(f"{display(path)} needs {OWN_CODE}")
-    return CheckpointError(f"transformers does not load {display(path)} as image-text-to-text: {first_line(error)}")
+    return CheckpointError(
+        f"transformers does not load {display(path)} as image-text-to-text: {first_line(error)}{lacking(path)}"
+    )
+
+
+def lacking(path: Path | None) -> str:
+    """What ends a message about a folder that does not work: files that nearly every release has, and this one not."""
+    if path is None or not path.is_dir():
+        return ""
+    there = {file.name for file in path.iterdir()}
+    halves = {"vocab.json", MERGES, "tokenizer.json"} & there == {"vocab.json"}
+    names = [name for name in (TOKENIZER_CONFIG, MERGES if halves else "") if name and name not in there]
+    return f"; {' and '.join(names)} missing, copy from the release" if names else ""

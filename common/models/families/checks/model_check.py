@@ -41,8 +41,11 @@ def check_weights(lm: nn.Module, missing: Iterable[str], where: str) -> None:
     """Raise CheckpointError for weights that transformers drew at random, that are no floats, or not finite."""
     lacking = sorted(missing)
     if lacking:
+        most = len(lacking) > len(list(lm.parameters())) / 2
+        kind = getattr(getattr(lm, "config", None), "model_type", None)
+        why = f"; config.json is of the type {kind}: is it that of these weights?" if most and kind else ""
         raise CheckpointError(
-            f"{len(lacking)} tensors are missing from {where} or of another shape, e.g. the one for {lacking[0]}"
+            f"{len(lacking)} tensors are missing from {where} or of another shape, e.g. the one for {lacking[0]}{why}"
         )
     quantised = getattr(getattr(lm, "config", None), "quantization_config", None) is not None
     for name, parameter in lm.named_parameters():

@@ -55,6 +55,47 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+OTHER = {"num_hidden_layers": 1, "hidden_size": 32, "intermediate_size": 32, "vocab_size": 99, "num_attention_heads": 2}
+LEFT_OUT = {  # what goes, what comes in place of it
+    r"no tokenizer in .*none of vocab\.json, merges\.txt, tokenizer\.json": (
+        {"tokenizer.json", "tokenizer_config.json"},
+        {},
+    ),
+    r"no tokenizer in .*none of tokenizer\.json, .*, with tokenizer_config\.json": ({"tokenizer.json"}, {}),
+    r"no image processor in .*processor_config\.json": ({"processor_config.json"}, {}),
+    r"no config\.json in ": ({"config.json"}, {}),
+    r"no weights of the model in .*looked for model\.safetensors": ({"model.safetensors"}, {}),
+    r"shard a\.safetensors named in .*index\.json is missing": (
+        {"model.safetensors"},
+        {"model.safetensors.index.json": '{"weight_map": {"x": "a.safetensors"}}'},
+    ),
+    r"tensors are missing .*config\.json is of the type idefics3: is it that of these weights": (
+        set(),
+        {"config.json": json.dumps({"model_type": "idefics3", "text_config": OTHER, "vision_config": OTHER})},
+    ),
+    r"merges\.txt missing, copy": ({"tokenizer.json"}, {"vocab.json": "{}"}),
+}
+
+
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A family of which transformers makes an empty tokenizer where there are no files of one."""
+    folder = tmp_path_factory.mktemp("qwen") / "model"
+    write_auto(folder, "qwen2_5_vl")
+    return folder
+
+
+@pytest.mark.parametrize("said", list(LEFT_OUT))
+def test_what_a_folder_for_auto_lacks_is_named(said: str, qwen: Path, tmp_path: Path) -> None:
+    gone, instead = LEFT_OUT[said]
+    folder = shutil.copytree(qwen, tmp_path / "model", ignore=lambda _, names: gone & set(names))
+    for name, text in instead.items():
+        (folder / name).write_text(text)
+    with pytest.raises(CheckpointError, match=said) as found:
+        load_model("auto", folder)
+    assert "\n" not in str(found.value) and len(str(found.value)) < 500
+
+
 @contextlib.contextmanager
 def changed(path: Path, **values: Any) -> Iterator[None]:
     """A JSON file with other values, as it was afterwards."""

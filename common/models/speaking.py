@@ -129,15 +129,6 @@ class Speaking(TextSide, ModelBody):
             features = iter(() if pixels is None else self.image_features(pixels))
             yield from (next(features) if seen else None for seen in there)
 
-    @torch.no_grad()
-    def continue_ids(self, features: Tensor, prompts: Sequence[PromptIds], decoding: Decoding) -> list[list[int]]:
-        """As :meth:`generate_ids`, from [n, m, d] image features; samples are named by their rows."""
-        questions = [Asked((prompt,), (str(row),)) for row, prompt in enumerate(prompts)]
-        found: list[list[int]] = [[] for _ in prompts]
-        for said in self.answers(questions, features, decoding):
-            found[said.asked] = said.ids
-        return found
-
     def answers(
         self, questions: Sequence[Asked], features: Iterable[Any], decoding: Decoding, most: int | None = None
     ) -> Iterator[Said]:

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from common.files.storage import read_json_lines
-
-Key = Callable[[Mapping[str, Any]], str]
 
 
 def part_path(target: Path | str, rank: int) -> Path:

@@ -62,17 +62,3 @@ def note_settings(result: Path | str, settings: Mapping[str, Any], keep: bool = 
     value = {**(noted or {}), **settings}
     if value != noted:
         write_json(settings_path(result), value)
-
-
-def begin_or_continue(result: Path | str, settings: Mapping[str, Any]) -> None:
-    """Note the settings of a new result; of one that exists already, check that they are the same.
-
-    Args:
-        settings: whatever changes the records (options, model hash, hash of the input), as JSON values.
-
-    Raises ArgumentError naming the first setting that differs, before anything is written.
-    """
-    begun = Path(result).exists()
-    if begun:
-        check_settings(result, settings)
-    note_settings(result, settings, keep=begun)

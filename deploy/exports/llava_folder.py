@@ -22,7 +22,6 @@ from deploy.exports.fast_tokenizer import convert
 from deploy.exports.tensor_shards import write_shards
 
 IMAGE_TOKEN = "<image>"
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 # What a library notes of the way it loaded a tokenizer; nothing of the tokenizer itself.
 LOADING_NOTES = ("is_local", "local_files_only", "name_or_path", "backend", "tokenizer_file", "vocab_file")
 

@@ -150,9 +150,7 @@ def _reason(error: BaseException) -> str:
         return f"you may not write there ({first_line(error)}); give a name of your own or of an organisation of yours"
     if status is not None:
         return f"the hub answered {status} ({first_line(error)})"
-    if isinstance(error, OSError | TimeoutError) or type(error).__module__.startswith(
-        ("httpx", "httpcore", "requests")
-    ):
+    if isinstance(error, OSError | TimeoutError) or type(error).__module__.startswith(TRANSPORTS):
         proxy = " (through a proxy)" if os.environ.get("HTTPS_PROXY") else ""
         return f"{endpoint()} does not answer{proxy}"
     return first_line(error)

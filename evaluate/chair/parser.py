@@ -105,11 +105,6 @@ class ChairParser:
         mentions = tuple(Mention(word, self.lists.nodes[word], place, tokens) for word, place, tokens in found)
         return ParsedText(mentions, len(merged))
 
-    def node_of(self, phrase: str) -> str | None:
-        """The COCO object that a short phrase names ("two red sofas" -> "couch"), its last one; None if none."""
-        mentions = self.objects(phrase)
-        return mentions[-1].node if mentions else None
-
     def _base_forms(self, tokens: Sequence[str]) -> list[str]:
         """Base form of each token, in the word class that the mode sees in it."""
         forms = [self._forms.get(token) for token in tokens]

@@ -36,14 +36,13 @@ def grow(
     decoding: Decoding,
     stop_ids: Collection[int],
     most: int | None = None,
-    with_image: bool = True,
 ) -> Iterator[Said]:
     """Answers to all prompts, in the order in which they end.
 
     Args:
         trunk, head: of the decoder; weights are taken as they are now.
         features: [m, d] of each question's image, taken when there is room; None: it cannot be seen, so there is no
-            answer. For texts alone (`with_image` False) [0, d].
+            answer. For texts alone [0, d].
         most: answers that are made at a time; None: as many as are useful and fit into the memory.
 
     Raises ArgumentError for samples of beams, ResourceError if not even one tree fits into the memory.
@@ -54,7 +53,7 @@ def grow(
     if seen is None or not questions:
         return
     decoder = decoder_of(trunk, head, join=copies_fit(trunk), fast=runs_fast(trunk))
-    forest = Forest.of(questions, with_image)
+    forest = Forest.of(questions, with_image=len(seen) > 0)
     shape = table_shape(decoder, forest.sizes(len(seen)), decoding, len(forest.groups), most, seen.dtype)
     root = decoder.embed(torch.tensor(forest.root, dtype=torch.long, device=decoder.device))
     trees = forest.trees(chain(first, source), decoder.embed, decoder.device)
@@ -72,7 +71,7 @@ def grow_texts(
     asked = [Asked(tuple(PromptIds(tuple(ids), ()) for _, ids in g), tuple(str(row) for row, _ in g)) for g in groups]
     nothing = [trunk.embed_tokens.weight[:0]] * len(groups)
     found: list[list[int]] = [[] for _ in prompts]
-    for said in grow(trunk, head, asked, nothing, decoding, stop_ids, with_image=False):
+    for said in grow(trunk, head, asked, nothing, decoding, stop_ids):
         found[groups[said.asked][said.place][0]] = said.ids
     return found
 

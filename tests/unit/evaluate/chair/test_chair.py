@@ -102,11 +102,6 @@ def test_markup_in_captions_stays_text() -> None:
     assert nodes("<b>dog</b> & \x00 cat \u202e") == ["dog", "cat"]
 
 
-def test_node_of_a_phrase() -> None:
-    assert STANDARD.node_of("two red sofas") == "couch"
-    assert STANDARD.node_of("the mood") is None
-
-
 @given(st.text(max_size=200))
 def test_any_text_parses_and_positions_rise(text: str) -> None:
     positions = [m.position for m in STANDARD.objects(text)]

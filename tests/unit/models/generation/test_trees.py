@@ -45,8 +45,10 @@ def ends_early(model: Any, seed: int) -> None:
     model.lm.lm_head.weight.data[model.eos_id] = torch.randn(size, generator=torch.Generator().manual_seed(seed)) * 0.9
 
 
-def trees(model: Any, features: Any, prompts: Sequence[PromptIds], decoding: Decoding, most: int) -> list[list[int]]:
-    """Answers with at most so many at a time."""
+def trees(
+    model: Any, features: Any, prompts: Sequence[PromptIds], decoding: Decoding, most: int | None = None
+) -> list[list[int]]:
+    """Answers with at most so many at a time, or as many as fit."""
     questions = [Asked((prompt,), (str(row),)) for row, prompt in enumerate(prompts)]
     found = {said.asked: said.ids for said in model.answers(questions, features, decoding, most)}
     return [found[row] for row in range(len(prompts))]
@@ -263,7 +265,7 @@ def test_draws_follow_the_distribution(top_p: float) -> None:
 def test_samples_are_without_beams(llava: tuple[Any, ...]) -> None:
     model, features, prompts = llava
     with pytest.raises(ArgumentError, match="without beams, not with 3"):
-        model.continue_ids(features, prompts, Decoding(3, 4, do_sample=True))
+        trees(model, features, prompts, Decoding(3, 4, do_sample=True))
 
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=5).map(tuple), min_size=1, max_size=5))
@@ -289,7 +291,7 @@ def test_too_little_memory_is_halved_and_said_or_refused(
     llava: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, features, prompts = llava
-    expected = model.continue_ids(features, prompts, Decoding(1, 4))
+    expected = trees(model, features, prompts, Decoding(1, 4))
     monkeypatch.setattr(memory, "free_memory", lambda _: 360_000)
     assert trees(model, features, prompts, Decoding(1, 4), most=3) == expected
     assert "3 at a time need" in capsys.readouterr().err
@@ -326,6 +328,6 @@ def test_decoders_of_another_shape_are_named(llava: tuple[Any, ...]) -> None:
     model.lm.config.rope_parameters = {**former, "rope_type": "dynamic", "factor": 2.0}
     try:
         assert "changes with the length" in (why_not(model.lm.model) or "")
-        assert len(model.continue_ids(features, prompts, Decoding(1, 3))) == 3
+        assert len(trees(model, features, prompts, Decoding(1, 3))) == 3
     finally:
         model.lm.config.rope_parameters = former

@@ -1,7 +1,7 @@
 """Beam search exactly as transformers' (`GenerationMixin._beam_search`, early_stopping=False), slot by slot.
 
-The same operations on the same values in the same order, so that equal scores fall the same way. There, all rows of a
-batch are at one step; here each slot has its own.
+The same operations on the same values in the same order, so that equal scores fall the same way as far as torch's
+`topk` gives them an order. There, all rows of a batch are at one step; here each slot has its own.
 Sizes: s slots, b beams, k candidates, t steps, v ids of the vocabulary.
 """
 

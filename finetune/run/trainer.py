@@ -30,6 +30,7 @@ from finetune.run.folder import RunFolder
 from finetune.run.logs import LogLines, WaitClock
 from finetune.run.packed_step import PackedStep, StepResult, result_of
 from finetune.run.probing import ProbePlan, Probes, Probing
+from finetune.run.recall import require_best, require_logged
 from finetune.run.state import forget, load_generators, load_state, save_state
 from finetune.steps.batch import Pack, StepBatch
 from finetune.steps.collate import AsMapping, Collator
@@ -286,8 +287,9 @@ class SpanTrainer(Trainer):
             self.probing.recall()
         if last is not None:
             announce(f"continuing at step {last.step} of {self.args.max_steps}")
+            self._check_probes(last.step)
         if last is not None and self.probing is not None and self.probing.ended_at(last.step):
-            self.state = TrainerState.load_from_json(str(self.folder.checkpoint(last.step) / "trainer_state.json"))
+            self.state = self._state_at(last.step)
             self.probing.put_best_back(last.step)
         else:
             with lost_loader_worker("opens images", "free memory, or lower --num_workers; the same command goes on"):
@@ -299,6 +301,19 @@ class SpanTrainer(Trainer):
                 self.probing.finish(self.state.global_step, self.args.max_steps)
             self._save(str(self.folder.path))
             self.folder.point_to(self.state.global_step, finished=True)
+
+    def _state_at(self, step: int) -> TrainerState:
+        return TrainerState.load_from_json(str(self.folder.checkpoint(step) / "trainer_state.json"))
+
+    def _check_probes(self, step: int) -> None:
+        """Raise DataError, CheckpointError where the probes until the last checkpoint, or the best weights, differ."""
+        if self.probing is None:
+            return
+        known = self.probing.known
+        require_logged(known, self._state_at(step).log_history, step, self.folder.probes)
+        reached = self.probing.reached(max(known, default=0))
+        if reached is not None:
+            require_best(self.folder.best(reached.best.step), self.names)
 
     def notes(self) -> dict[str, Any]:
         """Of a run that has ended, for the manifest."""

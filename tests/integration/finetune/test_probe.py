@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import functools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from common.errors import ArgumentError, DataError
+from common.errors import ArgumentError, DataError, UserError
 from common.files.storage import read_json, read_json_lines
+from common.manifest import manifest_path
 from common.objects.noted import NotedExtractor
+from common.outputs.settings import settings_path
 from finetune.probe.instruments import Instruments
 from finetune.probe.measure import Measure
 from finetune.probe.prober import Prober
@@ -234,6 +237,33 @@ def test_killed_anywhere_the_same_command_leaves_the_same(
     notes, same = (read_json(f / "trained.safetensors.manifest.json")["probe"] for f in (tmp_path / "run", undisturbed))
     assert {**notes, "seconds": 0} == {**same, "seconds": 0}
     assert len([entry for entry in log(tmp_path / "run") if "probe_share" in entry]) == 4
+
+
+def _edited(file: Path) -> None:
+    file.write_text(file.read_text().replace('"words": ', '"words": 1', 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "harm", "named"),
+    [
+        ("probe.jsonl", _edited, r"probe\.jsonl: the probe of step 0 is not the one that the run made"),
+        ("trained.safetensors", Path.unlink, "the weights of the best probe, is gone"),
+        ("trained.safetensors", lambda file: file.write_bytes(file.read_bytes()[:500]), "cannot be read"),
+    ],
+)
+def test_what_a_kill_did_not_leave_is_refused_before_a_step(
+    world: World, undisturbed: Path, tmp_path: Path, name: str, harm: Callable[[Path], object], named: str
+) -> None:
+    """A probe that was edited, and best weights that are gone or torn; not at the end of the run."""
+    shutil.copytree(undisturbed, tmp_path / "run")
+    shutil.copy(settings_path(undisturbed), settings_path(tmp_path / "run"))
+    manifest_path(tmp_path / "run" / "trained.safetensors").unlink()
+    (best,) = (tmp_path / "run").glob("best-*")
+    harm((tmp_path / "run" if name == "probe.jsonl" else best) / name)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=rf"{named}.*--restart"):
+        main(world.train_flags(tmp_path / "run", **BEST))
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.is_file()}
 
 
 @pytest.mark.slow

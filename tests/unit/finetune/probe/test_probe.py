@@ -18,6 +18,7 @@ from finetune.probe.figure import draw
 from finetune.probe.history import read_probes, write_probes
 from finetune.probe.measure import Measure, measure
 from finetune.probe.prober import chosen_images
+from finetune.run.recall import require_logged
 
 CUT = Thresholds(10.0, 20.0, 15.0)
 BOUNDS = Bounds(object_loss=0.1, word_loss=0.25, repetition=0.1, positive_rise=0.02)
@@ -168,8 +169,34 @@ def test_probes_on_disk_come_back(tmp_path: Path) -> None:
     write_probes(tmp_path / "probe.jsonl", probes.values())
     assert read_probes(tmp_path / "probe.jsonl") == probes and read_probes(tmp_path / "none.jsonl") == {}
     (tmp_path / "probe.jsonl").write_text('{"step": 0}\n')
-    with pytest.raises(DataError, match=r"probe\.jsonl:1"):
+    with pytest.raises(DataError, match=r"probe\.jsonl:1.*--restart"):
         read_probes(tmp_path / "probe.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("probes", "named"),
+    [([probe(0), probe(0)], "2: a second probe of step 0"), ([probe(0), probe(2, share=-0.1)], "2: share -0.1"),
+     ([probe(0, repetition=1.1)], "1: repetition 1.1"), ([probe(0, words=-1.0)], "1: words is -1")],
+)  # fmt: skip
+def test_probes_that_no_model_can_have_are_refused(tmp_path: Path, probes: list[Measure], named: str) -> None:
+    write_probes(tmp_path / "probe.jsonl", probes)
+    with pytest.raises(DataError, match=rf"probe\.jsonl:{named}.*--restart"):
+        read_probes(tmp_path / "probe.jsonl")
+
+
+def test_probes_must_be_those_of_the_log(tmp_path: Path) -> None:
+    """One beyond the checkpoint was made before the kill, and its log is lost."""
+    probes = {step: probe(step, share=1 / (step + 3)) for step in (0, 5, 10)}
+    log = [{"loss": 1.0, "step": 5}, *({"step": s, "epoch": 0.1, **p.logged()} for s, p in probes.items() if s < 10)]
+    path = tmp_path / "probe.jsonl"
+    require_logged(probes, log, 5, path)
+    for others, named in (
+        ({0: probes[0], 10: probes[10]}, "step 5 .*missing"), ({}, "step 0 .*missing"),
+        (probes | {5: probe(5, share=0.3)}, r"step 5 .*share 0\.3, not 0\.125"),
+        (probes | {4: probe(4)}, "step 4 .*none there"),
+    ):  # fmt: skip
+        with pytest.raises(DataError, match=rf"probe\.jsonl: the probe of {named}.*--restart"):
+            require_logged(others, log, 5, path)
 
 
 def test_the_chart_is_the_same_for_the_same_probes(tmp_path: Path) -> None:

@@ -94,12 +94,7 @@ def train(flags: Flags, job: Job, inputs: Inputs, settings: Mapping[str, Any]) -
     announce("\n".join(data.lines()))
     prober = make_prober(job, inputs, data, model)
     if not flags.run.dry_run and is_first():
-        # Only now, when the data are known to be good, may an earlier run be given up.
-        if not flags.run.restart and is_longer(job, settings):
-            announce(f"{display(job.folder.path)} is made longer")
-            job.folder.reopen({name: settings[name] for name in LENGTH})
-        job.folder.begin(settings, flags.run.restart)
-        job.folder.keep_split(job.seed, data.corpus.train_images, data.corpus.valid_images)
+        begin(job, data, settings, flags.run.restart)
     plan = plan_run(job, model, data, flags.run.dry_run)
     announce(cost_line(plan))
     probes = plan_probes(job, plan, prober)
@@ -112,18 +107,34 @@ def train(flags: Flags, job: Job, inputs: Inputs, settings: Mapping[str, Any]) -
     add_gallery(trainer, job, data, model)
     trainer.run()
     if trainer.args.should_save:
-        notes = manifest(
-            flags,
-            model=inputs.model,
-            thresholds=asdict(job.thresholds),
-            learning_rate=job.lr,
-            images_a_step=job.images,
-            **data.notes(),
-            **trainer.notes(),
-        )
-        write_run_card(job.folder.path, notes)
-        write_manifest(job.folder.path / WEIGHTS, notes)
-        say(display(job.folder.path))
+        finish(flags, job, inputs, {**data.notes(), **trainer.notes()})
+
+
+def begin(job: Job, data: TrainingData, settings: Mapping[str, Any], restart: bool) -> None:
+    """Begin or continue the run's folder: only now, when the data are known to be good, may an earlier run be given up.
+
+    Raises ArgumentError if it was begun with other settings.
+    """
+    if not restart and is_longer(job, settings):
+        announce(f"{display(job.folder.path)} is made longer")
+        job.folder.reopen({name: settings[name] for name in LENGTH})
+    job.folder.begin(settings, restart)
+    job.folder.keep_split(job.seed, data.corpus.train_images, data.corpus.valid_images)
+
+
+def finish(flags: Flags, job: Job, inputs: Inputs, notes: Mapping[str, Any]) -> None:
+    """Write the run's card and manifest, which says that all is complete, and print the folder."""
+    found = manifest(
+        flags,
+        model=inputs.model,
+        thresholds=asdict(job.thresholds),
+        learning_rate=job.lr,
+        images_a_step=job.images,
+        **notes,
+    )
+    write_run_card(job.folder.path, found)
+    write_manifest(job.folder.path / WEIGHTS, found)
+    say(display(job.folder.path))
 
 
 def add_gallery(trainer: SpanTrainer, job: Job, data: TrainingData, model: CaptionModel) -> None:

@@ -48,9 +48,6 @@ def load_model(
     """
     import torch
 
-    from common.models.parts.flash_attention import use_flash_attention
-    from common.models.parts.stretches import attend_to_stretches
-
     family = adapter(name)
     if path is None and name == "llava":
         from common.paths import MINI_LLAVA
@@ -62,13 +59,21 @@ def load_model(
     model = family.load(None if path is None else Path(path), first, dtype or torch.float32, **settings)
     if lessen:
         lessen(model)
-    use_flash_attention({"vision tower": model.vision, "decoder": model.lm}, model.device, model.compute_dtype)
-    attend_to_stretches(model.lm, model.device, model.compute_dtype)
+    _choose_attention(model)
     if ckpt:
         model.load_trained(ckpt)
     elif ckpt is not None:
         announce("an empty checkpoint path was given: the base model is used as it is")
     return model
+
+
+def _choose_attention(model: CaptionModel) -> None:
+    """The fastest attention that this machine has for what transformers runs itself."""
+    from common.models.parts.flash_attention import use_flash_attention
+    from common.models.parts.stretches import attend_to_stretches
+
+    use_flash_attention({"vision tower": model.vision, "decoder": model.lm}, model.device, model.compute_dtype)
+    attend_to_stretches(model.lm, model.device, model.compute_dtype)
 
 
 def _fewer_bits(

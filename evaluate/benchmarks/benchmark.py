@@ -118,9 +118,6 @@ def ask(
         )
     check_outputs(groups, args.result_path, answers_save_path=args.answers_save_path)
     chosen = _wanted(questions, run_args)
-    decoding = Decoding(
-        generation.generate_num_beams, generation.max_new_tokens, generation.length_penalty, generation.infer_bs
-    )
     images = ImageFolder(Path(args.image_dir_path), turn=not model_args.ignore_exif_orientation)
     images.require(q.image for q in chosen if q.image)
     target = _answers_target(args.answers_save_path)
@@ -128,24 +125,27 @@ def ask(
     if run_args.dry_run:
         announce(f"would ask {len(chosen)} questions")
         return None
-
-    def load() -> Any:
-        """The chosen model."""
-        from common.models import load_from_args
-
-        model = load_from_args(model_args)
-        images.reduced = getattr(model, "reduced", images.reduced)  # a stand-in may look at whole images
-        return model
-
+    decoding = Decoding(
+        generation.generate_num_beams, generation.max_new_tokens, generation.length_penalty, generation.infer_bs
+    )
     begun_with = settings(template, decoding, model_args, questions, images.path)
     with target.open(begun_with, run_args.restart) as lines:
         begin()
-        answer_questions(load, chosen, images, template, lines, decoding)
+        answer_questions(lambda: _load(model_args, images), chosen, images, template, lines, decoding)
         if not lines.gather(images.lost):
             return None
         images.check_losses(len(chosen))
         lines.finish(manifest(groups, model=_path(model_args), checkpoint=model_args.chosen("ckpt_load_path")))
     return read_answers(args.answers_save_path)
+
+
+def _load(model_args: ModelArguments, images: ImageFolder) -> Any:
+    """The chosen model; images are opened no larger than it looks at them."""
+    from common.models import load_from_args
+
+    model = load_from_args(model_args)
+    images.reduced = getattr(model, "reduced", images.reduced)  # a stand-in may look at whole images
+    return model
 
 
 def _wanted(questions: Sequence[Question], run_args: RunArguments) -> Sequence[Question]:

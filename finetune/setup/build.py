@@ -16,6 +16,7 @@ from common.progress import announce
 from finetune.corpus.records import CaptionItem
 from finetune.objectives.loss import NEEDS_REFERENCE, objective
 from finetune.run.trainer import SpanTrainer
+from finetune.setup.arguments import OptimizerArguments
 from finetune.setup.data import TrainingData
 from finetune.setup.engine import fill_cache, switch_on, tower_cache
 from finetune.setup.job import Job
@@ -66,19 +67,14 @@ def library_settings(job: Job, device: torch.device) -> TrainingArguments:
 
     Raises ArgumentError for a value that it refuses.
     """
-    from transformers import SchedulerType, TrainingArguments
+    from transformers import TrainingArguments
 
     args, tracking = job.optimizer, job.tracking
-    schedules = [s.value for s in SchedulerType]
-    if args.lr_scheduler_type not in schedules:
-        near = suggestion(args.lr_scheduler_type, schedules)
-        raise ArgumentError(f"unknown schedule {args.lr_scheduler_type} (from --lr_scheduler_type){near}")
+    schedule = _schedule(args)
     if device.type == "cuda" and device.index not in (None, this_process().local_rank):
         raise ArgumentError(
             f"training takes the first visible GPU; for {device} set CUDA_VISIBLE_DEVICES={device.index}"
         )
-    # The library's "constant" passes over a warm-up without a word.
-    warm = args.lr_scheduler_type == "constant" and args.warmup_steps > 0
     settings = TrainingArguments(
         output_dir=str(job.folder.path),
         run_name=job.run_name,
@@ -87,7 +83,7 @@ def library_settings(job: Job, device: torch.device) -> TrainingArguments:
         learning_rate=job.lr,
         weight_decay=args.train_wd,
         warmup_steps=args.warmup_steps,
-        lr_scheduler_type="constant_with_warmup" if warm else args.lr_scheduler_type,
+        lr_scheduler_type=schedule,
         max_grad_norm=args.max_grad_norm,
         gradient_accumulation_steps=args.gradient_accumulation_steps,
         logging_steps=tracking.logging_steps,
@@ -105,6 +101,19 @@ def library_settings(job: Job, device: torch.device) -> TrainingArguments:
     )
     settings._n_gpu = min(settings.n_gpu, 1)  # several GPUs are used by launching several processes
     return settings
+
+
+def _schedule(args: OptimizerArguments) -> str:
+    """The library's name of the schedule. Raises ArgumentError for one that it does not have."""
+    from transformers import SchedulerType
+
+    known = [schedule.value for schedule in SchedulerType]
+    if args.lr_scheduler_type not in known:
+        near = suggestion(args.lr_scheduler_type, known)
+        raise ArgumentError(f"unknown schedule {args.lr_scheduler_type} (from --lr_scheduler_type){near}")
+    # The library's "constant" passes over a warm-up without a word.
+    warm = args.lr_scheduler_type == "constant" and args.warmup_steps > 0
+    return "constant_with_warmup" if warm else args.lr_scheduler_type
 
 
 @dataclass(frozen=True)

@@ -111,13 +111,20 @@ def build_corpus(
         "repaired_below": filtered.other_repaired,
         "lost_images": len(images.lost),
         "without_tokens": empty + empty_valid,
+        **item_counts(train, valid),
+    }
+    _require_sets(train, kinds, filtered, counts, thresholds)
+    return Corpus(train, valid, train_names, valid_names, counts)
+
+
+def item_counts(train: Sequence[CaptionItem], valid: Sequence[CaptionItem]) -> dict[str, int]:
+    """What is trained on, and what is judged by."""
+    return {
         "training_captions": len(train),
         "training_samples": count_spans(train).total(),
         "training_tokens": sum(len(item.ids) for item in train),
         "validation_samples": count_spans(valid).total(),
     }
-    _require_sets(train, kinds, filtered, counts, thresholds)
-    return Corpus(train, valid, train_names, valid_names, counts)
 
 
 def _of_images(captions: Sequence[SpannedCaption], names: Sequence[str]) -> list[SpannedCaption]:

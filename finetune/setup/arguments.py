@@ -145,7 +145,10 @@ class EngineArguments:
     """How a step is computed; but for --tokens_per_batch without --train_bs, not what it means."""
 
     tokens_per_batch: int | None = flag(None, "tokens that go through the decoder at once; bounds the memory", least=1)
-    strict: bool = flag(False, "fail, rather than skip, if a caption alone exceeds --tokens_per_batch")
+    strict: bool = flag(
+        False,
+        "fail, rather than skip, if a caption alone exceeds --tokens_per_batch, or what the model has positions for",
+    )
     gradient_checkpointing: bool = flag(False, "compute the decoder's activations twice instead of keeping them")
     compile: bool | None = flag(None, "compile the decoder's layers; default: on a GPU, where packs have one length")
     cache_image_features: str | None = flag(

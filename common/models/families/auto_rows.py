@@ -141,9 +141,8 @@ class ProcessingAuto(Mixed):
 
     def _check_room(self, made: Mapping[str, Tensor], images: Sequence[Any]) -> None:
         """Raise DataError for an image that the processor cuts into more tokens than the model has positions for."""
-        most = getattr(self.lm.config.get_text_config(), "max_position_embeddings", None)
-        tokens = made["input_ids"].shape[1]
-        if isinstance(most, int) and tokens > most:
+        most, tokens = self.positions, made["input_ids"].shape[1]
+        if most is not None and tokens > most:
             longest = images[int(made["attention_mask"].sum(1).argmax()) if len(images) > 1 else 0]
             raise DataError(
                 f"{_named(longest)}an image of {longest.width}x{longest.height} pixels and its prompt take {tokens} "

@@ -35,6 +35,31 @@ def test_a_caption_longer_than_a_pack_is_named_skipped_and_counted(
     assert 0 < skipped < 10 and f"{skipped} captions alone exceed --tokens_per_batch 115" in shown
 
 
+def test_a_caption_longer_than_the_models_positions_is_named_skipped_and_counted(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether or not packs are bounded; refused with --strict, or where nothing would be left to learn from."""
+    short = Path(shutil.copytree(world.model, tmp_path / "llava"))
+    config = read_json(short / "config.json")
+
+    def train(positions: int, **more: object) -> None:
+        (short / "config.json").write_text(json.dumps({**config, "max_position_embeddings": positions}))
+        main(world.train_flags(tmp_path / f"run{positions}{len(more)}", llava_path=short, max_steps=1, **more))
+
+    train(115)
+    shown = capsys.readouterr().err
+    counts = read_json(tmp_path / "run1150" / "trained.safetensors.manifest.json")["input_counts"]
+    skipped = counts["longer_than_the_positions"]
+    assert 0 < skipped < 10 and counts["longer_than_a_pack"] == 0
+    assert f"training: 8 images, {counts['training_captions']} captions, {counts['training_samples']} samples" in shown
+    assert counts["training_samples"] == 3 * counts["training_captions"]  # a positive, a negative and a sentence each
+    assert f"{skipped} captions with image and prompt exceed the model's 115 positions" in shown
+    with pytest.raises(DataError, match=r"exceed the model's 115 positions .*, of 0.*png.* takes \d+ tokens.*--strict"):
+        train(115, strict=True)
+    with pytest.raises(DataError, match=r"exceed the model's 9 positions .*: none is left"):
+        train(9)
+
+
 def test_an_encoder_that_disagrees_with_its_config_is_found_before_training(world: World, tmp_path: Path) -> None:
     """The checkpoint says how many tokens an image takes."""
     wrong = tmp_path / "llava"

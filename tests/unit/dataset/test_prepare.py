@@ -11,7 +11,7 @@ from common.files.images import ImageFolder
 from finetune.corpus.corpus import Corpus
 from finetune.corpus.records import NEG, POS, SENT, CaptionItem, Span
 from finetune.setup.arguments import EngineArguments
-from finetune.setup.data import TrainingData, longer_than_a_pack, token_counts, too_long_line
+from finetune.setup.data import TrainingData, longer_than, token_counts, too_long_line
 from finetune.setup.engine import CPU_TOKENS, pack_plan, switch_on
 from finetune.steps.packs import PackPlan
 from tests.unit.finetune.steps.test_packs import PROMPT
@@ -50,8 +50,8 @@ def test_lines_name_what_is_trained_on_saved_and_left_out(tmp_path: Any) -> None
 def test_captions_that_do_not_fit_are_named() -> None:
     """Alone, not with those beside them: A needs 17 tokens, and B, of which one token is fed that A begins with, 15."""
     plan = PackPlan(10, True, budget=16)
-    assert longer_than_a_pack([A, B, C], plan) == [A]
-    assert longer_than_a_pack([A, B, C], PackPlan(10, True, budget=17)) == []
+    assert longer_than([A, B, C], plan, 16) == [A]
+    assert longer_than([A, B, C], plan, 17) == longer_than([A, B, C], plan, None) == []
     assert "exceed --tokens_per_batch 16" in too_long_line([A], plan) and "of 1 (1/0), takes 17" in too_long_line(
         [A], plan
     )

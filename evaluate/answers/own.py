@@ -90,7 +90,7 @@ def _identity(row: AnswerRow) -> Identity | None:
     """What makes two rows one; None for rows without number and id, of which each is its own."""
     if not row.keys and not row.place:
         return None
-    return row.keys, row.place, row.groups, row.image, row.question
+    return row.keys, row.place, row.groups, row.image, row.question, row.choices
 
 
 def _groups(row: AnswerRow, known: Sequence[str], default: str) -> Sequence[str]:

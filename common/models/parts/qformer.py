@@ -16,6 +16,7 @@ from common.models.checkpoints.key_maps import KeyMap, rename
 
 PUBLISHED_HEADS = 12
 _LAYER = "encoder.layer.{i}."
+LAYERS = "Qformer.bert.encoder.layer."  # what the names of all blocks begin with
 
 # First match wins: `self` becomes `attention` in both kinds of attention, the rest keeps its name.
 QFORMER = KeyMap(
@@ -64,17 +65,13 @@ def build_qformer(shapes: Mapping[str, torch.Size], where: str, heads: int | Non
     """
     from transformers import Blip2QFormerConfig, Blip2QFormerModel
 
-    layer = "Qformer.bert.encoder.layer."
     try:
         hidden = shapes["query_tokens"][2]
-        intermediate = shapes[f"{layer}0.intermediate_query.dense.weight"][0]
-        encoder_hidden = shapes[f"{layer}0.crossattention.self.key.weight"][1]
+        intermediate = shapes[f"{LAYERS}0.intermediate_query.dense.weight"][0]
+        encoder_hidden = shapes[f"{LAYERS}0.crossattention.self.key.weight"][1]
     except KeyError as error:
         raise CheckpointError(f"{where} holds no {error.args[0]}; it is not a BLIP-2 Q-Former file") from None
-    depth = len({name.split(".")[4] for name in shapes if name.startswith(layer)})
-    crossing = sorted(
-        {int(name.split(".")[4]) for name in shapes if name.startswith(layer) and ".crossattention." in name}
-    )
+    depth, frequency = _blocks(shapes)
     told = as_record(dict(values), BertValues, "the config of the Q-Former's BERT")
     heads = heads or told.num_attention_heads or PUBLISHED_HEADS
     if hidden % heads:
@@ -86,7 +83,7 @@ def build_qformer(shapes: Mapping[str, torch.Size], where: str, heads: int | Non
             num_hidden_layers=depth,
             num_attention_heads=heads,
             encoder_hidden_size=encoder_hidden,
-            cross_attention_frequency=crossing[1] if len(crossing) > 1 else max(2, depth),
+            cross_attention_frequency=frequency,
             layer_norm_eps=told.layer_norm_eps or 1e-12,
             hidden_act=told.hidden_act or "gelu",
             hidden_dropout_prob=0.0,
@@ -94,3 +91,11 @@ def build_qformer(shapes: Mapping[str, torch.Size], where: str, heads: int | Non
             use_qformer_text_input=False,
         )
     )
+
+
+def _blocks(shapes: Mapping[str, torch.Size]) -> tuple[int, int]:
+    """How many blocks there are, and of how many one looks at the image."""
+    layers = [name for name in shapes if name.startswith(LAYERS)]
+    depth = len({name.split(".")[4] for name in layers})
+    crossing = sorted({int(name.split(".")[4]) for name in layers if ".crossattention." in name})
+    return depth, crossing[1] if len(crossing) > 1 else max(2, depth)

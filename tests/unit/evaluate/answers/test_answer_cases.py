@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluate import eval_pope
+from evaluate import eval_pope, eval_qbench
 from tests.unit.evaluate.scripts import CASES, Scripts, write_lines
 
 BESIDE, UNUSABLE, SPLITS = (
@@ -86,6 +86,14 @@ def test_a_row_that_stands_twice_counts_once(scripts: Scripts, tmp_path: Path) -
     assert (found["n"], found["counts"]["tp"]) == (4, 2)
     assert (found["counts"]["contradicted"], found["counts"]["missing"]) == (1, 1)
     assert "3 rows stand there twice; each question counts once" in scripts.said
+
+
+def test_choices_in_another_order_are_another_question(scripts: Scripts, tmp_path: Path) -> None:
+    """Its letters mean something else: here A is right once."""
+    row = {"question_id": 1, "question": "Which?", "image": "a.jpg", "answer": "A", "label": "sharp"}
+    rows = [{**row, "choices": ["sharp", "blurred"]}, {**row, "choices": ["blurred", "sharp"]}]
+    found = scripts.run(eval_qbench, "--answers_path", write_lines(tmp_path / "a.jsonl", rows))
+    assert (found["n"], found["counts"]["right"]) == (2, 1)
 
 
 def test_two_columns_that_could_be_the_answer_and_differ_are_refused(scripts: Scripts, tmp_path: Path) -> None:

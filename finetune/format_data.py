@@ -262,6 +262,7 @@ def main() -> None:
             thresholds=asdict(cut),
             clip_model=noted_for(scores)[1],
             agreement=kinds.notes() if kinds else None,
+            repeats=args.repeats,
             scores_sha256=file_hash([scores]),
             **{key: value for key, value in noted_beside(scores).items() if key in (SCORER, EXTRACTOR)},
         )

@@ -246,7 +246,7 @@ def read_sentence_samples(path: Path | str) -> list[SentenceSample]:
     """`sentences.json` in the published layout. Raises DataError naming the entry."""
     samples = read_record(path, list[SentenceSample])
     for number, sample in enumerate(samples, start=1):
-        if not sample.sentence:
+        if not sample.sentence.strip():
             raise DataError(f"{display(path)}: entry {number}: the sentence is empty")
     return samples
 

@@ -16,10 +16,11 @@ from common.files.storage import read_json, require_file
 from common.manifest import manifest_path
 from common.paths import display
 from common.thresholds import Thresholds
-from finetune.corpus.origin import strange_captions
+from finetune.corpus.origin import strange_captions, torn_beginnings, uncut
 
-MADE_OF = ("scores_sha256", "thresholds", "agreement", "spans_sha256")  # of a manifest; the last by --repair
+MADE_OF = ("scores_sha256", "thresholds", "agreement", "repeats", "spans_sha256")  # of a manifest; the last by --repair
 
+FEWEST = 3  # of which all may be captions as they are by chance
 LOOKED_AT = 100  # repaired captions, evenly; those of one image cost its captions each
 
 
@@ -74,6 +75,17 @@ def read_repaired(path: Path, pos_neg: Path, others: Samples) -> tuple[SentenceS
             f"{len(unknown)} of {len(looked_at)} captions of {display(path)} (from --repaired_data_path) are not what "
             f"is left of a caption of their image in the other sets, as {shown(unknown[0].sentence)}; make all with "
             "one call of finetune/format_data.py"
+        )
+    torn = torn_beginnings(looked_at, others.sentences)
+    if torn:
+        raise DataError(
+            f"{display(path)} (from --repaired_data_path): a caption of {torn[0].image} begins within a sentence, "
+            f"{shown(torn[0].sentence)}; make all with one call of finetune/format_data.py"
+        )
+    if len(samples) >= FEWEST and uncut(samples, others.sentences):
+        raise DataError(
+            f"{display(path)} (from --repaired_data_path) holds whole captions as they are in the sentences, and "
+            "nothing is cut out of any; give the repaired.json of finetune/format_data.py"
         )
     return tuple(samples)
 

@@ -17,8 +17,9 @@ from common.files.records import CaptionObjects, ObjectMention, SentenceSample, 
 from common.samples.spans import split_sentences
 from common.thresholds import Thresholds
 from finetune import format_data
-from finetune.corpus.origin import strange_captions
+from finetune.corpus.origin import DETERMINERS, strange_captions, torn_beginnings
 from finetune.corpus.samples import read_samples, require_cut_at
+from finetune.samples import enumerations
 from finetune.samples.repair import build_repaired, captions_of_sets, repair, repair_sets
 
 CUT = Thresholds()
@@ -234,6 +235,7 @@ def test_a_set_of_other_scores_is_refused(files: Files, monkeypatch: pytest.Monk
         "scores_sha256": "0" * 64,
         "thresholds": notes["thresholds"] | {"grounded": 99.0},
         "agreement": {"share": [0.4, 0.6]},
+        "repeats": "unlearn",
         "spans_sha256": "0" * 64,  # of --repair
     }
     for name, value in others.items():
@@ -262,6 +264,15 @@ def test_a_set_of_other_scores_is_refused(files: Files, monkeypatch: pytest.Monk
     (folder / "repaired.json").write_text(json.dumps(other))
     with pytest.raises(DataError, match=r"1 of 1 captions .* not what is left .* 'A dog runs there"):
         read_samples(*sets)
+    for texts, named in (
+        (["cup."], "begins within a sentence, 'cup.'"), ([" "], "the sentence is empty"),
+        (["A dog and a cup."] * 3, "nothing is cut out of any"),
+    ):  # fmt: skip
+        (folder / "repaired.json").write_text(
+            json.dumps([{"image": "1.png", "sentence": text, "mean": GOOD, "min": GOOD} for text in texts])
+        )
+        with pytest.raises(DataError, match=rf"repaired\.json.*{named}"):
+            read_samples(*sets)
     with pytest.raises(DataError, match="as --sentence_data_path and as --repaired_data_path"):
         read_samples(sets[0], sets[1], sets[1])
 
@@ -276,7 +287,19 @@ def test_what_is_repaired_is_known_by_its_words(parts: list[str], data: st.DataO
     found = repair(CaptionObjects("1.png", 1, text, mentions), CUT)
     if found is not None:
         one = SentenceSample("1.png", found.text, GOOD, GOOD)
-        assert not strange_captions([one], [], [SentenceSample("1.png", text, GOOD, LOW)])
+        whole = [SentenceSample("1.png", text, GOOD, LOW)]
+        assert not strange_captions([one], [], whole) and not torn_beginnings([one], whole)
+
+
+@pytest.mark.parametrize(
+    ("left", "torn"),
+    [("A cat and a cup. It is red.", False), ("Two dogs and a cup.", False), ("a cat and a cup.", True),
+     ("And a cup. It is red.", True), ("Cup. It is red.", True), ("It is red.", True), ("is red.", True)],
+)  # fmt: skip
+def test_a_repaired_caption_that_begins_within_a_sentence_is_known(left: str, torn: bool) -> None:
+    whole = [SentenceSample("1.png", "Two dogs, a cat and a cup. It is red.", GOOD, LOW)]
+    assert bool(torn_beginnings([SentenceSample("1.png", left, GOOD, GOOD)], whole)) is torn
+    assert frozenset(enumerations.DETERMINERS) == DETERMINERS
 
 
 def test_repairing_needs_no_scores_and_takes_none(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:

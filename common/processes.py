@@ -127,8 +127,10 @@ def made_in_order(pool: ProcessPoolExecutor, function: Callable[[Item], Made], i
 def leave_signals_to_parent(number: int = 0) -> None:  # noqa: ARG001
     """What a worker of a DataLoader begins with: Ctrl-C and SIGTERM, which reach the whole group of processes, end it
     without a word, so that the one that started it says what there is to say. What fails in its work is told to that
-    one; what fails in the threads that hand it over, as that one is gone, to nobody.
+    one; what fails in the threads that hand it over, as that one is gone, to nobody. It ends when that one is killed,
+    at once, and with it whatever locks it inherited; the loader's own look comes every five seconds.
     """
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.excepthook = lambda *_: None
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # another code would be an error to the loader

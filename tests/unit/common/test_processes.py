@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 
 import pytest
 
 from common.errors import ArgumentError
-from common.processes import Process, is_first, this_process, usable_cores
+from common.processes import Process, is_first, is_running, this_process, usable_cores
 
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 
@@ -48,3 +51,29 @@ def test_processes_on_one_machine_share_its_cores(monkeypatch):
     assert usable_cores() == 4
     launched(monkeypatch, 0, 64, 0, 64)
     assert usable_cores() == 1
+
+
+LOADER = """
+import multiprocessing, os, time
+from common.processes import leave_signals_to_parent
+def work():
+    leave_signals_to_parent()
+    os.write(1, b"%d\\n" % os.getpid())
+    time.sleep(60)
+for _ in range(3):
+    multiprocessing.get_context("fork").Process(target=work).start()
+time.sleep(60)
+"""
+
+
+def test_workers_of_a_loader_end_with_a_killed_parent_at_once():
+    """Each, though those that were forked later hold what the earlier ones listen to."""
+    with subprocess.Popen([sys.executable, "-c", LOADER], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        workers = [int(parent.stdout.readline()) for _ in range(3)]
+        assert all(map(is_running, workers))
+        parent.kill()
+        until = time.monotonic() + 3
+        while any(map(is_running, workers)):
+            assert time.monotonic() < until
+            time.sleep(0.01)

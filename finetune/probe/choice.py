@@ -92,8 +92,9 @@ def verdict(probes: Sequence[Measure], bounds: Bounds, patience: int, retreats: 
     of probes without a lower one begins anew: from there it goes on another way. It is enough where the share is 0, or
     the last `patience` probes brought no lower one, and a third of the rate did not either.
 
-    What was too much shows in what is trained on: if even there positive spans have become less likely, the negatives
-    pull too hard; if not, steps are too large, or too many, for what was mined.
+    What was too much shows in what is trained on. If there, too, positive spans have become less likely, or gained less
+    than they lost in what is held out, the negatives pull too hard; if they gained more, steps are too large, or too
+    many, for what was mined.
 
     Args:
         probes: by step, the first before training, with at least one mention.
@@ -107,7 +108,7 @@ def verdict(probes: Sequence[Measure], bounds: Bounds, patience: int, retreats: 
             best = lowest = probe
             marked = number
         elif broken and len(turns) < retreats and _share(lowest) > 0:
-            turns.append(Turn(probe.step, back=True, negatives=_rose(probe.trained_loss, start.trained_loss)))
+            turns.append(Turn(probe.step, back=True, negatives=_lost_positives(probe, start)))
             marked = number
         elif not broken and lowest is not start and _share(probe) <= _share(lowest) + lowest.chance:
             best = probe
@@ -115,6 +116,13 @@ def verdict(probes: Sequence[Measure], bounds: Bounds, patience: int, retreats: 
             turns.append(Turn(probe.step, back=False))
             marked = number
     return Verdict(best, _stop(lowest, probes, marked, patience, bounds), tuple(turns))
+
+
+def _lost_positives(now: Measure, start: Measure) -> bool:
+    """Whether the losses of positive spans rose, held out and trained on together, each as a share of its start."""
+    pairs = ((now.positive_loss, start.positive_loss), (now.trained_loss, start.trained_loss))
+    known = [(n, s) for n, s in pairs if n is not None and s]
+    return bool(known) and sum(n / s - 1 for n, s in known) > 0
 
 
 def _stop(lowest: Measure, probes: Sequence[Measure], marked: int, patience: int, bounds: Bounds) -> str | None:

@@ -29,32 +29,22 @@ from typing import Any
 
 import yaml
 
-from common.args import ThresholdArguments, flag, parse
+from common.args import flag, parse
 from common.cli import run
 from common.errors import ArgumentError, DataError
-from common.files.gold import read_truth
-from common.files.record_files import dump_line, objects_to_json, read_objects
-from common.files.records import CaptionObjects
-from common.files.storage import read_json, require_file, write_json, write_text
-from common.files.vocabulary import ObjectVocabulary, read_vocabulary
-from common.manifest import manifest_path
-from common.mini_world import GREEDY, SAMPLING, MiniWorld
+from common.files.storage import read_json, require_file, write_text
+from common.mini_world import GREEDY, MiniWorld
 from common.outputs.locks import exclusive
-from common.outputs.settings import noted_settings
-from common.paths import MINI_CLIP, ROOT, display
+from common.paths import ROOT
 from common.progress import announce, say
-from common.relevance.noise import noisy
-from insight.scores.auto_thresholds import resolve_thresholds
-from insight.scores.detector_quality import auroc, label_scores
-from tests.bench.board.recipes import MINED, Mined, check_recipe, flags_of, mined_by, read_recipes
+from tests.bench.board.recipes import MINED, check_recipe, flags_of, mined_by, read_recipes
 from tests.bench.board.rows import MADE_OF, Run, check_done, mend_end, read_rows
 from tests.bench.board.scripts import Scripts
 from tests.bench.board.table import BASE, SCORES, table
+from tests.bench.board.worlds import AUTO, Worlds
 from tests.bench.number_lists import whole_numbers
 
 RECIPES = ROOT / "tests" / "bench" / "leaderboard.yaml"
-AUTO = ("--hal_clip_thres", "auto", "--norm_clip_thres", "auto", "--sentence_clip_thres", "auto")
-INFER_BS = 256
 ANOTHER_ORDER = 100  # added to the seed for each further order of the batches
 
 
@@ -79,136 +69,35 @@ class LeaderboardArguments:
 
 @dataclass(frozen=True)
 class Board:
-    """Folders, recipes and what runs the scripts."""
+    """Recipes, and the worlds that they run on.
 
-    folder: Path
+    Attributes:
+        pope_images: that POPE asks about at most; 0: it is not asked.
+    """
+
+    worlds: Worlds
     recipes: Mapping[str, Mapping[str, Any]]
     pope_images: int
-    scripts: Scripts
-    images: tuple[int, int]
-    captions: int
-
-    def world(self, seed: int) -> MiniWorld:
-        """Files of one world."""
-        return MiniWorld(self.folder / f"world{seed}")
 
     def script(self, module: str, *flags: object) -> None:
         """Run one script. Raises DataError with its last words if it fails."""
-        self.scripts.call(module, *flags)
+        self.worlds.scripts.call(module, *flags)
 
     def made_of(self, chosen: Run) -> dict[str, Any]:
         """What the row of a run depends on, whenever and of however large a world it is made."""
-        judged = {"eval_images": self.images[1], "pope_images": self.pope_images}
+        judged = {"eval_images": self.worlds.images[1], "pope_images": self.pope_images}
         if chosen.recipe == BASE:
             return judged
         given = self.recipes[chosen.recipe]
         taken = {name: given.get(name) for name in MINED} | {
             "captions": mined_by(given).captions,
-            "images": mined_by(given).images or self.images[0],
+            "images": mined_by(given).images or self.worlds.images[0],
         }
         return judged | taken | {"flags": flags_of(given)}
 
-    # Worlds
-
-    def check_world(self, seed: int) -> None:
-        """Raise DataError where a world that is there has other images than are asked for, or fewer captions."""
-        world, (train, judged) = self.world(seed), self.images
-        has = {
-            "train": sum(1 for _ in world.train_images.iterdir()),
-            "eval": sum(1 for _ in world.eval_images.iterdir()),
-            "captions": (noted_settings(world.captions) or {}).get("captions_per_image", self.captions),
-        }
-        for name, wanted in (("train_images", train), ("eval_images", judged), ("captions", self.captions)):
-            there = has[name.removesuffix("_images")]
-            if there < wanted or (name != "captions" and there != wanted):
-                raise DataError(
-                    f"{display(world.root)} was mined with --{name} {there}, and {wanted} are asked for; "
-                    "give another --folder"
-                )
-
-    def mine(self, seed: int) -> None:
-        """Images, captions, objects and scores of a world, where they are not there. Raises DataError."""
-        world = self.world(seed)
-        if world.eval_annotations.exists():
-            self.check_world(seed)
-        else:
-            train, judged = self.images
-            sizes = ("--train_images", train, "--eval_images", judged)
-            self.script("dataset.mini.draw", "--seed", seed, "--output_dir", world.root, *sizes)
-        images = ("--image_dir_path", world.train_images)
-        steps: list[tuple[Path, tuple[object, ...]]] = [
-            (
-                world.captions,
-                (
-                    "insight.caption", "--caption_data_path", world.captions, *images, *SAMPLING, "--seed", seed,
-                    "--captions_per_image", self.captions, "--infer_bs", INFER_BS,
-                ),
-            ),
-            (
-                world.objects,
-                ("insight.object", "--caption_data_path", world.captions, "--object_data_path", world.objects),
-            ),
-            (
-                world.scores,
-                (
-                    "insight.clip", "--object_data_path", world.objects, "--score_data_path", world.scores, *images,
-                    "--annotation_path", world.train_annotations, "--clip_model", MINI_CLIP, *AUTO,
-                ),
-            ),
-        ]  # fmt: skip
-        for result, command in steps:
-            if not manifest_path(result).exists():
-                self.script(str(command[0]), *command[1:])
-
-    def own_answers(self, seed: int, sets: Path, mined: Mined) -> Path:
-        """What the base model answers about the images that a recipe takes of a world."""
-        world = self.world(seed)
-        path = world.root / f"{mined.answers_name}.jsonl"
-        if not manifest_path(path).exists():
-            self.script(
-                "insight.answer", "--object_data_path", sets / "scores.jsonl", "--image_dir_path", world.train_images,
-                "--answer_data_path", path, "--seed", seed, "--infer_bs", INFER_BS, *mined.answers,
-            )  # fmt: skip
-        return path
-
-    def sets(self, seed: int, target: float, mined: Mined) -> Path:
-        """The folder of the three sets of a world, made of what a recipe takes of its scores, blurred or not."""
-        world = self.world(seed)
-        folder = world.root / f"{mined.name}{f'-auroc{target:g}' if target else ''}"
-        if manifest_path(folder / "pos_neg.json").exists():
-            return folder
-        folder.mkdir(parents=True, exist_ok=True)
-        self.take(world, seed, target, mined, folder / "scores.jsonl")
-        self.script(
-            "finetune.format_data", "--score_data_path", folder / "scores.jsonl",
-            "--pos_neg_data_path", folder / "pos_neg.json", "--sentence_data_path", folder / "sentences.json",
-            "--repaired_data_path", folder / "repaired.json", *AUTO, *mined.flags,
-        )  # fmt: skip
-        return folder
-
-    def take(self, world: MiniWorld, seed: int, target: float, mined: Mined, path: Path) -> None:
-        """Write the scores of some images and captions, with noise or not, and the thresholds that `auto` takes."""
-        vocabulary = read_vocabulary()
-        records = mined.taken(read_objects(world.scores))
-        noted = read_json(manifest_path(world.scores))  # scorer and extractor, which a probe asks for
-        found = None
-        if target:
-            gold = read_truth(world.train_annotations, None, vocabulary).objects
-            records, found, deviation = blurred_to(records, gold, vocabulary, target, seed)
-            noted["scorer"] = {
-                **noted.get("scorer", {}),
-                "noise": deviation,
-                "noise_seed": seed,
-            }  # as its scorer must be
-        write_text(path, "".join(dump_line(objects_to_json(record)) + "\n" for record in records))
-        thresholds = resolve_thresholds(ThresholdArguments("auto", "auto", "auto"), records, mini=True)
-        write_json(manifest_path(path), noted | {"thresholds": asdict(thresholds), "auroc": found})
-
-    # Runs
-
     def measure(self, chosen: Run) -> dict[str, Any]:
         """Train, caption, judge; the row."""
-        world, folder = self.world(chosen.world), self.folder / "runs" / chosen.name
+        world, folder = self.worlds.world(chosen.world), self.worlds.folder / "runs" / chosen.name
         folder.mkdir(parents=True, exist_ok=True)
         trained: tuple[object, ...] = ()
         if chosen.recipe != BASE:
@@ -229,12 +118,12 @@ class Board:
 
     def train(self, chosen: Run, folder: Path) -> None:
         """One run of `finetune/train.py`."""
-        world, given = self.world(chosen.world), self.recipes[chosen.recipe]
-        sets = self.sets(chosen.world, chosen.auroc, mined_by(given))
+        world, given = self.worlds.world(chosen.world), self.recipes[chosen.recipe]
+        sets = self.worlds.sets(chosen.world, chosen.auroc, mined_by(given))
         flags = flags_of(given)
         repaired = {"repaired_data_path": str(sets / "repaired.json")} if flags.get("repair_w") else {}
         if flags.get("gold_w"):
-            flags["gold_data_path"] = str(self.own_answers(chosen.world, sets, mined_by(given)))
+            flags["gold_data_path"] = str(self.worlds.own_answers(chosen.world, sets, mined_by(given)))
         flags |= repaired | {"seed": chosen.world + ANOTHER_ORDER * chosen.order, "report_to": "none"}
         config = folder / "recipe.yaml"
         write_text(config, yaml.safe_dump(flags))
@@ -256,27 +145,6 @@ class Board:
         low, high = found["intervals"]["f1"]
         more = {f"pope_{name}": found["scores"][name] for name in ("f1", "yes_rate", "accuracy")}
         return more | {"pope_f1_low": low, "pope_f1_high": high}
-
-
-def blurred_to(
-    records: Sequence[CaptionObjects], gold: Any, vocabulary: ObjectVocabulary, target: float, seed: int
-) -> tuple[list[CaptionObjects], float, float]:
-    """Scores plus noise of the deviation, found by halving, at which the AUROC is the target; that AUROC, and that."""
-    low, high, deviation = 0.0, 1000.0, 0.0
-    found, reached = list(records), auroc(label_scores(records, gold, vocabulary))
-    if reached <= target:
-        raise DataError(
-            f"the scores have an AUROC of {reached:.3f}, not above {target:g}; they cannot be blurred to it"
-        )
-    for _ in range(40):
-        deviation = (low + high) / 2
-        found = noisy(records, deviation, seed)
-        reached = auroc(label_scores(found, gold, vocabulary))
-        low, high = (deviation, high) if reached > target else (low, deviation)
-    return found, reached, deviation
-
-
-# The list
 
 
 def runs_of(args: LeaderboardArguments, names: Sequence[str]) -> list[Run]:
@@ -314,13 +182,13 @@ def side_by_side(board: Board, wanted: Sequence[Run], jobs: int, rows: Path) -> 
     failed: list[str] = []
 
     def mined(world: int) -> None:
-        board.mine(world)
+        board.worlds.mine(world)
         ours = [one for one in wanted if one.recipe != BASE and one.world == world]
         recipes = [(one.auroc, board.recipes[one.recipe]) for one in ours]
         for target, mined, asks in dict.fromkeys((t, mined_by(r), bool(flags_of(r).get("gold_w"))) for t, r in recipes):
-            sets = board.sets(world, target, mined)
+            sets = board.worlds.sets(world, target, mined)
             if asks:
-                board.own_answers(world, sets, mined)
+                board.worlds.own_answers(world, sets, mined)
 
     def measured(one: Run) -> None:
         try:
@@ -361,7 +229,8 @@ def run_all(
     pope_images = args.pope_images if args.pope else 0
     scripts = Scripts(threads=max(1, (os.cpu_count() or 1) // args.jobs))
     captions = max(args.captions, *(mined_by(recipe).captions for recipe in recipes.values()))
-    board = Board(folder, recipes, pope_images, scripts, (args.train_images, args.eval_images), captions)
+    worlds = Worlds(folder, scripts, (args.train_images, args.eval_images), captions)
+    board = Board(worlds, recipes, pope_images)
     with exclusive(rows):
         mend_end(rows)
         done = check_done(read_rows(rows), {one: board.made_of(one) for one in asked}, rows)

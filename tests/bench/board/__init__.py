@@ -1,1 +1,1 @@
-"""What the leaderboard is made of: recipes, runs and their rows, scripts as forks, the table and its goals."""
+"""What the leaderboard is made of: recipes, worlds, runs and their rows, scripts as forks, the table and its goals."""

@@ -21,13 +21,8 @@ from tests.bench.board.recipes import MINED, mined_by
 from tests.bench.board.rows import Run, check_done, key_of, mend_end, read_rows
 from tests.bench.board.scripts import Scripts
 from tests.bench.board.table import BASE, SCORES, against_base, goal_lines, table
-from tests.bench.leaderboard import (
-    Board,
-    LeaderboardArguments,
-    blurred_to,
-    chosen_recipes,
-    runs_of,
-)
+from tests.bench.board.worlds import Worlds, blurred_to
+from tests.bench.leaderboard import Board, LeaderboardArguments, chosen_recipes, runs_of
 
 GOLD = {image: frozenset({"dog"}) for image in range(300)}
 
@@ -84,7 +79,7 @@ def line(recipe: str, world: int, order: int = 0, auroc: float = 0.0, **more: ob
 
 def board(folder: Path, flags: dict[str, object], pope_images: int = 0, sizes: tuple[int, int] = (9, 3)) -> Board:
     """With one recipe, r."""
-    return Board(folder, {"r": flags}, pope_images, Scripts(1, ()), sizes, 4)
+    return Board(Worlds(folder, Scripts(1, ()), sizes, 4), {"r": flags}, pope_images)
 
 
 def test_rows_of_something_else_are_refused_not_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,18 +112,19 @@ def test_rows_of_something_else_are_refused_not_taken(tmp_path: Path, capsys: py
 
 
 def test_a_world_that_is_smaller_than_asked_is_refused(tmp_path: Path) -> None:
-    world = board(tmp_path, {}).world(5)
+    worlds = Worlds(tmp_path, Scripts(1, ()), (9, 3), 4)
+    world = worlds.world(5)
     for folder, images in ((world.train_images, 9), (world.eval_images, 3)):
         folder.mkdir(parents=True)
         for number in range(images):
             (folder / f"{number}.png").touch()
     note_settings(world.captions, {"captions_per_image": 4})
-    board(tmp_path, {}).check_world(5)
+    worlds.check(5)
     for sizes in ((10, 3), (8, 3), (9, 2)):
         with pytest.raises(DataError, match="was mined with --"):
-            board(tmp_path, {}, sizes=sizes).check_world(5)
+            replace(worlds, images=sizes).check(5)
     with pytest.raises(DataError, match="--captions 4, and 6"):
-        replace(board(tmp_path, {}), captions=6).check_world(5)
+        replace(worlds, captions=6).check(5)
 
 
 @pytest.mark.parametrize("worlds", ["", "a", "1,", "1,1", "-1", "1.5", "4294967296"])

@@ -37,7 +37,7 @@ from common.models.generation.tree.shapes import TableShape
 from common.models.generation.tree.trees import TreeSizes
 from common.models.text.ids import PromptIds
 from common.paths import ROOT
-from tests.bench.loop.captions import BANDWIDTH
+from tests.bench.loop.captions import BANDWIDTH, limited
 from tests.bench.models.random_models import random_model
 
 SPREAD_LENGTHS = (62, 71, 78, 84, 88, 92, 95, 98, 101, 104, 107, 110, 114, 118, 123, 129, 136, 145, 158, 181)
@@ -87,29 +87,6 @@ class Recording(Branches):
         said = logits.log_softmax(-1).gather(1, ids.flatten()[:, None]).view(*ids.shape, 1)
         said = torch.where(was_over[..., None], self.chosen[:live].gather(2, step), said)
         self.chosen[:live].scatter_(2, step, said)
-        return ids, None
-
-
-class Limited(Branches):
-    """Branches that end where their names, which are numbers, say."""
-
-    def __init__(self, size: tuple[int, int], decoding: Decoding, stop_ids: Collection[int], device: torch.device):
-        super().__init__(size, decoding, stop_ids, device)
-        self.limit = torch.zeros(size, dtype=torch.long, device=device)
-
-    def tensors(self) -> tuple[Tensor, ...]:
-        """All state, slots first."""
-        return *super().tensors(), self.limit
-
-    def start(self, at: Tensor, branch: Tensor, keys: Sequence[str]) -> None:
-        """Begin anew, and read the names."""
-        super().start(at, branch, keys)
-        self.limit[at, branch] = torch.tensor([int(key) for key in keys], device=self.limit.device)
-
-    def choose(self, logits: Tensor, live: int) -> tuple[Tensor, None]:
-        """As before, and over at the limit."""
-        ids, _ = super().choose(logits, live)
-        self.over[:live].logical_or_(self.count[:live] >= self.limit[:live])
         return ids, None
 
 
@@ -286,7 +263,7 @@ class Bench:
         drawn = self.load.lengths
         mean = round(sum(drawn) / len(drawn))
         decoding = Decoding(1, max(drawn))
-        with branches_are(Limited):
+        with branches_are(limited(Branches, int)):
             equal = self.whole(model, "greedy, equal lengths", decoding, 1, (mean,))
             unequal = self.whole(model, "greedy, drawn lengths", decoding, 1, drawn)
         self.note("refilled slots", loss=1 - unequal / equal)

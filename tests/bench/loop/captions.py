@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,8 +58,8 @@ class Lengths:
         return self.drawn[zlib.crc32(name.encode()) % len(self.drawn)]
 
 
-def limited(kind: type[Any], lengths: Lengths) -> type[Any]:
-    """Beams or branches of this kind that end at their length."""
+def limited(kind: type[Any], lengths: Callable[[str], int]) -> type[Any]:
+    """Beams or branches of this kind that end at their length in tokens, which their name has."""
 
     class Limited(kind):  # type: ignore[misc]
         """With a limit for each place; `over` is what the engine reads."""

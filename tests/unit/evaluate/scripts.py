@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from common.cli import run
 
+SHORT = "\nAnswer the question using a single word or phrase."
 CASES = Path(__file__).parent / "cases"
 
 
@@ -54,4 +57,26 @@ class Scripts:
 def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
     """JSON Lines."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def as_table(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """The rows as json, jsonl, tsv (all cells quoted, as VLMEvalKit writes), csv or xlsx, by the path's ending."""
+    if path.suffix == ".json":
+        path.write_text(json.dumps(rows, indent=4))
+    elif path.suffix == ".jsonl":
+        write_lines(path, rows)
+    elif path.suffix == ".xlsx":
+        openpyxl = pytest.importorskip("openpyxl")
+        book = openpyxl.Workbook()
+        for line in [list(rows[0]), *(list(row.values()) for row in rows)]:
+            book.active.append([None if isinstance(v, float) and math.isnan(v) else v for v in line])
+        book.save(path)
+    else:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            separator = "\t" if path.suffix == ".tsv" else ","
+            writer = csv.DictWriter(file, list(rows[0]), delimiter=separator, quoting=csv.QUOTE_ALL)
+            writer.writeheader()
+            missing = {float: lambda v: "" if math.isnan(v) else v}
+            writer.writerows({k: missing.get(type(v), lambda v: v)(v) for k, v in row.items()} for row in rows)
     return path

@@ -27,7 +27,7 @@ from common.files.storage import require_file
 from common.outputs.targets import check_targets
 from common.progress import say
 from evaluate.metrics.paired import Difference, McNemar, differences, mcnemar
-from evaluate.results.outputs import write_result
+from evaluate.results.outputs import check_result, write_result
 from evaluate.results.result_files import EVENT_COLUMNS, StoredResult, formulas_of, read_result
 from evaluate.results.scoring import number
 
@@ -43,6 +43,7 @@ class CompareArguments:
 
 
 ARGUMENTS = (CompareArguments,)
+ENTRIES = ("differences", "mcnemar")  # of the file that is written
 
 
 def named(argv: Sequence[str]) -> list[str]:
@@ -110,6 +111,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.first is None or args.second is None:
         raise ArgumentError("two results are needed: python evaluate/compare.py base.json unlearned.json (see --help)")
     check_targets({"result_path": args.result_path}, first_path=args.first, second_path=args.second)
+    if args.result_path:
+        check_result(args.result_path, ENTRIES)
     first, second = (read_result(require_file(path, "the command line")) for path in (args.first, args.second))
     found, events = compare(first, second, args.seed)
     say(f"{first.task} ({first.definition}, version {first.version}), {len(first.units.ids)} items")
@@ -122,8 +125,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     if args.result_path:
         test = asdict(events) if events else None
-        value = {"differences": {n: asdict(d) for n, d in found.items()}, "mcnemar": test}
-        write_result(args.result_path, value, entries=tuple(value))
+        value = dict(zip(ENTRIES, ({n: asdict(d) for n, d in found.items()}, test), strict=True))
+        write_result(args.result_path, value, ENTRIES)
 
 
 if __name__ == "__main__":

@@ -96,10 +96,12 @@ def main() -> None:
     if not args.caption_paths or args.tagger_path is None:
         raise ArgumentError("--caption_paths and --tagger_path are needed")
     check_targets({"tagger_path": args.tagger_path}, [args])
+    path = Path(args.tagger_path)
+    target = WholeTarget(path, "tagger_path", "evaluate.train_tagger", recognise)
+    target.check()
     checks = {path: read_captions(path, allow_empty=True) for path in args.check_paths or ()}
     gold = read_truth(None, args.gold_objects_path, ChairParser()).objects
-    path = Path(args.tagger_path)
-    with taken([WholeTarget(path, "tagger_path", "evaluate.train_tagger", recognise)]):
+    with taken([target]):
         train_on(read_all(args.caption_paths), [c for found in checks.values() for c in found], args, path)
     student = ChairParser("standard", tagger=read_model(path))
     rows = [

@@ -25,7 +25,12 @@ def check_outputs(groups: Iterable[Any], result_path: Path | str | None, **other
     """
     check_targets({"result_path": result_path, **others}, groups)
     if result_path is not None:
-        _target(result_path, RESULT).check()
+        check_result(result_path)
+
+
+def check_result(path: Path | str, entries: tuple[str, ...] = RESULT) -> None:
+    """Raise DataError if a file is there that does not have the entries of a result of this kind. Writes nothing."""
+    _target(path, entries).check()
 
 
 def write_result(path: Path | str, value: Mapping[str, Any], entries: tuple[str, ...] = RESULT) -> None:

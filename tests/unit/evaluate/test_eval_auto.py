@@ -187,6 +187,10 @@ def test_compare_prints_and_writes_differences(
     assert found["differences"]["chair_s"]["difference"] == pytest.approx(-1 / 3)
     assert found["mcnemar"] == {"only_first": 1, "only_second": 0, "p": 1.0}
     assert "| chair_s | 33.33 % | 0.00 % | -33.33 % |" in capsys.readouterr().out
+    write(tmp_path / "c.json", {"mine": 1})
+    with pytest.raises(DataError, match="is there already"):
+        compare.main([str(first), str(second), "--result_path", str(tmp_path / "c.json")])
+    assert json.loads((tmp_path / "c.json").read_text()) == {"mine": 1} and not capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ ARGUMENTS = (CardArguments,)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read, write, say where."""
+    """Read, write, say where. Raises ArgumentError, DataError."""
     (args,) = parse(ARGUMENTS, __doc__ or "", argv, step="card")
     if not args.ckpt_load_path:
         raise ArgumentError("--ckpt_load_path is needed: the folder of a training run")

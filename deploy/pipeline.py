@@ -155,7 +155,7 @@ def config_path(argv: Sequence[str]) -> str | None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Plan, check, and do what is out of date."""
+    """Plan, check, and do what is out of date. Raises UserErrors for what the user can mend."""
     argv = sys.argv[1:] if argv is None else argv
     path = config_path(argv)
     config = read_config(path) if path else None  # what is wrong with the whole of it, before its own block is read

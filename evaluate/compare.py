@@ -47,7 +47,7 @@ ENTRIES = ("differences", "mcnemar")  # of the file that is written
 
 
 def named(argv: Sequence[str]) -> list[str]:
-    """The command line with its bare words as flags: the first and the second result."""
+    """The command line, bare words as flags: the first and the second result. Raises ArgumentError for a third."""
     flags: list[str] = []
     words: list[str] = []
     left = iter(argv)

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def load_judge(path: str, device: str = "auto") -> tuple[Any, Any]:
-    """Model and tokenizer of a causal LM, or of an image-text model read as one; CheckpointError if neither."""
+    """Model and tokenizer of a causal LM, or of an image-text model read as one. Raises CheckpointError if neither."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
 
-    from common.errors import CheckpointError
+    from common.errors import CheckpointError, first_line
     from common.models.resolve import resolve_device
 
     folder = local(path, "--ppl_model", bare=True)
@@ -27,7 +27,7 @@ def load_judge(path: str, device: str = "auto") -> tuple[Any, Any]:
         family = AutoModelForImageTextToText if "ConditionalGeneration" in names[0] else AutoModelForCausalLM
         model = family.from_pretrained(folder)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"--ppl_model {path} is no causal language model: {str(error).splitlines()[0]}") from None
+        raise CheckpointError(f"--ppl_model {path} is no causal language model: {first_line(error)}") from None
     return model.to(resolve_device(device)).eval(), tokenizer
 
 

@@ -223,7 +223,7 @@ ARGUMENTS = (ModelArguments, OwnAnswerArguments, AnswerArguments, RunArguments)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse, lay out the questions, ask."""
+    """Parse, lay out the questions, ask. Raises UserErrors for what the user can mend."""
     model_args, args, generation, run_args = parse(ARGUMENTS, __doc__ or "", argv, step="answers")
     if PLACE not in args.answer_prompt:
         raise ArgumentError(f"--answer_prompt {args.answer_prompt!r} has no {PLACE}, where the question goes")

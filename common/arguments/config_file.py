@@ -13,7 +13,7 @@ import yaml
 
 from common.arguments.blocks import STEPS, own_values
 from common.arguments.values import Given
-from common.errors import ArgumentError
+from common.errors import ArgumentError, first_line
 from common.files.storage import home, read_text, require_file
 from common.paths import display
 
@@ -50,7 +50,7 @@ class _Nodes:
         return ArgumentError(f"{self.source}: {message}")
 
     def entries(self, text: str) -> dict[str, Any]:
-        """Name -> what was given, or for a block a mapping of such."""
+        """Name -> what was given, or for a block a mapping of such. Raises ArgumentError for what is no such YAML."""
         try:
             loader = yaml.SafeLoader(text)
             root = loader.get_single_node()
@@ -58,7 +58,7 @@ class _Nodes:
         except yaml.YAMLError as error:
             mark, what = getattr(error, "problem_mark", None), getattr(error, "problem", None)
             where = f":{mark.line + 1}" if mark is not None else ""
-            why = what or str(error).splitlines()[0]
+            why = what or first_line(error)
             raise ArgumentError(f"{self.source}{where} (from --config) is not YAML: {why}") from None
         except RecursionError:
             raise self.refuse("values are nested too deep") from None

@@ -17,7 +17,10 @@ from common.manifest import model_hash
 
 
 def model_arguments(manifest: Mapping[str, Any]) -> ModelArguments:
-    """The model's flags that a manifest notes; what this version does not know is left out."""
+    """The model's flags that a manifest notes; what this version does not know is left out.
+
+    Raises DataError if it notes no model.
+    """
     given = manifest.get("arguments")
     if not isinstance(given, Mapping) or not isinstance(given.get("model"), str):
         raise DataError("the manifest beside the checkpoint does not say which model it is of; train it again")

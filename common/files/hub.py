@@ -132,7 +132,7 @@ def _fetched(asked: HubId) -> Path:
 
 
 def within(seconds: float, ask: Callable[[], Answer]) -> Answer:
-    """The answer, or TimeoutError: a name server that does not answer is in no timeout of the library."""
+    """The answer. Raises TimeoutError for none in time: a silent name server is in no timeout of the library."""
     answers: list[Answer] = []
     errors: list[BaseException] = []
 

@@ -95,7 +95,7 @@ def home(path: Path | str, flag: str) -> Path:
 
 
 def require_file(path: Path | str, flag: str) -> Path:
-    """The path, if it is a file; otherwise a DataError that names the flag it came from."""
+    """The path, if it is a file. Raises DataError, which names the flag that it came from, if it is not."""
     path = Path(path)
     if not path.is_file():
         raise DataError(f"no file {display(path)} (from {flag}); give an existing file with {flag}")
@@ -103,7 +103,7 @@ def require_file(path: Path | str, flag: str) -> Path:
 
 
 def require_dir(path: Path | str, flag: str) -> Path:
-    """The path, if it is a folder; otherwise a DataError that names the flag it came from."""
+    """The path, if it is a folder. Raises DataError, which names the flag that it came from, if it is not."""
     path = Path(path)
     if not path.is_dir():
         raise DataError(f"no folder {display(path)} (from {flag}); give an existing folder with {flag}")

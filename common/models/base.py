@@ -110,7 +110,7 @@ class CaptionModel(Speaking):
         raise NotImplementedError
 
     def connect(self, seen: Tensor) -> Tensor:
-        """Run the connector and return in the dtype of the decoder's activations.
+        """Run the connector and return in the dtype of the decoder's activations: [n, k, hidden size] -> [n, m, d].
 
         Its products are in its own dtype (float32 masters), or with `PackedSettings.fast_connector` in the decoder's.
         """

@@ -123,6 +123,7 @@ class _Lanes(Generic[Item, Made]):
         self.queue.put((None, failed, True))
 
     def results(self) -> Iterator[Made]:
+        """What the workers make, as it comes. Raises what one of them fails with."""
         running = len(self.threads)
         for thread in self.threads:
             thread.start()

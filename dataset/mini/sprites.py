@@ -32,7 +32,7 @@ def _font() -> ImageFont.FreeTypeFont:
 
 @lru_cache(maxsize=256)
 def master_sprite(emoji: str) -> Image.Image:
-    """The emoji at full size as RGBA, cut to its ink."""
+    """The emoji at full size as RGBA, cut to its ink. Raises ValueError for one that the font does not have."""
     canvas = Image.new("RGBA", (2 * MASTER, 2 * MASTER))
     ImageDraw.Draw(canvas).text((MASTER // 2, MASTER // 2), emoji, font=_font(), embedded_color=True)
     box = canvas.getbbox()

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from common.arguments.blocks import STEPS, flags_of, own_values
-from common.errors import ArgumentError
+from common.errors import ArgumentError, first_line
 from common.files.storage import UniqueKeys, home, read_text, require_file
 from common.paths import display
 
@@ -48,7 +48,7 @@ def read_config(path: Path | str) -> PipelineConfig:
 
 
 def make_config(values: Mapping[str, Any], where: str) -> PipelineConfig:
-    """The same of values that are there already."""
+    """The same of values that are there already. Raises ArgumentError."""
     if not any(key in STEPS or isinstance(value, Mapping) for key, value in values.items() if key != PIPELINE):
         raise ArgumentError(f"{where} holds no block of a step; write one for each to be run: {', '.join(STEPS)}")
     own_values(values, flags_of(PIPELINE), PIPELINE, where)  # refuses unknown blocks and shared values
@@ -65,7 +65,7 @@ def read_values(file: Path) -> Values:
             raise ArgumentError(f"{display(file)} (from --config) must be a mapping of names to values")
         return {} if root is None else dict(_entries(loader, root))
     except yaml.YAMLError as error:
-        raise ArgumentError(f"{display(file)} (from --config) is not YAML: {str(error).splitlines()[0]}") from None
+        raise ArgumentError(f"{display(file)} (from --config) is not YAML: {first_line(error)}") from None
 
 
 def _entries(loader: yaml.SafeLoader, node: yaml.MappingNode) -> Iterator[tuple[str, Any]]:

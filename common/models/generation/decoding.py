@@ -58,7 +58,7 @@ class Decoding:
 
 
 def cut_at_stop(rows: Tensor, stop_ids: Collection[int]) -> list[list[int]]:
-    """New ids row by row, up to and including the first stop symbol; what follows it is padding."""
+    """New ids row by row of [n, t], up to and including the first stop symbol; what follows it is padding."""
     lists: list[list[int]] = rows.tolist()
     ends = [next((k for k, i in enumerate(row) if i in stop_ids), len(row)) for row in lists]
     return [row[: end + 1] for row, end in zip(lists, ends, strict=True)]

@@ -138,6 +138,8 @@ def grown(
 ) -> Iterator[Answer]:
     """Answers of all branches, in the order in which they end; of a small model on the CPU in several lanes.
 
+    `root`: embeddings [r, d] of what comes before every trunk.
+
     Raises ResourceError if not even one tree fits into the memory.
     """
     lanes = lanes_of(decoder.trunk, shape.slots * shape.branches // ROWS)

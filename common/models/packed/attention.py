@@ -94,7 +94,7 @@ def _complete(values: Tensor, block: int) -> Tensor:
 
 
 def ordered(chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Chosen blocks of each row as FlexAttention takes them: their number, and their places before the others."""
+    """Chosen blocks [q, k] as FlexAttention takes them: how many of each row, and their places before the others."""
     order = chosen.int().argsort(dim=1, descending=True, stable=True)
     return chosen.sum(1, dtype=torch.int32)[None, None], order.to(torch.int32)[None, None]
 

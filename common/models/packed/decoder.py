@@ -141,7 +141,7 @@ class PackedDecoder:
         return normed
 
     def views(self, embeds: Tensor, layout: PackLayout) -> tuple[View, View]:
-        """What all layers are told, and what the last is, which has fewer queries."""
+        """What all layers of a pack [t, d] are told, and what the last is, which has fewer queries."""
         until = hide(layout.until, layout.ids, self.hidden_ids)
         head: int = self.lm.model.layers[0].self_attn.head_dim
         way = best_way(self.settings.attention, embeds.device, embeds.dtype, head)

@@ -33,7 +33,7 @@ def draw(logits: Tensor, chance: Tensor, temperature: float, top_p: float) -> Te
 
 
 def keep_top(logits: Tensor, top_p: float) -> Tensor:
-    """All but the most likely ids that make up `top_p` set to -inf, as transformers' TopPLogitsWarper does."""
+    """All but the most likely ids that make up `top_p` set to -inf, as transformers' TopPLogitsWarper does: [n, v]."""
     ascending, order = torch.sort(logits, descending=False)
     dropped = ascending.softmax(dim=-1).cumsum(dim=-1) <= (1 - top_p)
     dropped[..., -1:] = False

@@ -32,7 +32,10 @@ class _HandedOver(BaseException):
 
 
 def handed_over(lm: Any, trunk: nn.Module, inputs: Mapping[str, Any]) -> Handed:
-    """What the model calls its decoder `trunk` with, given its processor's inputs; differentiable."""
+    """What the model calls its decoder `trunk` with, given its processor's inputs; differentiable.
+
+    Raises Unpackable if it does not call it.
+    """
 
     def stop(module: nn.Module, args: tuple[Any, ...], inputs: Handed) -> None:
         raise _HandedOver(inspect.signature(module.forward).bind_partial(*args).arguments | inputs)

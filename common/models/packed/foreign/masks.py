@@ -108,7 +108,10 @@ def calls_of(trunk: Any, layers: Sequence[nn.Module], handed: Handed) -> list[Ca
 
 
 def plain_mask(mask: Any, length: int) -> Tensor | None:
-    """A mask of any kind that transformers makes, as bool [r, r]; None if it is causal."""
+    """A mask of any kind that transformers makes, as bool [r, r]; None if it is causal.
+
+    Raises Unpackable if it is not one for all heads.
+    """
     if mask is None or (isinstance(mask, Tensor) and mask.ndim == 2):
         return None
     if not isinstance(mask, Tensor) or mask.shape != (1, 1, length, length):

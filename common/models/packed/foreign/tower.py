@@ -44,7 +44,7 @@ class Tower:
 
     @torch.no_grad()
     def look(self, inputs: Mapping[str, Tensor]) -> Record:
-        """What is kept of the image in the inputs of one row."""
+        """What is kept of the image in the inputs of one row. Raises Unpackable if no module takes it."""
         calls: list[list[Tensor]] = []
 
         def note(_module: nn.Module, args: Any, kwargs: Any) -> None:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from common.files.hub import local
 from common.progress import bar, batches
 
 if TYPE_CHECKING:
@@ -15,20 +14,10 @@ if TYPE_CHECKING:
 
 def load_judge(path: str, device: str = "auto") -> tuple[Any, Any]:
     """Model and tokenizer of a causal LM, or of an image-text model read as one. Raises CheckpointError if neither."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
-
-    from common.errors import CheckpointError, first_line
+    from common.models.checkpoints.causal_lm import load_causal
     from common.models.resolve import resolve_device
 
-    folder = local(path, "--ppl_model", bare=True)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        names = AutoConfig.from_pretrained(folder).architectures or [""]
-        family = AutoModelForImageTextToText if "ConditionalGeneration" in names[0] else AutoModelForCausalLM
-        model = family.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"--ppl_model {path} is no causal language model: {first_line(error)}") from None
-    return model.to(resolve_device(device)).eval(), tokenizer
+    return load_causal(path, "--ppl_model", resolve_device(device), of_images=True)
 
 
 def perplexity(model: Any, tokenizer: Any, texts: Sequence[str], batch_size: int = 16) -> float:

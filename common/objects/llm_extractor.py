@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.errors import CheckpointError
 from common.files.hub import local
 from common.files.records import ObjectMention
 from common.files.storage import read_text
@@ -48,21 +47,14 @@ class LlmExtractor:
         Raises CheckpointError if there is no causal LM.
         """
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        from common.models.checkpoints.causal_lm import load_causal
         from common.models.resolve import resolve_device
 
-        folder, place = local(path, FLAG, bare=True), resolve_device(device)
+        place = resolve_device(device)
         dtype = torch.float32 if place.type == "cpu" else torch.bfloat16
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-        except (OSError, ValueError, KeyError) as error:
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise CheckpointError(
-                f"--extractor_model {path} is no causal language model that transformers loads: {reason}"
-            ) from None
-        return cls(model.to(place).eval(), tokenizer, max_new_tokens)
+        model, tokenizer = load_causal(path, FLAG, place, dtype)
+        return cls(model, tokenizer, max_new_tokens)
 
     def prompt(self, caption: str) -> str:
         """The whole text input, with the model's own chat template where there is one."""

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from common.errors import CheckpointError
 from evaluate.perplexity import load_judge, perplexity
@@ -57,3 +63,37 @@ def test_mean_is_over_tokens_not_over_texts() -> None:
 def test_a_folder_without_model_is_a_one_line_error(tmp_path: Any) -> None:
     with pytest.raises(CheckpointError, match="is no causal language model"):
         load_judge(str(tmp_path), "cpu")
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny causal language model."""
+    folder = tmp_path_factory.mktemp("judge")
+    words = Tokenizer(WordLevel({"a": 0, "dog": 1, "?": 2}, unk_token="?"))
+    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="?").save_pretrained(folder)
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=3, **sizes)).save_pretrained(folder)
+    load_judge(str(folder), "cpu")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("model.safetensors", lambda data: data[:-50], "is no causal language model .*not fully covered"),
+        ("tokenizer.json", lambda _: b'{"a": 1}', "is no causal language model"),
+        ("config.json", lambda _: b"[]", "is no causal language model"),
+        ("config.json", lambda data: data.replace(b'layers": 1', b'layers": 2'), r"no file has 9 of its tensors"),
+        ("config.json", lambda data: data.replace(b'"vocab_size": 3', b'"vocab_size": 5'), "no file has 2 of its"),
+    ],
+)
+def test_a_damaged_judge_is_one_line_and_never_drawn_at_random(
+    judge: Path, tmp_path: Path, file: str, change: Callable[[bytes], bytes], message: str
+) -> None:
+    """A block that no file has (its nine tensors) would be random numbers, and a perplexity all the same."""
+    shutil.copytree(judge, tmp_path / "judge")
+    path = tmp_path / "judge" / file
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(CheckpointError, match=message) as error:
+        load_judge(str(tmp_path / "judge"), "cpu")
+    assert "\n" not in str(error.value)

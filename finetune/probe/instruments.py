@@ -72,6 +72,11 @@ def _scorer(args: ProbeArguments, samples: Path, mini: bool) -> NotedScorer:
                 f"the scorer that {display(samples)} came from, {noted.clip_model}, is not there; give it with "
                 "--clip_model"
             )
+        if args.clip_pretrained not in (None, noted.clip_pretrained):
+            raise ArgumentError(
+                f"--clip_pretrained {args.clip_pretrained} is not what the scorer that {display(samples)} came from has "
+                f"({noted.clip_pretrained}); leave it out, or name the scorer with --clip_model"
+            )
         _require_unchanged(found, samples)
         return found
     if noted is None:

@@ -73,6 +73,9 @@ def test_another_scorer_is_refused(tmp_path: Path, bundled: NotedScorer) -> None
     path = samples(tmp_path, thresholds=CUT, scorer=asdict(replace(bundled, clip_model=str(tmp_path / "clip"))))
     named = NotedScorer.of("ViT-B-32", "openai")
     path = samples(tmp_path, thresholds=CUT, scorer=asdict(named))
+    with pytest.raises(ArgumentError, match=r"--clip_pretrained laion2b .*\(openai\); leave it out"):
+        find(path, clip_pretrained="laion2b")  # alone it was ignored
+    assert find(path, clip_pretrained="openai").scorer == named
     assert find(path).scorer == find(path, clip_model="ViT-B-32").scorer == named
     with pytest.raises(ArgumentError, match="weights laion2b_s34b_b79k, not openai"):
         find(path, clip_model="ViT-B-32", clip_pretrained="laion2b_s34b_b79k")

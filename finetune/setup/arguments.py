@@ -182,12 +182,7 @@ class Flags(NamedTuple):
         What gathers spread weights is hung on the layers' own forward functions, which packs do not go through.
         """
         self.tracking.trackers()
-        self.probe.check()
-        if self.probe.is_on and self.data.valid_data_split == 0:
-            raise ArgumentError(
-                "--valid_data_split 0 leaves no image for the probe, which captions validation images; raise it, or "
-                "leave out --probe_steps and --keep best"
-            )
+        self.check_probe()
         self._check_bits()
         if (self.run.start_pos, self.run.end_pos) != (0, -1):
             raise ArgumentError(
@@ -209,6 +204,15 @@ class Flags(NamedTuple):
                     "frozen decoder whole; launch with --multi_gpu, and where a card is too small add --load_in_4bit "
                     "or --gradient_checkpointing"
                 )
+
+    def check_probe(self) -> None:
+        """Raise ArgumentError for flags of the probe where there is none, and where it would have no image."""
+        self.probe.check()
+        if self.probe.is_on and self.data.valid_data_split == 0:
+            raise ArgumentError(
+                "--valid_data_split 0 leaves no image for the probe, which captions validation images; raise it, or "
+                "leave out --probe_steps and --keep best"
+            )
 
     def _check_bits(self) -> None:
         """Raise ArgumentError where 4 or 8 bits cannot be had or would be trained: before minutes of work."""

@@ -14,15 +14,21 @@ import yaml
 from common.args import parse
 from common.errors import ArgumentError
 from common.files.records import CaptionObjects
-from common.files.storage import read_text
+from common.files.storage import UniqueKeys, read_text
 from common.paths import ROOT, display
 from finetune.format_data import FormatArguments
-from finetune.setup.arguments import GROUPS
+from finetune.setup.arguments import GROUPS, Flags
+from finetune.setup.job import resolve_weights
 from insight.answer import OwnAnswerArguments
 from tests.bench.board.table import BASE
 
 BASE_RECIPE = ROOT / "finetune" / "recipes" / "mini_bounded.yaml"
 MINED = ("captions", "images", "format", "answers")
+GIVEN = (  # by the leaderboard, of its worlds and orders
+    "model", "seed", "config", "run_name", "ckpt_save_path", "image_dir_path", "pos_neg_data_path",
+    "sentence_data_path", "repaired_data_path", "gold_data_path", "hal_clip_thres", "norm_clip_thres",
+    "sentence_clip_thres",
+)  # fmt: skip
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
@@ -74,7 +80,7 @@ def flags_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
 def read_recipes(path: Path) -> dict[str, dict[str, Any]]:
     """Name -> what is laid over the demo's recipe. Raises ArgumentError, DataError."""
     try:
-        every = yaml.safe_load(read_text(path))
+        every = yaml.load(read_text(path), UniqueKeys)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ArgumentError(
             f"{display(path)} (from --recipes) is not YAML: {' '.join(str(error).split())[:200]}"
@@ -104,8 +110,12 @@ def check_recipe(recipe: Mapping[str, Any], train_images: int) -> None:
             raise ArgumentError(f"{name} must be a whole number from {least}, not {number!r:.40}")
     if recipe.get("images", 0) > train_images:
         raise ArgumentError(f"takes {recipe['images']} images; --train_images {train_images} gives fewer")
-    given = {name: value for name, value in recipe.items() if name not in MINED}
-    parse(GROUPS, "", [f"--{name}={value}" for name, value in given.items() if value is not None])
+    for name in (name for name in recipe if str(name).removeprefix("llava_") in GIVEN):
+        raise ArgumentError(f"--{name} is given by the leaderboard; leave it out")
+    words = [f"--{name}={value}" for name, value in flags_of(recipe).items() if value is not None]
+    flags = Flags(*parse(GROUPS, "", words))
+    flags.check_probe()
+    resolve_weights(flags.loss)
     mined = mined_by(recipe)
     parse((FormatArguments,), "", mined.flags)
     parse((OwnAnswerArguments,), "", mined.answers)

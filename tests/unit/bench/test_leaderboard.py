@@ -153,6 +153,10 @@ def test_an_auroc_is_better_than_chance(auroc: float) -> None:
         ("../a: {}", "cannot name a recipe"),
         ("[a]", "must be a mapping"),
         ("a: {", "is not YAML"),
+        ("a: {beta: 1}\na: {beta: 2}", "'?a'? stands twice"),
+        ("a: {keep: best, valid_data_split: 0}", "recipe a: --valid_data_split 0"),
+        ("a: {repair_w: -1}", "recipe a: loss weight -1"),
+        ("a: {seed: 3}", "recipe a: --seed is given by the leaderboard"),
     ],
 )
 def test_recipes_that_cannot_be_run_are_refused_before_anything_is(text: str, words: str, tmp_path: Path) -> None:

@@ -146,6 +146,8 @@ def advice(cut: Thresholds, path: Path, scores: Sequence[float]) -> str:
     noted, _ = noted_for(path)
     if len(noted) == len(FLAGS) and Thresholds(**noted) != cut:
         return f"leave out the threshold flags: {manifest_path(path).name} has those placed on these scores"
+    if not scores:
+        return "no caption names an object; mine others, or extract their objects with another --extractor"
     low, middle, high = (f"{value:.4g}" for value in np.quantile(scores, (0.1, 0.5, 0.9)))
     return f"scores: a tenth below {low}, half below {middle}, a tenth above {high}; give thresholds that part them"
 

@@ -74,8 +74,8 @@ def _scorer(args: ProbeArguments, samples: Path, mini: bool) -> NotedScorer:
             )
         if args.clip_pretrained not in (None, noted.clip_pretrained):
             raise ArgumentError(
-                f"--clip_pretrained {args.clip_pretrained} is not what the scorer that {display(samples)} came from has "
-                f"({noted.clip_pretrained}); leave it out, or name the scorer with --clip_model"
+                f"--clip_pretrained {args.clip_pretrained} is not what the scorer that {display(samples)} came from "
+                f"has ({noted.clip_pretrained}); leave it out, or name the scorer with --clip_model"
             )
         _require_unchanged(found, samples)
         return found

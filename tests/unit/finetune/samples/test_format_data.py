@@ -143,6 +143,8 @@ def test_a_set_that_is_empty_is_refused_with_the_counts_at_each_filter(script: S
     for part in ("captions 1", "objects 2", "spans 1", "conflicts 0", "positives 1", "negatives 0", "sentences 1"):
         assert part in message
     assert "no positives (score above 50)" in script.refusal(lines(SCORED), "--norm_clip_thres", "50")
+    silent = lines([{**record, "objects": []} for record in SCORED])
+    assert "no caption names an object" in script.refusal(silent)  # of no score no quantile can be told
 
 
 def test_unscored_objects_are_refused(script: Script) -> None:

@@ -147,11 +147,19 @@ def _no_tokenizer(path: Path, files: Iterable[str]) -> CheckpointError:
 
 
 def check_tokenizer(tokenizer: Any, path: Path) -> None:
-    """Raise CheckpointError for one of which files are missing: transformers makes an empty one of some kinds then."""
+    """Raise CheckpointError for one without files: transformers makes an empty one of some kinds then.
+
+    Says where transformers' own special tokens are taken, as the file that names the release's is missing.
+    """
     names: Mapping[str, str] = getattr(type(tokenizer), "vocab_files_names", None) or {}
     files = [name for name in dict.fromkeys(names.values()) if name != TOKENIZER_CONFIG]
     if files and not _has_tokenizer(path) and not any((path / name).is_file() for name in files):
         raise _no_tokenizer(path, files)
+    if (path / "tokenizer.json").is_file() and not (path / TOKENIZER_CONFIG).is_file():
+        announce(
+            f"no {TOKENIZER_CONFIG} in {display(path)}: the special tokens are those that a {type(tokenizer).__name__} "
+            f"usually has, its end {getattr(tokenizer, 'eos_token', None)}; copy the file from the release"
+        )
 
 
 def _template(path: Path, processor: Any) -> Any:

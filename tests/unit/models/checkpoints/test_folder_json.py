@@ -96,6 +96,18 @@ def test_what_a_folder_for_auto_lacks_is_named(said: str, qwen: Path, tmp_path: 
     assert "\n" not in str(found.value) and len(str(found.value)) < 500
 
 
+def test_whose_special_tokens_are_taken_is_said(
+    qwen: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The end of a caption is learnt, so that it must not be another one in silence."""
+    said = "no tokenizer_config.json in "
+    load_model("auto", qwen)
+    assert said not in capsys.readouterr().err
+    folder = shutil.copytree(qwen, tmp_path / "model", ignore=lambda *_: ["tokenizer_config.json"])
+    load_model("auto", folder)
+    assert said in (shown := capsys.readouterr().err) and "its end <|endoftext|>" in shown
+
+
 @contextlib.contextmanager
 def changed(path: Path, **values: Any) -> Iterator[None]:
     """A JSON file with other values, as it was afterwards."""

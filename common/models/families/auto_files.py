@@ -57,7 +57,6 @@ def load_weights(path: Path, dtype: torch.dtype, trust_remote_code: bool) -> tup
             dtype=dtype,
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are told below, with the others
         )
     except torch.OutOfMemoryError:
         raise
@@ -203,6 +202,10 @@ def _no_image_processor(where: str) -> CheckpointError:
 
 
 def _refused(path: Path, error: Exception) -> CheckpointError:
+    if "ignore_mismatched_sizes" in str(error):
+        return CheckpointError(
+            f"tensors of {display(path)} are of another shape than its config.json says; is it that of these weights?"
+        )
     if "trust_remote_code" in str(error):
         return CheckpointError(f"{display(path)} needs {OWN_CODE}")
     return CheckpointError(

@@ -6,6 +6,7 @@ settings that stand in two files, and people change one of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from common.paths import display
 
 CLASS_TOKENS = 1  # of a CLIP tower
 STRATEGIES = ("default", "full")
+A_COUNT = re.compile(r"num_\w*tokens|seq_len")  # of an image's placeholders, as processors name it
+MOST_TOKENS = 1_000_000  # of an image, for a model that does not say how many positions it has
 
 
 def check_llava_processor(folder: Path, config: Mapping[str, Any], patch: int, tokenizer: TextTokenizer) -> None:
@@ -56,8 +59,9 @@ def check_loaded_processor(processor: Any, config: Any, where: str) -> None:
     The image token's id is not compared: of some families the processor's is what it looks for in a text (Gemma 3's
     beginning of an image), the config's what it writes there. See :func:`check_placeholders`.
 
-    Raises CheckpointError naming the first setting that differs.
+    Raises CheckpointError naming the first setting that differs, or that no model could take.
     """
+    _check_counts(processor, config, where)
     if not hasattr(processor, "num_additional_image_tokens"):
         return  # elsewhere patch_size may mean patches that are merged
     patch = getattr(getattr(config, "vision_config", None), "patch_size", None)
@@ -67,6 +71,17 @@ def check_loaded_processor(processor: Any, config: Any, where: str) -> None:
     if strategy is not None:
         theirs = processor.vision_feature_select_strategy
         _compare(f"the processor of {where}", "vision_feature_select_strategy", theirs, strategy)
+
+
+def _check_counts(processor: Any, config: Any, where: str) -> None:
+    """More placeholders than positions would fill the memory with text before the model could refuse them."""
+    most = getattr(config.get_text_config(), "max_position_embeddings", None) or MOST_TOKENS
+    for name, value in vars(processor).items():
+        if A_COUNT.search(name) and isinstance(value, int) and value > most:
+            raise CheckpointError(
+                f"the processor of {where} says {name} {value}, and the model has at most {most} positions; compare "
+                "processor_config.json with the release"
+            )
 
 
 def check_placeholders(processor: Any, config: Any, where: str) -> None:

@@ -145,6 +145,8 @@ def test_a_whole_folder_loads(name: str, whole: Path) -> None:
             {"num_additional_image_tokens": 2},
             "num_additional_image_tokens 2|tokens: 5",
         ),
+        # written out, these would be 7 GB of text
+        ("processor_config.json", {"num_additional_image_tokens": 10**9}, "num_additional_image_tokens 1000000000"),
         ("config.json", {"image_token_id": 9, "image_token_index": 9}, "image_token_id 9, .* has"),
     ],
 )

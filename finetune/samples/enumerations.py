@@ -65,9 +65,35 @@ COUNTED = re.compile(
     r"\b(?:two|three|four|five|six|seven|eight|nine|ten|both|\d+)\b[^,:;.!?]{0,120}(?:[,:(]|\s[-–—])\s*\Z",
     re.IGNORECASE,
 )
-AT_A_PLACE = re.compile(
-    rf"\b(?:{PLACES}|(?:side|front|top|middle|cent(?:er|re)|edge|back|corner)\s+of)\s+\Z", re.IGNORECASE
+# What stands before a list is of its first item for certain and of the others perhaps: of "a woman wearing a hat and a
+# dog" no dog is worn. So the first goes alone only where that would fit any thing.
+PICTURE = r"image|picture|photo(?:graph)?|scene|view|background|foreground|street|area|space|kitchen|\w*room"
+SHOWS = "shows|depicts|features|captures|displays|presents|showcases|has|contains"
+GATHERED = (
+    "photo|photograph|picture|image|view|shot|group|collection|variety|selection|array|assortment|arrangement|mix|"
+    "mixture|blend|combination|presence|consists?|consisting"
 )
+THERE_IS = (
+    r"there(?:['’]s|\s+(?:also\s+)?(?:is|are|was|were|(?:can|may|might|could|must|appears?\s+to|seems?\s+to)\s+be))"
+    r"(?:\s+also)?"
+)
+# Before "with" these tell what is done with the first ("covered with", not "a bed with" or "a building with").
+DONE_WITH = (
+    r"(?!(?:bed|shed|seed|weed)\b)\w{2,}ed|(?!(?:ceil|build|paint|str|r|k|w)ing)\w{2,}ing|full|strewn|laden|made|hung|"
+    "set|laid|spread|plays?|eats?|drinks?|cuts?|hits?|works?|deals?|interacts?|comes?|goes|go"
+)
+BEGINNING = r"(?:\A|[,;:])[^\w,;:]*"
+FITS_ANY_THING = re.compile(
+    r"(?:\A\W*(?:\d+\W+)?|[;:][^\w,;:]*)\Z|"
+    rf"(?:\b(?:where|while|when|that|because|since|such\s+as|{THERE_IS}|featuring|includes?|including)|"
+    r"(?:\A|,)\s*as|,\s*(?:possibly|perhaps|likely)|\bbe\s+(?:also\s+)?(?:seen|noticed|found|spotted|observed)|"
+    r"\b(?:we|you|one)\s+(?:can\s+|could\s+|may\s+)?(?:also\s+)?(?:see|notice|spot|find|observe)|"
+    rf"{BEGINNING}(?:{PLACES}|also|visible|present)\b[^,;:]*\s(?:is|are|was|were)(?:\s+also)?|"
+    rf"{BEGINNING}(?:the|this|an?)\s+(?:\w+\s+){{0,2}}(?:{PICTURE})\s+(?:also\s+|\w+ly\s+)?(?:{SHOWS})|"
+    rf"\b(?:{GATHERED})\s+of|{BEGINNING}with|\b(?!(?:{DONE_WITH})\b)\w+\s+with)\s+\Z",
+    re.IGNORECASE,
+)
+BEGINS_A_PHRASE = re.compile(rf"\W*(?:{'|'.join(DETERMINERS)})\b", re.IGNORECASE)
 OPENING = re.compile(
     rf"\W*(?:(?:{PLACES}|with|along|apart|aside|besides|beyond|further|for|as|while|when|where|nearby|also|moreover|"
     r"furthermore|overall|however|meanwhile|then|here|\w+ly)\b[^,]*)\Z",
@@ -136,17 +162,23 @@ def _is_one_list(text: str, items: Sequence[Item]) -> bool:
     joint = _conjunction(text, items)
     if joint is None and not ENDS_AS_A_LIST.match(behind):
         return False
-    if joint and joint.group(1) and len(items) == 2 and _is_of_a_longer_list(before):
+    if joint and _is_of_a_longer_list(before, parted=bool(joint.group(1)) and len(items) == 2):
         return False
     if _told_apart(text, items) or (joint and behind.startswith(",") and CLAUSE_BEGINS.search(before)):
         return False
     return GOES_ON.match(behind) is not None or CLAUSE_BEGINS.search(before) is not None
 
 
-def _is_of_a_longer_list(before: str) -> bool:
-    """Whether a comma before the first item may part items of which it is only a part."""
+def _is_of_a_longer_list(before: str, parted: bool) -> bool:
+    """Whether a comma before the first item may part items of which it is only a part.
+
+    Its last word may join those ("a dog, a man with a hat and a cat"): where two are `parted` by one more comma, or
+    where what stands between the comma and the first item begins as an item.
+    """
     ahead, comma, between = before.rpartition(",")
-    return bool(comma and between.strip()) and OPENING.match(ahead) is None
+    if not comma or not between.strip() or OPENING.match(ahead):
+        return False
+    return parted or BEGINS_A_PHRASE.match(between) is not None
 
 
 def _told_apart(text: str, items: Sequence[Item]) -> bool:
@@ -186,7 +218,7 @@ def shortened(text: str, items: Sequence[Item], kept: Sequence[bool]) -> str | N
 def _needs_what_goes(before: str, behind: str, kept: Sequence[bool]) -> bool:
     """Whether the sentence around a list speaks of items that are to go, or may do so."""
     alone = sum(kept) == 1
-    if COUNTED.search(before) or IN_ALL.search(behind) or (not kept[0] and AT_A_PLACE.search(before)):
+    if COUNTED.search(before) or IN_ALL.search(behind) or (not kept[0] and not _fits_any_thing(before)):
         return True  # "two animals: a dog and a cat"; "a lamp on a desk and a cat", which is on no desk
     if alone and (OF_SEVERAL.search(before) or MUTUAL.search(behind)):
         return True
@@ -197,6 +229,17 @@ def _needs_what_goes(before: str, behind: str, kept: Sequence[bool]) -> bool:
     if GOES_ON.match(behind) is None:  # a verb whose number would change, or the rest of the last noun
         return alone or not kept[-1]
     return alone and CLAUSE_BEGINS.search(before) is not None and PLURAL_LATER.match(behind) is not None
+
+
+def _fits_any_thing(before: str) -> bool:
+    """Whether what stands before a list does not tell what its first item is: worn, ridden, a slice of something.
+
+    Behind a comma it may be an item itself ("wearing glasses, a hat and a dog"), unless it opens the sentence.
+    """
+    ahead, comma, between = before.rpartition(",")
+    if comma and not between.strip():
+        return OPENING.match(ahead) is not None
+    return FITS_ANY_THING.search(before) is not None
 
 
 def _parts_the_living(text: str, items: Sequence[Item], kept: Sequence[bool]) -> bool:

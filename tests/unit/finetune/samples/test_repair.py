@@ -66,6 +66,26 @@ def caption(text: str, **scores: float) -> CaptionObjects:
             "A cat and a dog next to each other.", "A cat and a dog of fruit.", "A cat and a dog, which is red.",
             "A cat and a dog (red).", "A man with a dog, a woman with a cat.",
         )),
+        # The first item does not leave the others what was said of it alone; the last may go.
+        *((f"A bus. A man {text}", {"bus": GOOD, "dog": LOW, "cat": GOOD}, "A bus.") for text in (
+            "wearing a dog and a cat.", "rides a dog, a tree and a cat.", "eats a slice of a dog and a cat.",
+            "is covered with a dog and a cat.", "plays with a dog and a cat.", "has a dog and a cat.",
+            "wears glasses, a dog and a cat.", "wears glasses and a dog and a cat.", "in the room has a dog and a cat.",
+            "is dressed as a dog and a cat.", "looks like a dog and a cat.",
+        )),
+        ("A man wearing a hat and a dog.", {"hat": GOOD, "dog": LOW}, "A man wearing a hat."),
+        # It goes where what stands before it fits any thing.
+        *((f"{text} a hat and a dog.", {"hat": LOW, "dog": GOOD}, f"{text} a dog.") for text in (
+            "A man with", "In a park, featuring", "The scene also includes", "A photo of", "Pets such as",
+            "The image also shows", "A living room has", "On the side,", "In the back we can see", "A bed with",
+            "In the back there is also", "Next to it is", "1.",
+        )),
+        # "And" may join a longer list than the one that ends there.
+        *((f"A bus. {text}", {"bus": GOOD, "hat": GOOD, "cat": LOW}, left) for text, left in (
+            ("A dog, a man with a hat and a cat.", "A bus."), ("A dog, a man with a hat, a tie and a cat.", "A bus."),
+            ("In a park, a man with a hat and a cat.", "A bus. In a park, a man with a hat."),
+            ("A man sits there, holding a hat and a cat.", "A bus. A man sits there, holding a hat."),
+        )),
         # Whatever is in no list takes its sentence with it.
         ("A dog. A cat sleeps. A man.", {"dog": GOOD, "cat": LOW, "man": GOOD}, "A dog. A man."),
         ("A dog. A man holds a cup.", {"dog": GOOD, "man": GOOD, "cup": LOW}, "A dog."),

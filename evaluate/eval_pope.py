@@ -134,7 +134,7 @@ def joined_answers(own: PopeArguments, groups: Groups) -> Joined | None:
     if rows is None:
         images = with_mini_defaults(groups)
         fill_in("pope", groups)
-        check_answers(own, groups)
+        check_answers(args, (own, *groups))
         if images is not None:
             images.made(groups[3].dry_run)
     elif args.question_path is None and own.annotation_path is None:

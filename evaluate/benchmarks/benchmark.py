@@ -61,16 +61,19 @@ def checked(own: Any, *shared: Any) -> Groups:
     """The groups that all share, once the outputs may be written. Raises ArgumentError, DataError."""
     groups: Groups = shared
     args = groups[0]
-    check_answers(own, groups)
+    check_answers(args, (own, *groups))
     if args.answers_path is None and args.pairing == "line":
         raise ArgumentError("--pairing line is for --answers_path; a model's own answers carry ids")
     return groups
 
 
-def check_answers(own: Any, groups: Groups) -> None:
-    """Refuse outputs that may not be written, before anything is made for them. Raises ArgumentError, DataError."""
-    args = groups[0]
-    check_outputs((own, *groups), args.result_path, answers_save_path=args.answers_save_path)
+def check_answers(args: BenchmarkArguments, groups: Sequence[Any]) -> None:
+    """Refuse outputs that may not be written, before anything is made for them. Raises ArgumentError, DataError.
+
+    Args:
+        groups: argument dataclasses whose paths are inputs.
+    """
+    check_outputs(groups, args.result_path, answers_save_path=args.answers_save_path)
     if args.answers_save_path is not None and args.answers_path is None:
         _answers_target(args.answers_save_path).check()
 
@@ -116,12 +119,11 @@ def ask(
         raise ArgumentError(
             "asking a model needs --image_dir_path and --answers_save_path; give --answers_path to score a file instead"
         )
-    check_outputs(groups, args.result_path, answers_save_path=args.answers_save_path)
+    check_answers(args, groups)
     chosen = _wanted(questions, run_args)
     images = ImageFolder(Path(args.image_dir_path), turn=not model_args.ignore_exif_orientation)
     images.require(q.image for q in chosen if q.image)
     target = _answers_target(args.answers_save_path)
-    target.check()
     if run_args.dry_run:
         announce(f"would ask {len(chosen)} questions")
         return None

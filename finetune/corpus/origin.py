@@ -12,12 +12,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from common.files.records import SentenceSample, SpanSample
+from common.samples import determiners
 
 # With these a list's second item begins, which is the first where that one was cut out.
-DETERMINERS = frozenset((
-    "a", "an", "one", "another", "each", "every", "two", "three", "four", "five", "six", "several", "some", "many",
-    "few", "multiple", "various", "numerous", "the", "its", "their", "his", "her",
-))  # fmt: skip
+DETERMINERS = frozenset(determiners.DETERMINERS)
 WORD = re.compile(r"[^\W_]+")
 CHANGED = frozenset(("and", "or", "is", "are", "was", "were", "has", "have"))
 FIRST_SENTENCE = re.compile(r".*?[.!?][\"'”’»)\]*]*(?=\s|\Z)|.*", re.DOTALL)

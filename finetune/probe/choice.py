@@ -47,7 +47,7 @@ class Bounds:
         return None
 
 
-def _rose(now: float | None, then: float | None, share: float = 0.0) -> bool:
+def _rose(now: float | None, then: float | None, share: float) -> bool:
     return now is not None and then is not None and now > (1 + share) * then
 
 

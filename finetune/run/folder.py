@@ -71,6 +71,12 @@ class RunFolder:
         """The weights of the best probe, after so many optimizer steps."""
         return self.path / f"best-{step:06d}"
 
+    def held_best(self, step: int) -> Path:
+        """As :meth:`best`. Raises DataError if they are gone."""
+        if not (self.best(step) / WEIGHTS).is_file():
+            raise DataError(f"{display(self.best(step))}, the weights of the best probe, is gone; use --restart")
+        return self.best(step)
+
     def checkpoint(self, step: int) -> Path:
         """The checkpoint after so many optimizer steps."""
         return self.path / f"checkpoint-{step:06d}"

@@ -109,10 +109,7 @@ class Probing(TrainerCallback):
         reached = self.reached(step)
         if reached is None or not is_first():
             return
-        best = self.folder.best(reached.best.step)
-        if not best.is_dir():
-            raise DataError(f"{display(best)}, the weights of the best probe, is gone; use --restart")
-        self.restore(best)
+        self.restore(self.folder.held_best(reached.best.step))
 
     def _probe(self, state: Any, control: Any) -> None:
         step = state.global_step
@@ -150,10 +147,7 @@ class Probing(TrainerCallback):
 
     def _retreat(self, best: int) -> None:
         """The best weights, and an optimizer that does not pull away from them at once."""
-        weights = self.folder.best(best)
-        if not weights.is_dir():
-            raise DataError(f"{display(weights)}, the weights of the best probe, is gone; use --restart")
-        self.restore(weights)
+        self.restore(self.folder.held_best(best))
         self.forget()
 
     def of_negatives(self, step: int) -> float:

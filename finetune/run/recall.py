@@ -51,14 +51,12 @@ def _first_difference(found: Mapping[str, Any] | None, logged: Mapping[str, Any]
 
 
 def require_best(folder: Path, names: Iterable[str]) -> None:
-    """Raise DataError if the best weights are gone, CheckpointError if they cannot be read or are of other parameters.
+    """Raise CheckpointError if the best weights cannot be read, or are of other parameters.
 
     Args:
         folder: that holds them.
         names: of the trained parameters.
     """
-    if not (folder / WEIGHTS).is_file():
-        raise DataError(f"{display(folder)}, the weights of the best probe, is gone; use --restart")
     try:
         held = set(open_file(folder / WEIGHTS, "best weights", "--restart").shapes())
     except CheckpointError as error:

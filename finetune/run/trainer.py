@@ -313,7 +313,7 @@ class SpanTrainer(Trainer):
         require_logged(known, self._state_at(step).log_history, step, self.folder.probes)
         reached = self.probing.reached(max(known, default=0))
         if reached is not None:
-            require_best(self.folder.best(reached.best.step), self.names)
+            require_best(self.folder.held_best(reached.best.step), self.names)
 
     def notes(self) -> dict[str, Any]:
         """Of a run that has ended, for the manifest."""

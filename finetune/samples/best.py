@@ -55,10 +55,9 @@ def _best(
     found: Sequence[tuple[CaptionObjects, Kept]], cut: Thresholds, vocabulary: ObjectVocabulary
 ) -> list[CaptionObjects]:
     worths = [worth(kept.mentions, cut, vocabulary) for _, kept in found]
+    best = max(worths)
     equal = [
-        (record, len(kept.text.split()))
-        for (record, kept), value in zip(found, worths, strict=True)
-        if value == max(worths)
+        (record, len(kept.text.split())) for (record, kept), value in zip(found, worths, strict=True) if value == best
     ]
     words = sum(many for _, many in equal)
     return [record for record, many in equal if many * len(equal) >= words]

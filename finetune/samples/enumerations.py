@@ -13,11 +13,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from common.files.records import ObjectMention
+from common.samples.determiners import DETERMINERS, PLURAL, SINGULAR
 from common.samples.spans import Span
 
-SINGULAR = ("a", "an", "one", "another", "each", "every")
-PLURAL = ("two", "three", "four", "five", "six", "several", "some", "many", "few", "multiple", "various", "numerous")
-DETERMINERS = (*SINGULAR, *PLURAL, "the", "its", "their", "his", "her")
 # Words that end a noun phrase or begin one; between its determiner and its noun there are others only.
 NOT_INSIDE = (
     "a|an|the|its|their|his|her|another|each|every|of|with|and|or|in|on|at|near|by|from|to|for|is|are|was|were|be|can|"

@@ -12,10 +12,11 @@ from dataclasses import replace
 
 from common.files.records import CaptionObjects, ObjectMention
 from common.files.vocabulary import ObjectVocabulary
+from common.samples.determiners import PLURAL
 from common.samples.sets import score_of
 from common.thresholds import Thresholds
 from finetune.samples.agreement import thing
-from finetune.samples.enumerations import PHRASE, PLURAL
+from finetune.samples.enumerations import PHRASE
 
 INTRODUCING = frozenset(("a", "an", "one", *PLURAL))
 

@@ -53,10 +53,7 @@ def load_weights(path: Path, dtype: torch.dtype, trust_remote_code: bool) -> tup
     """
     try:
         lm, found = _auto_class(path, trust_remote_code).from_pretrained(
-            str(path),
-            dtype=dtype,
-            trust_remote_code=trust_remote_code,
-            output_loading_info=True,
+            str(path), dtype=dtype, trust_remote_code=trust_remote_code, output_loading_info=True
         )
     except torch.OutOfMemoryError:
         raise

@@ -38,7 +38,7 @@ from common.outputs.locks import exclusive
 from common.paths import ROOT
 from common.progress import announce, say
 from tests.bench.board.recipes import MINED, check_recipe, flags_of, mined_by, read_recipes
-from tests.bench.board.rows import MADE_OF, Run, check_done, mend_end, read_rows
+from tests.bench.board.rows import MADE_OF, Run, check_done, mend_end, read_rows, rows_of
 from tests.bench.board.scripts import Scripts
 from tests.bench.board.table import BASE, SCORES, table
 from tests.bench.board.worlds import AUTO, Worlds
@@ -213,10 +213,9 @@ def main() -> None:
     recipes = chosen_recipes(args)
     folder = Path(args.folder).resolve()
     rows = folder / "rows.jsonl"
-    if args.table:
-        require_file(rows, "--folder")
+    names = [BASE, *recipes]
     failed = [] if args.table else run_all(args, recipes, folder, rows)
-    say(table(read_rows(rows), [BASE, *recipes]))
+    say(table(rows_of(rows, names) if args.table else read_rows(rows), names))
     if failed:
         raise DataError(f"{len(failed)} runs failed; the first: {failed[0]}")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import DataError
+from common.files.json_text import shown_names
 from common.files.storage import read_text, write_text
 from common.paths import display
 from common.progress import announce
@@ -40,11 +41,13 @@ def key_of(row: Mapping[str, Any]) -> Run:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows so far; a torn last line is not one.
+    """The rows so far; a last line that a killed process left unfinished is none, and is told.
 
     Raises DataError: a line that is no row, two rows of one run, rows that cannot stand in one table.
     """
-    lines = read_text(path).split("\n")[:-1] if path.exists() else []
+    lines, torn = _lines(path)
+    if torn:
+        announce(f"{display(path)}: line {len(lines) + 1} is unfinished and counts for nothing; its run is still to do")
     rows = [_row(line, f"{display(path)}:{number}") for number, line in enumerate(lines, start=1)]
     seen: set[Run] = set()
     for row in rows:
@@ -53,6 +56,26 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         seen.add(key_of(row))
     _check_alike(rows, path)
     return rows
+
+
+def rows_of(path: Path, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of these recipes, which are there already. Raises DataError, with what makes them, if there is none."""
+    rows = [row for row in read_rows(path) if row["recipe"] in names]
+    if not rows:
+        raise DataError(
+            f"no row of {shown_names(names)} in {display(path)} (from --folder); they are made by the same command "
+            "without --table"
+        )
+    return rows
+
+
+def _lines(path: Path) -> tuple[list[str], str]:
+    """Whole lines, and what is left of one that is not; a row that lacks only its line end is whole."""
+    *lines, last = read_text(path).split("\n") if path.exists() else [""]
+    try:
+        return ([*lines, last], "") if last and _row(last, "") else (lines, "")
+    except DataError:
+        return lines, last
 
 
 def _row(line: str, where: str) -> dict[str, Any]:
@@ -129,6 +152,6 @@ def check_done(rows: Sequence[Mapping[str, Any]], wanted: Mapping[Run, Mapping[s
 
 
 def mend_end(path: Path) -> None:
-    """Take away a last line that a killed process left unfinished, so that the next row begins a line."""
+    """End the last line, or take it away where a killed process left it unfinished: the next row begins a line."""
     if path.exists() and (text := read_text(path)) and not text.endswith("\n"):
-        write_text(path, text[: text.rfind("\n") + 1])
+        write_text(path, "".join(f"{line}\n" for line in _lines(path)[0]))

@@ -18,7 +18,7 @@ from finetune.format_data import FormatArguments
 from finetune.setup.arguments import GROUPS
 from insight.scores.detector_quality import auroc, label_scores
 from tests.bench.board.recipes import MINED, mined_by
-from tests.bench.board.rows import Run, check_done, key_of, mend_end, read_rows
+from tests.bench.board.rows import Run, check_done, key_of, mend_end, read_rows, rows_of
 from tests.bench.board.scripts import Scripts
 from tests.bench.board.table import BASE, SCORES, against_base, goal_lines, table
 from tests.bench.board.worlds import Worlds, blurred_to
@@ -67,8 +67,22 @@ def test_what_has_a_row_is_not_run_again(tmp_path: Path) -> None:
     assert [key_of(row) for row in read_rows(rows)] == [Run("a", 3, 1, 0.78)] and Run("a", 3, 1, 0.78) in runs
     mend_end(rows)  # else the next row would stand behind the torn one
     with rows.open("a") as file:
-        file.write(line("a", 4))
-    assert [key_of(row).world for row in read_rows(rows)] == [3, 4]
+        file.write(line("a", 4).rstrip("\n"))  # a row that lacks only its line end is one
+    mend_end(rows)
+    with rows.open("a") as file:
+        file.write(line("a", 5))
+    assert [key_of(row).world for row in read_rows(rows)] == [3, 4, 5]
+
+
+def test_a_table_of_nothing_is_refused_and_a_torn_row_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = tmp_path / "rows.jsonl"
+    for text in (None, "", '{"recipe": "a", "wor', line("b", 3)):
+        if text is not None:
+            rows.write_text(text)
+        with pytest.raises(DataError, match=r"no row of base, a in .*rows.jsonl .*by the same command without --table"):
+            rows_of(rows, [BASE, "a"])
+        assert ("line 1 is unfinished" in capsys.readouterr().err) == (text is not None and text.endswith("wor"))
+    assert [row["recipe"] for row in rows_of(rows, ["b"])] == ["b"]
 
 
 def line(recipe: str, world: int, order: int = 0, auroc: float = 0.0, **more: object) -> str:

@@ -51,6 +51,19 @@ NUMBER_OF = {
 }
 SEVERAL_THINGS = re.compile(r"an?\s+(?:\w+\s+)?(?:few|couple|number|lot|variety|handful|dozen)\b", re.IGNORECASE)
 PLURAL_LATER = re.compile(r"[^,;:]*\b(?:are|were|have)\b", re.IGNORECASE)
+PLURAL_BEFORE = re.compile(r"\b(?:exist|lie|sit|stand|hang|rest|remain)\s+\Z", re.IGNORECASE)
+# "a tunnel and the buildings on both sides are tall": what the verb tells is told of the last phrase.
+VERB_LATER = re.compile(
+    r"(?:(?!\b(?:that|which|who|whose|what|how|where|when|while|as|because|since|and|but|or)\b)[^,;:.!?])*?"
+    r"\b(?:is|are|was|were|has|have|had|can|could|will|would|seems?|appears?|looks?|makes?|adds?|gives?|creates?|"
+    r"suggests?|indicates?|stands?|sits?)\b",
+    re.IGNORECASE,
+)
+# "A dog and a cat are friends", "are the only animals": of one it cannot be said.
+ARE_WHAT = re.compile(
+    rf"\s+(?:are|were)\s+(?:\w+ly\s+|also\s+)?(?:an?|the|{'|'.join(PLURAL)}|(?!across\b)\w{{3,}}s)\b", re.IGNORECASE
+)
+MORE = re.compile(r"\s+(?!(?:and|or|but|while|where|when)\b)\w")
 
 # A list that begins its clause is the subject of a verb behind it; any other ends before that verb's own subject.
 CLAUSE_BEGINS = re.compile(r"(?:\A|[,;:]|\b(?:where|while|when|as|that|and|but|because|since|both|either))\W*\Z")
@@ -102,7 +115,8 @@ OF_THE_LAST = re.compile(
 )
 MUTUAL = re.compile(
     r"\b(?:each|both|together|one another|side by side|respectively|the (?:latter|former|two)|in the other|similar|"
-    r"alike|identical|different|all of (?:which|whom)|one of them)\b|[;:]\s*(?:one|they)\b|[,–—-]\s*all\b",
+    r"alike|identical|different|either (?:side|end)|opposite|(?:all|one) of (?:which|whom|them)|"
+    r"one (?:is|has|in|on|at|with|to|near|closer|located|placed|positioned))\b|[;:]\s*(?:one|they)\b|[,–—-]\s*all\b",
     re.IGNORECASE,
 )
 THEIRS = re.compile(r"\b(?:they|them|their)\b", re.IGNORECASE)
@@ -160,11 +174,14 @@ def _is_one_list(text: str, items: Sequence[Item]) -> bool:
     joint = _conjunction(text, items)
     if joint is None and not ENDS_AS_A_LIST.match(behind):
         return False
-    if joint and _is_of_a_longer_list(before, parted=bool(joint.group(1)) and len(items) == 2):
-        return False
+    parted = joint is not None and bool(joint.group(1)) and len(items) == 2
+    if (joint and _is_of_a_longer_list(before, parted)) or (parted and MORE.match(behind)):
+        return False  # "has a long neck, and its body is brown"
     if _told_apart(text, items) or (joint and behind.startswith(",") and CLAUSE_BEGINS.search(before)):
         return False
-    return GOES_ON.match(behind) is not None or CLAUSE_BEGINS.search(before) is not None
+    if CLAUSE_BEGINS.search(before):
+        return True
+    return GOES_ON.match(behind) is not None and VERB_LATER.match(behind) is None
 
 
 def _is_of_a_longer_list(before: str, parted: bool) -> bool:
@@ -218,12 +235,15 @@ def _needs_what_goes(before: str, behind: str, kept: Sequence[bool]) -> bool:
     alone = sum(kept) == 1
     if COUNTED.search(before) or IN_ALL.search(behind) or (not kept[0] and not _fits_any_thing(before)):
         return True  # "two animals: a dog and a cat"; "a lamp on a desk and a cat", which is on no desk
-    if alone and (OF_SEVERAL.search(before) or MUTUAL.search(behind)):
+    of_several = OF_SEVERAL.search(before) or PLURAL_BEFORE.search(before)
+    if alone and (of_several or MUTUAL.search(behind) or ARE_WHAT.match(behind)):
         return True
     if OF_THE_LAST.match(behind) and (not kept[-1] or (alone and PLURAL_LATER.match(behind))):
         return True
     if VERB_BEHIND.match(behind) or MODAL_BEHIND.match(behind):
         return False
+    if not kept[-1] and MORE.match(behind) and not _fits_any_thing(before):
+        return True  # "a dog on a bed and a cat on a chair", "wears a hat and a scarf around her neck"
     if GOES_ON.match(behind) is None:  # a verb whose number would change, or the rest of the last noun
         return alone or not kept[-1]
     return alone and CLAUSE_BEGINS.search(before) is not None and PLURAL_LATER.match(behind) is not None

@@ -21,18 +21,23 @@ from finetune.samples.enumerations import PLACES, enumerations, shortened
 # What begins with one of these speaks of what the sentence before has named; behind an adverb ("However, it ...") too.
 ADVERB = r"\W*(?:(?:\w+ly|also|and|besides|but|however|meanwhile|moreover|perhaps|so|still|then|while),?\s+)?"
 SEVERAL = (
-    r"they|their|them|these|those|both|each|all of (?:it|them|these|those)|(?:one|some|two|most|many|several) of them|"
-    r"the (?:two|three|others?|other one|former|latter)|one (?:is|of)|in between|between them"
+    r"they|their|them|these|those|both|each|all of it|(?:all|one|some|two|three|most|many|several|none) of (?:them|"
+    r"these|those)|the (?:two|three|others?|other one|former|latter|rest|pair|duo)|one (?:is|has|of)|in between|"
+    r"between them"
 )
 REFERS_TO_SEVERAL = re.compile(rf"{ADVERB}(?:{SEVERAL})\b", re.IGNORECASE)
 REFERS_BACK = re.compile(
-    rf"{ADVERB}(?:{SEVERAL}|it|its|this|that|he|she|his|her|others?|another|the (?:first|second) one|"
+    rf"{ADVERB}(?:{SEVERAL}|it|its|this|that|he|she|his|her|others?|another|(?:an?|the) (?:first|second|third)|"
     r"there\s+(?:is|are)\s+(?:also\s+)?another|"
-    rf"(?:{PLACES}|with|along|apart|aside|besides|part)(?:\s+[\w'-]+){{0,4}}?\s+(?:it|them|him|her))\b",
+    rf"(?:{PLACES}|with|along|apart|aside|besides|part)(?:\s+[\w'-]+){{0,4}}?\s+(?:it|them|him|her)|"
+    rf"(?!in addition\b)(?:{PLACES})(?:\s+[\w'-]+){{0,4}}?\s+th(?:at|is|ose|ese)(?=,|\s+(?:there|is|are|an?|the)\b))\b",
     re.IGNORECASE,
 )
-# "U.S. Capitol", "J. Smith", "at 5 p.m. Mr. Smith", "No. 5": what seems to be an end may be none.
-UNSURE_END = re.compile(r"(?:\b(?:\w\.){2,}|(?<![\w'])[A-HJ-Z]\.|\b(?:[Aa]pprox|[JS]r|[Nn]os?|[Ff]ig|[Vv]ol)\.)\Z")
+CONTINUES = re.compile(rf"(?-i:[a-z])|{REFERS_BACK.pattern}", re.IGNORECASE)  # "A dog... and a cat."
+# "U.S. Capitol", "J. Smith", "at 5 p.m. Mr. Smith", "No. 5", a line's "2.": what seems to be an end may be none.
+UNSURE_END = re.compile(
+    r"(?:\b(?:\w\.){2,}|(?<![\w'])[A-HJ-Z]\.|\b(?:[Aa]pprox|[JS]r|[Nn]os?|[Ff]ig|[Vv]ol)\.|^\W*\d+\.)\Z", re.MULTILINE
+)
 MOST_UNSURE = 20  # characters of it
 ROUNDING = 1e-3  # between two files of a published set
 PAIRS = (("(", ")"), ("[", "]"), ("\u201c", "\u201d"), ("\xab", "\xbb"), ('"', '"'), ("**", "**"))
@@ -130,6 +135,7 @@ def repair(record: CaptionObjects, cut: Thresholds) -> Kept | None:
     mentions = sorted(record.objects, key=lambda m: m.start, reverse=True)
     parts: list[Kept] = []
     back: re.Pattern[str] | None = None  # what would refer to something that has just been cut
+    behind = REFERS_BACK if record.caption.lstrip()[:1].islower() else CONTINUES
     for sentence in sentences:
         text = record.caption[sentence.start : sentence.end]
         while mentions and mentions[-1].end <= sentence.start:
@@ -141,7 +147,7 @@ def repair(record: CaptionObjects, cut: Thresholds) -> Kept | None:
         if part is None or not _is_ended(text):
             if not parts:
                 return None
-            part, back = Kept("", (), tuple(m for m in inside if not _is_low(m, cut)), 0, 1), REFERS_BACK
+            part, back = Kept("", (), tuple(m for m in inside if not _is_low(m, cut)), 0, 1), behind
         else:
             back = REFERS_TO_SEVERAL if part.items and len(part.mentions) == 1 else None
         parts.append(part)

@@ -64,7 +64,9 @@ def caption(text: str, **scores: float) -> CaptionObjects:
             "A cat and a dog bed.", "It lies on a dog and a cat's hand holds it.", "A lamp on a dog, and a cat.",
             "Both a cat and a dog.", "It is between a cat and a dog.", "Two animals, a cat and a dog, are seen.",
             "A cat and a dog next to each other.", "A cat and a dog of fruit.", "A cat and a dog, which is red.",
-            "A cat and a dog (red).", "A man with a dog, a woman with a cat.",
+            "A cat and a dog (red).", "A man with a dog, a woman with a cat.", "It is by a cat and a dog in a park.",
+            "It is near a cat and the dog on the left is red.", "It has a cat, and a dog is near.",
+            "A cat and a dog are friends.", "There exist a cat and a dog.", "A cat and a dog, one on each side.",
         )),
         # The first item does not leave the others what was said of it alone; the last may go.
         *((f"A bus. A man {text}", {"bus": GOOD, "dog": LOW, "cat": GOOD}, "A bus.") for text in (
@@ -97,12 +99,15 @@ def caption(text: str, **scores: float) -> CaptionObjects:
         ("A dog. It is red. A cat.", {"dog": GOOD, "cat": LOW}, "A dog. It is red."),
         *((f"A dog. A cat. {text} A man.", {"dog": GOOD, "cat": LOW, "man": GOOD}, "A dog. A man.") for text in (
             "However, it is red.", "To the left of it is a tree.", "Some of them run.", "There is another one.",
+            "Some of these run.", "The first one runs.", "A second one runs.", "Beside that is a tree.", "or a tree.",
         )),
         ("A dog and a cat. They are red. Rain falls.", {"dog": GOOD, "cat": LOW}, "A dog. Rain falls."),
         ("A dog, a man and a cat. They run.", {"dog": GOOD, "man": GOOD, "cat": LOW}, "A dog and a man. They run."),
         # Paragraphs and numbered lines stay.
         ("A dog.\n\nA cat.  A man.", {"dog": GOOD, "cat": LOW, "man": GOOD}, "A dog.\n\nA man."),
         ("1. A dog.\n2. A cat.\n3. A man.", {"dog": GOOD, "cat": LOW, "man": GOOD}, "1. A dog.\n3. A man."),
+        ("Here:\n1. A cat.\n2. A dog.", {"dog": GOOD, "cat": LOW}, None),
+        ("Here:\n1. A dog\n2. A cat\n3. A man.", {"dog": GOOD, "cat": LOW, "man": GOOD}, None),
         ("A dog. (A man. A cat.) A cup.", {"dog": GOOD, "man": GOOD, "cat": LOW, "cup": GOOD}, None),
         *((f"{start} holds a cat. A dog.", {"dog": GOOD, "cat": LOW}, None) for start in (
             "The U.S. Army", "J. Smith", "At 5 a.m. Mr. Smith", "Bus no. 5",

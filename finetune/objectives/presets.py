@@ -36,8 +36,8 @@ class LossWeights:
         """Kinds that count at any step."""
         return tuple(kind for kind in KINDS if not self.schedule(kind).is_zero)
 
-    def at(self, step: int, steps: int) -> dict[str, float]:
-        """Weight of each kind at a step."""
+    def at(self, step: float, steps: int) -> dict[str, float]:
+        """Weight of each kind at a step, or between two."""
         return {kind: self.schedule(kind).at(step, steps) for kind in KINDS}
 
     def sample_weight(self, kind: str, score: float, thresholds: Thresholds) -> float:

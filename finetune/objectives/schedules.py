@@ -54,8 +54,8 @@ class Schedule:
             if not (math.isfinite(value) and value >= 0):
                 raise ArgumentError(f"loss weight {value:g}; give a number from 0")
 
-    def at(self, step: int, steps: int) -> float:
-        """The value at `step` (0 ... steps - 1) of a run of `steps`."""
+    def at(self, step: float, steps: int) -> float:
+        """The value at `step` (0 ... steps - 1, or between two) of a run of `steps`."""
         if self.start == self.end or steps <= 1:
             return self.start
         first, last = self.begin * steps, steps - 1

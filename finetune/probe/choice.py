@@ -56,12 +56,12 @@ class Turn:
     """After which step a run goes on more carefully.
 
     Attributes:
-        back: whether from the best weights.
+        back: the step of the best weights, from which it does; None: from where it is.
         negatives: whether they weigh a tenth of before; else the learning rate is a third of before.
     """
 
     step: int
-    back: bool
+    back: int | None = None
     negatives: bool = False
 
 
@@ -81,7 +81,16 @@ class Verdict:
     @property
     def retreats(self) -> list[int]:
         """Steps after which the run went back to the weights that were the best by then."""
-        return [turn.step for turn in self.turns if turn.back]
+        return [turn.step for turn in self.turns if turn.back is not None]
+
+    def place(self, step: int, steps: int) -> float:
+        """Where a run of so many steps is in its schedules: where the weights went back, these did, too, and what was
+        left of them is spread over the steps that are left."""
+        last = next((turn for turn in reversed(self.turns) if turn.back is not None and turn.step <= step), None)
+        if last is None or last.back is None:
+            return step
+        begun = self.place(last.back, steps)
+        return begun + (step - last.step) * (steps - begun) / max(1, steps - last.step)
 
 
 def verdict(probes: Sequence[Measure], bounds: Bounds, patience: int, retreats: int = 0) -> Verdict:
@@ -108,12 +117,12 @@ def verdict(probes: Sequence[Measure], bounds: Bounds, patience: int, retreats: 
             best = lowest = probe
             marked = number
         elif broken and len(turns) < retreats and _share(lowest) > 0:
-            turns.append(Turn(probe.step, back=True, negatives=_lost_positives(probe, start)))
+            turns.append(Turn(probe.step, back=best.step, negatives=_lost_positives(probe, start)))
             marked = number
         elif not broken and lowest is not start and _share(probe) <= _share(lowest) + lowest.chance:
             best = probe
-        if number - marked >= patience and len(turns) < retreats and all(turn.back for turn in turns):
-            turns.append(Turn(probe.step, back=False))
+        if number - marked >= patience and len(turns) < retreats and all(turn.back is not None for turn in turns):
+            turns.append(Turn(probe.step))
             marked = number
     return Verdict(best, _stop(lowest, probes, marked, patience, bounds), tuple(turns))
 

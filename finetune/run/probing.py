@@ -124,31 +124,38 @@ class Probing(TrainerCallback):
         self.known[step] = found
         if known is None:
             self._keep(found)
+        due = control.should_log
         self.log(found.logged())
+        control.should_log = due  # the library takes any line for that of the losses
         reached = self.reached(step)
         if reached is not None and reached.stop is not None:
             control.should_training_stop = control.should_save = True
         elif reached is not None and reached.turns and reached.turns[-1].step == step:
-            self._turn(reached.turns[-1], reached.best.step)
+            self._turn(reached.turns[-1])
             control.should_save = True  # so that no later run has to find these weights again
 
     def _measure(self, step: int) -> Measure:
         held_out, trained = self.positives()
         return replace(self.prober.measure(step), positive_loss=held_out, trained_loss=trained)
 
-    def _turn(self, turn: Turn, best: int) -> None:
+    def _turn(self, turn: Turn) -> None:
         """Say what is less from now on; in every process go back, if it is to be so."""
         less = "negatives weigh a tenth of before" if turn.negatives else "the learning rate is a third of before"
-        if not turn.back:
+        if turn.back is None:
             announce(f"step {turn.step}: {self.plan.patience} probes without a lower share; {less}")
             return
-        self._retreat(best)
-        announce(f"step {turn.step} breaks a bound: back to the weights of step {best}, {less}")
+        self._retreat(turn.back)
+        announce(f"step {turn.step} breaks a bound: back to the weights of step {turn.back}, {less}")
 
     def _retreat(self, best: int) -> None:
         """The best weights, and an optimizer that does not pull away from them at once."""
         self.restore(self.folder.held_best(best))
         self.forget()
+
+    def place(self, step: int, steps: int) -> float:
+        """Where the schedules of a run of so many steps are at a step: with the weights they go back, too."""
+        reached = self.reached(step) if self.known else None
+        return reached.place(step, steps) if reached else step
 
     def of_negatives(self, step: int) -> float:
         """What the weight of the negatives is multiplied by in the step after so many."""

@@ -75,6 +75,7 @@ class SpanTrainer(Trainer):
         self.collator = collator
         self.seen: list[StepResult] = []  # since the last log
         self.clock = WaitClock()
+        self.rate = 0.0  # of the last update
         self.keys: list[str] = []  # of the items of the step that is being made
         super().__init__(
             model=module, args=settings, data_collator=collator, train_dataset=steps, eval_dataset=self.valid
@@ -172,24 +173,30 @@ class SpanTrainer(Trainer):
 
     def _weights_at(self, step: int) -> dict[str, float]:
         """Of each kind at a step of the schedules, after the probes until then."""
-        weights = self.weights.at(step, self.state.max_steps)
+        weights = self.weights.at(self._place(step), self.state.max_steps)
         return weights if self.probing is None else {**weights, NEG: weights[NEG] * self.probing.of_negatives(step)}
 
-    def _lowered(self, step: int) -> float:
-        """What the schedule's rate is multiplied by, after the probes until a step."""
-        return 1.0 if self.probing is None else self.probing.of_rate(step)
+    def _place(self, step: int) -> float:
+        """Where the schedules are at a step, after the probes until then."""
+        return step if self.probing is None else self.probing.place(step, self.state.max_steps)
 
-    def _set_rate(self, lowered: float = 1.0) -> None:
-        """Give the optimizer the schedule's rate, lowered or not."""
-        for group, rate in zip(self.optimizer.param_groups, self.lr_scheduler.get_last_lr(), strict=True):
-            group["lr"] = lowered * rate
+    def _rates(self, step: int) -> list[float]:
+        """The learning rate of each group of parameters at a step, after the probes until then."""
+        place, less = self._place(step), 1.0 if self.probing is None else self.probing.of_rate(step)
+        shapes = zip(self.lr_scheduler.base_lrs, self.lr_scheduler.lr_lambdas, strict=True)
+        return [less * (base * shape(place)) for base, shape in shapes]
+
+    def _set_rates(self, rates: Sequence[float]) -> None:
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        self.rate = rates[0]
 
     def _end_step(self) -> None:
         """Before the update: average over the processes, and see to it that no bad gradient is applied."""
         self.packed.average(self.args.world_size)
         keys, self.keys = tuple(self.keys), []
         now = self.state.global_step
-        self._set_rate(self._lowered(now))
+        self._set_rates(self._rates(now))
         self._stop_if(self.guard.protect(self.optimizer, now, self.state.epoch or 0.0, keys, self.lr_scheduler))
 
     def _stop_if(self, failed: Step | None) -> None:
@@ -198,7 +205,7 @@ class SpanTrainer(Trainer):
             return
         self.state.global_step, self.state.epoch = failed.number, failed.epoch
         self.lr_scheduler.load_state_dict(failed.schedule)
-        self._set_rate()
+        self._set_rates(self.lr_scheduler.get_last_lr())
         self._save_checkpoint(self.model, None)
         raise DivergedError(
             f"the loss is not finite at step {failed.number + 1} (images {', '.join(failed.keys)}); the state before "
@@ -215,7 +222,7 @@ class SpanTrainer(Trainer):
             step = max(0, self.state.global_step - 1)
             now = self._weights_at(step)
             if "learning_rate" in logs:
-                logs["learning_rate"] *= self._lowered(step)
+                logs["learning_rate"] = self.rate
             logs.update({f"loss_{kind}": mean for kind, mean in means.items()})
             logs.update({f"weight_{kind}": now[kind] for kind in means})
             logs["waiting"] = self.clock.share_since_last()

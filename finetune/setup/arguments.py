@@ -16,6 +16,11 @@ TRACKERS = ("wandb", "tensorboard", "mlflow", "none")
 AVERAGES = ("samples", "tokens")
 OBJECTIVES = ("efuf", "npo", "simnpo", "unlikelihood")  # by name, as what they stand for needs torch
 PRESETS = ("paper", "release")
+# Of transformers' schedules those that are a function of the step and need nothing more to be said: a run can go back in
+# them, and none is refused by the library once the model is loaded.
+SCHEDULES = (
+    "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt",
+)  # fmt: skip
 
 
 @dataclass
@@ -98,7 +103,7 @@ class OptimizerArguments:
     gradient_accumulation_steps: int = flag(1, "batches in an optimizer step", least=1)
     max_grad_norm: float = flag(1.0, "clip the gradient to this norm; 0: do not", least=0)
     warmup_steps: int = flag(0, "steps of rising learning rate", least=0)
-    lr_scheduler_type: str = flag("constant", "constant, linear, cosine ...: any schedule of transformers")
+    lr_scheduler_type: str = flag("constant", "the learning rate over the run, by transformers' names", SCHEDULES)
     paper_numerics: bool = flag(False, "train in pure bfloat16, as published; most steps then round to nothing")
 
     def lora_given(self) -> list[str]:

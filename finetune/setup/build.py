@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from common.errors import ArgumentError, suggestion
+from common.errors import ArgumentError
 from common.models.weights.selection import add_lora, parts_line, usual_adapters
 from common.processes import this_process
 from common.progress import announce
@@ -104,14 +104,7 @@ def library_settings(job: Job, device: torch.device) -> TrainingArguments:
 
 
 def _schedule(args: OptimizerArguments) -> str:
-    """The library's name of the schedule. Raises ArgumentError for one that it does not have."""
-    from transformers import SchedulerType
-
-    known = [schedule.value for schedule in SchedulerType]
-    if args.lr_scheduler_type not in known:
-        near = suggestion(args.lr_scheduler_type, known)
-        raise ArgumentError(f"unknown schedule {args.lr_scheduler_type} (from --lr_scheduler_type){near}")
-    # The library's "constant" passes over a warm-up without a word.
+    """The library's name of the schedule; its "constant" passes over a warm-up without a word."""
     warm = args.lr_scheduler_type == "constant" and args.warmup_steps > 0
     return "constant_with_warmup" if warm else args.lr_scheduler_type
 

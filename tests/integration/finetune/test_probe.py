@@ -164,14 +164,16 @@ def test_a_broken_bound_sends_the_run_back(
         return Measure(step, 4, 1, share, 5.0, 4.0, 2.0, 10.0 if far else 40.0, 0.1, 0.5, trained if far else 0.5)
 
     monkeypatch.setattr(Probing, "_measure", far_at_4)
-    main(world.train_flags(tmp_path / "run", **BEST, train_lr=1e-2, max_steps=8))
+    linear = {"train_lr": 1e-2, "lr_scheduler_type": "linear", "max_steps": 8}
+    main(world.train_flags(tmp_path / "run", **BEST, **linear))
     said = capsys.readouterr().err
     assert "step 4 breaks a bound: back to the weights of step 2" in said and "went back 1 times, after step 4" in said
     assert said.split("back to the weights of step 2, ")[1].startswith(said_of_it)
-    for name, before in (("weight_neg", 0.3), ("learning_rate", 1e-2)):
+    left = [1, 7 / 8, 6 / 8, 5 / 8, 6 / 8, 6 / 8 * 3 / 4, 6 / 8 * 2 / 4, 6 / 8 / 4]  # at step 4 as after 2, then to 0
+    for name, whole in (("weight_neg", [0.3] * 8), ("learning_rate", [1e-2 * share for share in left])):
         found = [entry[name] for entry in log(tmp_path / "run") if name in entry]
-        after = before * onward if name == less else before
-        assert found == pytest.approx([before, before, after, after])
+        lowered = onward if name == less else 1
+        assert found == pytest.approx(whole[:4] + [lowered * value for value in whole[4:]])
     assert read_json(tmp_path / "run" / "trained.safetensors.manifest.json")["probe"]["retreats"] == [4]
     kept = (tmp_path / "run" / "checkpoint-000008" / "trained.safetensors").read_bytes()
 
@@ -180,7 +182,7 @@ def test_a_broken_bound_sends_the_run_back(
             raise KeyboardInterrupt
         return far_at_4(self, step)
 
-    flags = world.train_flags(tmp_path / "again", **BEST, train_lr=1e-2, max_steps=8, save_steps=8)
+    flags = world.train_flags(tmp_path / "again", **BEST, **linear, save_steps=8)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Probing, "_measure", killed)
         main(flags)

@@ -111,10 +111,20 @@ def test_a_broken_bound_sends_back_so_often_and_the_count_begins_anew() -> None:
     """Worse probes that keep the bounds only count; nothing goes back to a probe that cannot be bettered."""
     far: dict[str, Any] = {"share": 0.01, "words": 10.0}
     probes = [probe(0), probe(2, **far), probe(4, share=0.1), probe(6), probe(8, **far), probe(10), probe(12, **far)]
-    assert verdict(probes, BOUNDS, 3, 2) == Verdict(probes[2], None, (Turn(2, back=True), Turn(8, back=True)))
+    assert verdict(probes, BOUNDS, 3, 2) == Verdict(probes[2], None, (Turn(2, back=0), Turn(8, back=4)))
     assert verdict(probes[:4], BOUNDS, 1, 1).stop == "1 probes after step 4 have no lower share"
     assert "--probe_max_word_loss" in (verdict(probes, BOUNDS, 2, 1).stop or "")
     assert verdict([probe(0), probe(2, share=0.0), probe(4, **far)], BOUNDS, 9, 2).turns == ()
+
+
+def test_schedules_go_back_with_the_weights() -> None:
+    """And end where they would have ended: what was left of them is spread over the steps that are left."""
+    turns = (Turn(10, back=5), Turn(20), Turn(30, back=5), Turn(40, back=0))
+    places = {0: 0, 5: 5, 9: 9, 10: 5, 29: 5 + 19 * 35 / 30, 30: 5, 35: 22.5, 40: 0}
+    for step, place in places.items():
+        until = tuple(turn for turn in turns if turn.step <= step)
+        assert Verdict(probe(0), None, until).place(step, 40) == pytest.approx(place)
+    assert Verdict(probe(0), None, turns[:3]).place(40, 40) == 40
 
 
 def test_what_was_too_much_shows_in_what_is_trained_on() -> None:
@@ -123,7 +133,7 @@ def test_what_was_too_much_shows_in_what_is_trained_on() -> None:
     lost = {"share": 0.1, "positive_loss": 0.53}
     for trained, negatives in ((0.51, True), (0.49, True), (0.45, False)):
         assert verdict([start, probe(4, trained_loss=trained, **lost)], BOUNDS, 3, 4).turns == (
-            Turn(4, back=True, negatives=negatives),
+            Turn(4, back=0, negatives=negatives),
         )
     assert not verdict([start, probe(4, trained_loss=0.51, positive_loss=0.505)], BOUNDS, 3, 4).turns
 
@@ -131,7 +141,7 @@ def test_what_was_too_much_shows_in_what_is_trained_on() -> None:
 def test_a_third_of_the_rate_is_tried_once_before_the_end() -> None:
     """Where so many probes brought no lower share, and a run may go on more carefully at all."""
     probes = [probe(0), probe(2, share=0.1), *(probe(step) for step in (4, 6, 8, 10))]
-    assert verdict(probes[:4], BOUNDS, 2, 4) == Verdict(probes[1], None, (Turn(6, back=False),))
+    assert verdict(probes[:4], BOUNDS, 2, 4) == Verdict(probes[1], None, (Turn(6),))
     assert verdict(probes, BOUNDS, 2, 4).stop == "2 probes after step 6 have no lower share"
     assert verdict(probes[:4], BOUNDS, 2).stop == "2 probes after step 2 have no lower share"
 

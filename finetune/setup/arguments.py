@@ -16,8 +16,8 @@ TRACKERS = ("wandb", "tensorboard", "mlflow", "none")
 AVERAGES = ("samples", "tokens")
 OBJECTIVES = ("efuf", "npo", "simnpo", "unlikelihood")  # by name, as what they stand for needs torch
 PRESETS = ("paper", "release")
-# Of transformers' schedules those that are a function of the step and need nothing more to be said: a run can go back in
-# them, and none is refused by the library once the model is loaded.
+# Of transformers' schedules those that are a function of the step and need nothing more to be said: a run can go back
+# in them, and none is refused by the library once the model is loaded.
 SCHEDULES = (
     "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt",
 )  # fmt: skip

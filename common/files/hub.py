@@ -2,7 +2,7 @@
 
 Everything goes through huggingface_hub, so its cache and its variables hold (HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE,
 HF_TOKEN). Only the files that a model is read from are fetched. What is here already wins: a path that exists is never
-asked of the hub, and without a network the cache is taken.
+asked of the hub, and without a network the cache is taken. Also: which files of a folder hold a tokenizer.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from common.errors import CheckpointError, first_line
+from common.paths import display
 from common.progress import announce
 
 PART = r"[A-Za-z0-9][\w.-]*"
@@ -28,6 +29,9 @@ TEXTS = (".json", ".model", ".txt", ".jinja", ".py")
 BESIDE = ("mm_projector.bin",)  # read over the other weights, whatever their form
 WEIGHTS = (".safetensors", ".bin", ".pth")  # in the order of preference; one form is enough
 PASSED_OVER = ("consolidated", "training_args", "optimizer")
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json", "spiece.model")
+MODELS_OF_TOKENS = (".model", ".tiktoken", ".spm")  # suffixes of further files that hold a tokenizer
+TOKENIZER_CONFIG = "tokenizer_config.json"
 
 Answer = TypeVar("Answer")
 _RESOLVED: dict[str, str] = {}  # id as it was given -> commit, of this process
@@ -159,6 +163,19 @@ def needed(names: Iterable[str]) -> list[str]:
     kept = [n for n in top if n in BESIDE or (PurePosixPath(n).suffix in (*TEXTS, form) and n.lower() != "readme.txt")]
     unused = ".safetensors.index.json" if form == ".bin" else ".bin.index.json"
     return [name for name in kept if not name.endswith(unused)]
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether one of the files of a folder holds a tokenizer."""
+    return any(file.name in TOKENIZERS or file.suffix in MODELS_OF_TOKENS for file in folder.iterdir())
+
+
+def no_tokenizer(folder: Path, flag: str, files: Iterable[str] = TOKENIZERS) -> CheckpointError:
+    """What to say of a folder without one."""
+    return CheckpointError(
+        f"no tokenizer in {display(folder)} (from {flag}): none of {', '.join(files)} is there; copy the release's, "
+        f"with {TOKENIZER_CONFIG}"
+    )
 
 
 def _download(asked: HubId, names: list[str]) -> Path:

@@ -16,7 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.errors import CheckpointError, MissingDependencyError
+from common.errors import CheckpointError, MissingDependencyError, first_line, plain
+from common.files.hub import TOKENIZER_CONFIG, WEIGHTS, has_tokenizer, no_tokenizer
 from common.paths import display
 from common.relevance.windows import WindowGrid, cut_windows
 
@@ -187,7 +188,9 @@ def load_scorer(model: str, pretrained: str | None, device: str = "cpu", dtype: 
                 require_pretrained=True,
                 force_quick_gelu=quick_gelu,
             ).eval()
-            tokenize = open_clip.get_tokenizer(name)
+            tokenize = _tokenizer(name)
+    except CheckpointError:
+        raise
     except Exception as error:  # open_clip raises whatever its readers, the hub or torch raise
         raise CheckpointError(_why_not(model, pretrained, error)) from error
     return scorer_of(loaded, tokenize, open_clip.get_model_preprocess_cfg(loaded), device, getattr(torch, dtype))
@@ -225,7 +228,7 @@ def _source(model: str, pretrained: str | None) -> tuple[str, str | None, bool]:
     """Name and weights as open_clip wants them, and whether these weights were trained with QuickGELU.
 
     open_clip only warns when a tag's activation differs from the named configuration's; the scores would be wrong.
-    Raises CheckpointError for a folder without configuration, or a named model without weights.
+    Raises CheckpointError for a folder without configuration or weights, or a named model without weights.
     """
     import open_clip
 
@@ -234,6 +237,10 @@ def _source(model: str, pretrained: str | None) -> tuple[str, str | None, bool]:
         if not (folder / "open_clip_config.json").is_file():
             raise CheckpointError(
                 f"{display(folder)} (from --clip_model) holds no open_clip_config.json; give an open_clip folder"
+            )
+        if not any(file.suffix in WEIGHTS for file in folder.iterdir()):
+            raise CheckpointError(
+                f"no weights in {display(folder)} (from --clip_model): none in {', '.join(WEIGHTS)}; copy the release's"
             )
         return f"{LOCAL}{folder.resolve()}", None, False
     if ":" in model:
@@ -254,9 +261,27 @@ def _nearest(model: str) -> str:
     return suggestion(model, open_clip.list_models())
 
 
+def _tokenizer(name: str) -> Any:
+    """open_clip's tokenizer, never of code of its own. Raises CheckpointError for a folder without its files."""
+    import open_clip
+
+    text = (open_clip.get_model_config(name) or {}).get("text_cfg") or {}
+    if not text.get("hf_tokenizer_name"):
+        return open_clip.get_tokenizer(name)
+    if name.startswith(LOCAL) and not has_tokenizer(folder := Path(name.removeprefix(LOCAL))):
+        raise no_tokenizer(folder, "--clip_model")
+    tokenize = open_clip.get_tokenizer(name, trust_remote_code=False)  # over what the configuration says
+    tokenize(["a"])  # one without its settings fails on its first text only
+    return tokenize
+
+
 def _why_not(model: str, pretrained: str | None, error: Exception) -> str:
     weights = f" with --clip_pretrained {pretrained}" if pretrained else ""
-    reason = (str(error).splitlines() or [type(error).__name__])[0].partition(". Last error")[0].rstrip(".")
+    reason = first_line(error).partition(". Last error")[0].rstrip(" .:")
+    folder = local_folder(model)
+    if folder is not None:
+        settings = "" if (folder / TOKENIZER_CONFIG).is_file() else f", with {TOKENIZER_CONFIG}"
+        return f"cannot load --clip_model {model} ({plain(reason, 200)}); copy the release's folder whole{settings}"
     return (
         f"cannot load --clip_model {model}{weights} ({reason}); where nothing can be downloaded, give the weights as a "
         "file with --clip_pretrained, or an open_clip folder with --clip_model"

@@ -70,7 +70,8 @@ def open_folder(folder: Path, what: str, flag: str) -> TensorFiles:
     found = next((folder / name for name in NAMES if (folder / name).is_file()), None)
     if found is None:
         raise CheckpointError(
-            f"no weights of the {what} in {display(folder)} (from {flag}): looked for {', '.join(NAMES)}"
+            f"no weights of the {what} in {display(folder)} (from {flag}): looked for {', '.join(NAMES)}; "
+            "copy them from the release"
         )
     return TensorFiles(folder, _shards(found) if found.suffix == ".json" else (found,))
 

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from common.errors import CheckpointError, MissingDependencyError, first_line
+from common.files.hub import TOKENIZER_CONFIG, has_tokenizer, no_tokenizer
 from common.files.json_text import shown
 from common.files.storage import read_record, read_text
+from common.models.checkpoints.causal_lm import ADAPTER
 from common.models.checkpoints.files import open_folder
 from common.paths import display
 from common.progress import announce
 
 # What `pip install 'efuf[processors]'` brings.
 EXTRA = ("num2words",)
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json", "spiece.model")
-MODELS_OF_TOKENS = (".model", ".tiktoken", ".spm")  # suffixes of further files that hold a tokenizer
-TOKENIZER_CONFIG = "tokenizer_config.json"
 MERGES = "merges.txt"  # without which vocab.json says nothing
-ADAPTER = "adapter_config.json"  # of a folder whose weights lie elsewhere
 TEMPLATE = "chat_template.jinja"
 OWN_CODE = "code that comes with the checkpoint; read that code, and if you trust it add --trust_remote_code"
 USUAL = "AutoModelForImageTextToText"
-WANTED = "give --auto_path an image-text-to-text checkpoint"
+FLAG = "--auto_path"
+WANTED = f"give {FLAG} an image-text-to-text checkpoint"
 
 
 def load_processor(path: Path, trust_remote_code: bool) -> Any:
@@ -36,7 +35,7 @@ def load_processor(path: Path, trust_remote_code: bool) -> Any:
     chat template; MissingDependencyError where the processor needs a package that is not here.
     """
     if not path.is_dir():
-        raise CheckpointError(f"no checkpoint folder {display(path)}; give it with --auto_path")
+        raise CheckpointError(f"no checkpoint folder {display(path)}; give it with {FLAG}")
     config = _config(path, trust_remote_code)
     if not trust_remote_code:
         check_kind(config, display(path))
@@ -59,7 +58,7 @@ def load_weights(path: Path, dtype: torch.dtype, trust_remote_code: bool) -> tup
         raise
     except Exception as error:  # transformers raises whatever its readers, its checks or torch raise
         if not (path / ADAPTER).is_file():
-            open_folder(path, "model", "--auto_path")  # says it better where a file is missing
+            open_folder(path, "model", FLAG)  # says it better where a file is missing
         raise _refused(path, error) from None
     return lm, [*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])]
 
@@ -121,25 +120,14 @@ def _processor(path: Path, trust_remote_code: bool) -> Any:
     except ImportError as error:
         raise missing_package(path, error) from None
     except Exception as error:  # as in load_weights
-        if not _has_tokenizer(path):
-            raise _no_tokenizer(path, TOKENIZERS) from None
+        if not has_tokenizer(path):
+            raise no_tokenizer(path, FLAG) from None
         if "image processor" in str(error) and not (path / "preprocessor_config.json").is_file():
             raise _no_image_processor(display(path)) from None
         raise _refused(path, error) from None
     if not getattr(processor, "chat_template", None):
         processor.chat_template = _template(path, processor)
     return processor
-
-
-def _has_tokenizer(path: Path) -> bool:
-    return any(file.name in TOKENIZERS or file.suffix in MODELS_OF_TOKENS for file in path.iterdir())
-
-
-def _no_tokenizer(path: Path, files: Iterable[str]) -> CheckpointError:
-    return CheckpointError(
-        f"no tokenizer in {display(path)}: none of {', '.join(files)} is there; copy the release's, with "
-        f"{TOKENIZER_CONFIG}"
-    )
 
 
 def check_tokenizer(tokenizer: Any, path: Path) -> None:
@@ -149,8 +137,8 @@ def check_tokenizer(tokenizer: Any, path: Path) -> None:
     """
     names: Mapping[str, str] = getattr(type(tokenizer), "vocab_files_names", None) or {}
     files = [name for name in dict.fromkeys(names.values()) if name != TOKENIZER_CONFIG]
-    if files and not _has_tokenizer(path) and not any((path / name).is_file() for name in files):
-        raise _no_tokenizer(path, files)
+    if files and not has_tokenizer(path) and not any((path / name).is_file() for name in files):
+        raise no_tokenizer(path, FLAG, files)
     if (path / "tokenizer.json").is_file() and not (path / TOKENIZER_CONFIG).is_file():
         announce(
             f"no {TOKENIZER_CONFIG} in {display(path)}: the special tokens are those that a {type(tokenizer).__name__} "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from collections.abc import Callable
@@ -60,11 +61,6 @@ def test_mean_is_over_tokens_not_over_texts() -> None:
     assert perplexity(Sure(2), letters, ["bb", "aaa"]) == pytest.approx(math.exp(40 / 3), rel=1e-3)
 
 
-def test_a_folder_without_model_is_a_one_line_error(tmp_path: Any) -> None:
-    with pytest.raises(CheckpointError, match="is no causal language model"):
-        load_judge(str(tmp_path), "cpu")
-
-
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny causal language model."""
@@ -75,6 +71,35 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
     LlamaForCausalLM(LlamaConfig(vocab_size=3, **sizes)).save_pretrained(folder)
     load_judge(str(folder), "cpu")
     return folder
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ("*", r"no folder .*judge \(from --ppl_model\); give that of a causal language model"),
+        ("config.json", r"no config\.json in .*judge \(from --ppl_model\); give a causal language model's folder"),
+        ("tokenizer*", r"no tokenizer in .*judge \(from --ppl_model\): .*; copy the release's, with tokenizer_config"),
+        ("model.safetensors", r"no weights of the language model in .*judge \(from --ppl_model\).*; copy them from"),
+    ],
+)
+def test_a_judge_that_lacks_a_part_is_told_which(judge: Path, tmp_path: Path, files: str, message: str) -> None:
+    if files != "*":
+        shutil.copytree(judge, tmp_path / "judge", ignore=shutil.ignore_patterns(files))
+    with pytest.raises(CheckpointError, match=message):
+        load_judge(str(tmp_path / "judge"), "cpu")
+
+
+def test_code_of_a_judge_is_neither_run_nor_asked_about(judge: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """transformers would ask on the terminal; nothing but --trust_remote_code, which no judge has, is a yes."""
+    shutil.copytree(judge, tmp_path / "judge")
+    code = {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}}
+    (tmp_path / "judge" / "config.json").write_text(json.dumps(code))
+    (tmp_path / "judge" / "own.py").write_text("raise SystemExit('was run')")
+    monkeypatch.setattr("builtins.input", lambda _: "y")
+    with pytest.raises(
+        CheckpointError, match=r"contains custom code .*; copy it again, or give the folder or hub name"
+    ):
+        load_judge(str(tmp_path / "judge"), "cpu")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -83,11 +84,37 @@ def test_a_folder_without_configuration_is_named(tmp_path):
         load_scorer(str(tmp_path), None)
 
 
-def test_a_folder_without_weights_is_an_error_and_not_a_random_model(tmp_path):
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ("open_clip_model.safetensors", r"no weights in .*clip \(from --clip_model\): .*; copy the release's"),
+        (
+            "tokenizer*.json",
+            r"no tokenizer in .*clip \(from --clip_model\): .*; copy the release's, with tokenizer_conf",
+        ),
+        ("tokenizer_config.json", r"--clip_model .*copy the release's folder whole, with tokenizer_config\.json"),
+    ],
+)
+def test_a_folder_that_lacks_a_part_is_told_which_and_is_no_random_model(tmp_path, files, message):
     folder = make_clip_folder(tmp_path / "clip")
-    (folder / "open_clip_model.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="--clip_model"):
+    for file in folder.glob(files):
+        file.unlink()
+    with pytest.raises(CheckpointError, match=message):
         load_scorer(str(folder), None)
+
+
+def test_code_of_a_folder_is_not_run_though_its_configuration_trusts_it(tmp_path):
+    folder = make_clip_folder(tmp_path / "clip")
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    config["model_cfg"]["text_cfg"]["tokenizer_kwargs"] = {"trust_remote_code": True}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    own = {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": [None, "own.Own"]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | own))
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'was_run')!r}, 'w')")
+    with pytest.raises(CheckpointError, match="contains custom code"):
+        load_scorer(str(folder), None)
+    assert not (tmp_path / "was_run").exists()
 
 
 def test_weights_of_another_shape_are_an_error(tmp_path):

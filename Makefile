@@ -13,6 +13,8 @@ install: .venv/installed
 # Modules are compiled here, once: where PYTHONDONTWRITEBYTECODE is set, as in many containers, every process would do it.
 # By all cores, which pip would not; a few files are of another Python's syntax, which nothing imports.
 .venv/installed: pyproject.toml
+	@df -Pk . | awk 'NR == 2 && $$4 < 7 * 1024 * 1024 { print "a new environment takes 6.8 GiB, " $$6 " has " \
+		sprintf("%.1f", $$4 / 1024 / 1024) " GiB free: make room first" }' >&2
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --no-compile --upgrade pip
 	$(BIN)/pip install --quiet --no-compile --editable '.[dev]'
@@ -54,7 +56,8 @@ lock: install
 		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --custom-compile-command 'make lock' \
 		--output-file deploy/requirements.txt
 
-# Exports in the hands of transformers, PEFT, lmms-eval and vLLM, each in an environment of its own below /tmp.
+# Exports in the hands of transformers, PEFT, lmms-eval and vLLM, each in an environment of its own below
+# /tmp/efuf-ecosystem, which is kept for the next call: about 20 GB.
 ecosystem: install
 	$(RUN) $(BIN)/python -m tests.ecosystem.run
 

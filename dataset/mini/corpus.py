@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -103,20 +102,20 @@ def _draw_chunk(
 def draw_corpus(count: int, seed: int, split: str = "pretrain", folder: str | None = None) -> Corpus:
     """Draw `count` scenes with all cores. Pixels go to a file in `folder`, 38 KB each.
 
-    Without a folder it is a temporary one, which has no name any more when this returns: its room is free when the
-    process ends, however it does.
+    Without a folder it is a temporary one, which has no name any more when this returns or fails: its room is free when
+    the process ends, however it does.
     """
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="mini-corpus-") as place:
+            return draw_corpus(count, seed, split, place)
     shape = (count, IMAGE_SIZE, IMAGE_SIZE, 3)
-    place = Path(folder or tempfile.mkdtemp(prefix="mini-corpus-"))
-    path = str(place / f"{split}-{seed}-{count}.u8")
+    path = str(Path(folder) / f"{split}-{seed}-{count}.u8")
     np.memmap(path, dtype=np.uint8, mode="w+", shape=shape).flush()
     starts = range(0, count, CHUNK)
     with worker_pool(usable_cores(), "spawn") as pool:
         jobs = [pool.submit(_draw_chunk, path, split, seed, s, min(s + CHUNK, count), count) for s in starts]
         parts = [job.result() for job in bar(jobs, "drawing", len(jobs), unit=f"{CHUNK} img")]
     pixels = np.memmap(path, dtype=np.uint8, mode="r", shape=shape)
-    if folder is None:
-        shutil.rmtree(place)
     examples = tuple(example for part, _ in parts for example in part)
     return Corpus(pixels, np.concatenate([patches for _, patches in parts]), examples)
 

@@ -34,6 +34,7 @@ from common.progress import announce
 from tests.bench.growth.costs import FACTORS, LIMIT, Growth, least
 from tests.bench.growth.runs import calls, cost
 from tests.bench.growth.steps import STEPS
+from tests.scratch import scratch
 
 CROWD = 10_000  # captions of one image
 
@@ -124,7 +125,8 @@ def _processor() -> str:
 def main() -> None:
     """Parse and measure; exit code 1 where something grows faster than it may."""
     (args,) = parse([GrowthArguments], __doc__ or "")
-    record = bench(args)
+    with scratch("growth"):
+        record = bench(args)
     above = record["above"]
     announce(f"exponents above {LIMIT}: {', '.join(above) or 'none'}")
     if above:

@@ -43,6 +43,7 @@ from tests.bench.board.scripts import Scripts
 from tests.bench.board.table import BASE, SCORES, table
 from tests.bench.board.worlds import AUTO, Worlds
 from tests.bench.number_lists import whole_numbers
+from tests.scratch import scratch
 
 RECIPES = ROOT / "tests" / "bench" / "leaderboard.yaml"
 ANOTHER_ORDER = 100  # added to the seed for each further order of the batches
@@ -61,7 +62,9 @@ class LeaderboardArguments:
     captions: int = flag(6, "captions of each, or as many as a recipe takes; a recipe takes the first so many", least=1)
     eval_images: int = flag(300, "images of a world to judge on", least=1)
     jobs: int = flag(1, "runs side by side", least=1)
-    folder: str = flag("runs/leaderboard", "where worlds, runs and rows are kept")
+    folder: str = flag(
+        "runs/leaderboard", "where worlds, runs and rows are kept: a world takes 25 MB of disk, a run 50"
+    )
     pope: bool = flag(False, "also ask the questions of POPE")
     pope_images: int = flag(500, "images to ask them about, at most", least=1)
     table: bool = flag(False, "only print the table of the rows that are there")
@@ -230,7 +233,7 @@ def run_all(
     captions = max(args.captions, *(mined_by(recipe).captions for recipe in recipes.values()))
     worlds = Worlds(folder, scripts, (args.train_images, args.eval_images), captions)
     board = Board(worlds, recipes, pope_images)
-    with exclusive(rows):
+    with exclusive(rows), scratch("leaderboard"):
         mend_end(rows)
         done = check_done(read_rows(rows), {one: board.made_of(one) for one in asked}, rows)
         wanted = [one for one in asked if one not in done]

@@ -14,7 +14,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -23,6 +22,7 @@ from pathlib import Path
 from common.paths import ROOT
 from tests.crash.shares import AGAIN, ANEW, LOST, Kill, Plan, do_share
 from tests.crash.steps import STEPS
+from tests.scratch import scratch
 
 SHIM = "EFUF_CRASH_SHIM"
 
@@ -75,10 +75,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--record", type=Path, help="where every kill is noted, and those in it are not done again")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch("crash") as folder:
         if SHIM not in os.environ:
-            sys.exit(_again(Path(folder)))
-        record = args.record.resolve() if args.record else Path(folder) / "kills.jsonl"
+            sys.exit(_again(folder))
+        record = args.record.resolve() if args.record else folder / "kills.jsonl"
         kills = examine(args.steps, args.jobs, Plan(args.sample, args.seed, record))
     lost = [
         f"{kill.step}{' --restart' if kill.restart else ''}, killed before event {kill.event}: {kill.said}"

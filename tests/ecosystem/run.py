@@ -2,7 +2,7 @@
 
     python -m tests.ecosystem.run [transformers peft lmms_eval vllm] [--folder /tmp/efuf-ecosystem]
 
-Environments are made by uv and kept for the next call. About 20 GB of disk for all four.
+Environments are made by uv and kept for the next call, in --folder: about 20 GB of disk for all four.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def check(name: str, folder: Path) -> bool:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prepare the exports, run the checks; exit code 1 if one failed."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="check", help=f"of {', '.join(ENVIRONMENTS)}; default: all")
     parser.add_argument("--folder", type=Path, default=Path("/tmp/efuf-ecosystem"))
     args = parser.parse_args(argv)
@@ -81,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     prepare = [sys.executable, "-m", "tests.ecosystem.prepare", str(args.folder / "exports")]
     subprocess.run(prepare, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
     passed = [check(name, args.folder) for name in args.names or ENVIRONMENTS]
+    print(f"environments and exports stay in {args.folder} for the next call; remove it to have its disk back")
     sys.exit(0 if all(passed) else 1)
 
 

@@ -26,6 +26,7 @@ from tests.families.building import family_names
 from tests.families.calling import load_all
 from tests.families.rows import LOADS, KeptRows, Row, make_rows, row_of
 from tests.families.steps import COLUMNS, write_data
+from tests.scratch import scratch
 
 TABLE = Path(__file__).parent / "TABLE.md"
 KEPT = ROOT / "runs" / "families.jsonl"
@@ -72,7 +73,13 @@ def written(rows: list[Row], made: dict[str, str]) -> str:
 
 def _short(reason: str) -> str:
     """Without the folder of this run."""
-    return " ".join(word.rpartition("/")[2] if "/families-" in word else word for word in reason.split())
+    return " ".join(word.rpartition("/")[2] if "/efuf-families-" in word else word for word in reason.split())
+
+
+def _row(name: str, data: Path, seconds: int) -> Row:
+    """In a folder that goes with it: of all families they would take 5 GB."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        return row_of(name, data, Path(folder), seconds)
 
 
 def main() -> None:
@@ -86,11 +93,10 @@ def main() -> None:
     quiet()
     load_all()
     made, names = state(), args.only or family_names()
-    with tempfile.TemporaryDirectory(prefix="families-") as place:
-        folder = Path(place)
+    with scratch("families") as folder:
         write_data(folder / "data")
         kept = None if args.only else KeptRows(args.rows, made)
-        rows = make_rows(names, lambda name: row_of(name, folder / "data", folder, args.timeout), kept)
+        rows = make_rows(names, lambda name: _row(name, folder / "data", args.timeout), kept)
     text = written(rows, made)
     print(text) if args.only else args.out.write_text(text, encoding="utf-8")
     sys.exit(any(row.broken for row in rows))

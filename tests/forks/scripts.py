@@ -50,7 +50,8 @@ def _own_server(libraries: tuple[str, ...]) -> tuple[str, subprocess.Popen[bytes
     listener.bind(address)
     listener.listen(16)
     command = [sys.executable, "-P", str(HERE / "server.py"), str(listener.fileno()), *libraries]
-    served = subprocess.Popen(command, env=ENVIRONMENT, stdin=subprocess.PIPE, pass_fds=[listener.fileno()])
+    environment = {**ENVIRONMENT, "TMPDIR": tempfile.gettempdir()}  # which is the session's by now
+    served = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, pass_fds=[listener.fileno()])
     listener.close()
     return address, served
 

@@ -15,7 +15,6 @@ import io
 import math
 import random
 import sys
-import tempfile
 import time
 import traceback
 from collections import Counter
@@ -29,6 +28,7 @@ import numpy as np
 from common.errors import LONGEST_MESSAGE, UserError
 from tests.fuzz.mutations import Mutated, mutated
 from tests.fuzz.reader import Reader
+from tests.scratch import scratch
 
 SLOW = 20.0  # seconds, on a busy machine
 
@@ -173,9 +173,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     from tests.fuzz.readers import all_readers
 
     begun = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="fuzz") as scratch, tempfile.TemporaryDirectory(prefix="fuzz") as folder:
-        readers = [r for r in all_readers(Path(scratch)) if args.reader in (None, r.name)]
-        report = run(readers, args.inputs, args.seed, Path(folder))
+    with scratch("fuzz") as place:
+        for name in ("samples", "inputs"):
+            (place / name).mkdir()
+        readers = [r for r in all_readers(place / "samples") if args.reader in (None, r.name)]
+        report = run(readers, args.inputs, args.seed, place / "inputs")
     for reader in readers:
         print(f"{reader.name}: {report.refused[reader.name]} refused, {report.read[reader.name]} read")
     print(f"{report.line()}, in {time.monotonic() - begun:.0f} s (seed {args.seed})")

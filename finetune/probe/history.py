@@ -20,24 +20,14 @@ def read_probes(path: Path) -> dict[int, Measure]:
         for number, value in read_json_lines(path) if path.is_file() else ():
             where = f"{display(path)}:{number}"
             one = as_record(value, Measure, where)
-            _check(one, where)
             if one.step in found:
                 raise DataError(f"{where}: a second probe of step {one.step}")
+            if (one.share is None) != (one.mentions == 0):
+                raise DataError(f"{where}: share is {one.share} of {one.mentions:g} mentions a caption")
             found[one.step] = one
     except DataError as error:
         raise DataError(f"{error}; put the run's own file back, or use --restart") from None
     return found
-
-
-def _check(one: Measure, where: str) -> None:
-    """Raise DataError for a share beyond 0 to 1, or fewer than none of anything."""
-    for name in ("share", "repetition"):
-        value = getattr(one, name)
-        if value is not None and not 0 <= value <= 1:
-            raise DataError(f"{where}: {name} {value:g} is no share")
-    for name in ("step", "captions", "low", "mentions", "objects", "grounded", "words"):
-        if getattr(one, name) < 0:
-            raise DataError(f"{where}: {name} is {getattr(one, name):g}")
 
 
 def write_probes(path: Path, probes: Iterable[Measure]) -> None:

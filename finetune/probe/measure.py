@@ -10,12 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from common.errors import DataError
+from common.files.json_text import WholeNumber
 from common.files.records import CaptionObjects
 from common.thresholds import Thresholds
 
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Mean = Annotated[float, msgspec.Meta(ge=0)]  # a caption
 LOGGED = ("share", "mentions", "objects", "grounded", "words", "repetition", "positive_loss", "trained_loss")
 
 
@@ -34,15 +39,15 @@ class Measure:
             images'; None without any.
     """
 
-    step: int
-    captions: int
-    low: int
-    share: float | None
-    mentions: float
-    objects: float
-    grounded: float
-    words: float
-    repetition: float
+    step: WholeNumber
+    captions: WholeNumber
+    low: WholeNumber
+    share: Share | None
+    mentions: Mean
+    objects: Mean
+    grounded: Mean
+    words: Mean
+    repetition: Share
     positive_loss: float | None = None
     trained_loss: float | None = None
 

@@ -175,7 +175,7 @@ def test_images_are_of_the_validation_split_and_of_the_seed() -> None:
 
 
 def test_probes_on_disk_come_back(tmp_path: Path) -> None:
-    probes = {5: probe(5, share=None), 0: probe(0)}
+    probes = {5: probe(5, share=None, mentions=0.0), 0: probe(0)}
     write_probes(tmp_path / "probe.jsonl", probes.values())
     assert read_probes(tmp_path / "probe.jsonl") == probes and read_probes(tmp_path / "none.jsonl") == {}
     (tmp_path / "probe.jsonl").write_text('{"step": 0}\n')
@@ -185,8 +185,9 @@ def test_probes_on_disk_come_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("probes", "named"),
-    [([probe(0), probe(0)], "2: a second probe of step 0"), ([probe(0), probe(2, share=-0.1)], "2: share -0.1"),
-     ([probe(0, repetition=1.1)], "1: repetition 1.1"), ([probe(0, words=-1.0)], "1: words is -1")],
+    [([probe(0), probe(0)], "2: a second probe of step 0"), ([probe(0), probe(2, share=-0.1)], r"2: share is -0\.1,"),
+     ([probe(0, repetition=1.1)], r"1: repetition is 1\.1,"), ([probe(0, words=-1.0)], r"1: words is -1\.0,"),
+     ([probe(0, mentions=0.0)], "1: share is 0.* of 0 mentions"), ([probe(0, share=None)], "1: share is None of")],
 )  # fmt: skip
 def test_probes_that_no_model_can_have_are_refused(tmp_path: Path, probes: list[Measure], named: str) -> None:
     write_probes(tmp_path / "probe.jsonl", probes)

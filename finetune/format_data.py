@@ -65,7 +65,7 @@ from common.samples.sets import SUBSENTENCE, TARGETS, Samples, build_samples
 from common.thresholds import FLAGS, Thresholds, noted_for, resolve
 from finetune.samples.agreement import agreed
 from finetune.samples.best import best_of_images
-from finetune.samples.repair import RepairedSet, build_repaired, repair_sets
+from finetune.samples.repair import RepairedSet, build_repaired, gathered, names_low, repair_sets
 from finetune.samples.repeats import repeats_lowered
 
 KEEP, UNLEARN = "keep", "unlearn"
@@ -224,10 +224,10 @@ def build(records: Sequence[CaptionObjects], cut: Thresholds, args: FormatArgume
     if args.whole_captions == ALL:
         return samples, build_repaired(records, cut)
     best = best_of_images(records, cut, read_vocabulary())
-    say(f"{len(best)} captions of {len({record.image for record in best})} images are the best of their images")
-    whole = build_samples(best, cut)
+    say(f"{len(best)} captions of {len({record.image for record, _ in best})} images are the best of their images")
+    whole = build_samples([record for record, _ in best], cut)
     counts = replace(samples.counts, captions_with_objects=len(whole.sentences), sentences=whole.counts.sentences)
-    return Samples(samples.spans, whole.sentences, counts), build_repaired(best, cut)
+    return Samples(samples.spans, whole.sentences, counts), gathered(pair for pair in best if names_low(pair[0], cut))
 
 
 ARGUMENTS = (FormatArguments, ThresholdArguments)

@@ -16,17 +16,17 @@ from common.files.vocabulary import ObjectVocabulary
 from common.samples.sets import score_of, sentence_sample
 from common.thresholds import Thresholds
 from finetune.samples.agreement import thing
-from finetune.samples.repair import Kept, repair
+from finetune.samples.repair import Kept, names_low, repair
 
 
 def learnt_whole(record: CaptionObjects, cut: Thresholds) -> Kept | None:
     """What is learnt of a caption: all of it, or its repair; None if nothing is."""
     if not record.objects:
         return None
-    whole = sentence_sample(record)
-    if cut.is_hallucinated(whole.min):
+    if names_low(record, cut):
         kept = repair(record, cut)
         return kept if kept and kept.mentions else None
+    whole = sentence_sample(record)
     return Kept(record.caption, tuple(record.objects)) if cut.is_good_sentence(whole.mean, whole.min) else None
 
 
@@ -42,22 +42,23 @@ def worth(mentions: Sequence[ObjectMention], cut: Thresholds, vocabulary: Object
 
 def best_of_images(
     records: Iterable[CaptionObjects], cut: Thresholds, vocabulary: ObjectVocabulary
-) -> list[CaptionObjects]:
-    """The best captions of each image in their order, the longer half of those equally good; none of some images."""
+) -> list[tuple[CaptionObjects, Kept]]:
+    """The best captions of each image, with what is learnt of each; the longer half of those equally good.
+
+    In the order of the captions; none of some images.
+    """
     found: dict[str, list[tuple[CaptionObjects, Kept]]] = defaultdict(list)
     for record in records:
         if kept := learnt_whole(record, cut):
             found[record.image].append((record, kept))
-    return [record for of_image in found.values() for record in _best(of_image, cut, vocabulary)]
+    return [pair for of_image in found.values() for pair in _best(of_image, cut, vocabulary)]
 
 
 def _best(
     found: Sequence[tuple[CaptionObjects, Kept]], cut: Thresholds, vocabulary: ObjectVocabulary
-) -> list[CaptionObjects]:
+) -> list[tuple[CaptionObjects, Kept]]:
     worths = [worth(kept.mentions, cut, vocabulary) for _, kept in found]
     best = max(worths)
-    equal = [
-        (record, len(kept.text.split())) for (record, kept), value in zip(found, worths, strict=True) if value == best
-    ]
-    words = sum(many for _, many in equal)
-    return [record for record, many in equal if many * len(equal) >= words]
+    equal = [pair for pair, value in zip(found, worths, strict=True) if value == best]
+    words = [len(kept.text.split()) for _, kept in equal]
+    return [pair for pair, many in zip(equal, words, strict=True) if many * len(equal) >= sum(words)]

@@ -98,12 +98,14 @@ def build_repaired(records: Iterable[CaptionObjects], cut: Thresholds, lossless:
         records: captions with scored objects.
         lossless: leave out captions from which a thing that was not low had to be cut as well.
     """
+    return gathered(((record, repair(record, cut)) for record in records if names_low(record, cut)), lossless)
+
+
+def gathered(repairs: Iterable[tuple[CaptionObjects, Kept | None]], lossless: bool = False) -> RepairedSet:
+    """Count what became of captions that name something low, and make samples of what is left of them."""
     counts, found = RepairCounts(), dict[tuple[str, str], SentenceSample]()
-    for record in records:
-        if not any(_is_low(mention, cut) for mention in record.objects):
-            continue
+    for record, kept in repairs:
         counts.low_captions += 1
-        kept = repair(record, cut)
         if kept is None:
             counts.torn_openings += 1
         elif not kept.mentions:
@@ -120,6 +122,11 @@ def build_repaired(records: Iterable[CaptionObjects], cut: Thresholds, lossless:
             sample = SentenceSample(record.image, kept.text, sum(scores) / len(scores), min(scores))
             found[record.image, kept.text] = sample
     return RepairedSet(tuple(found.values()), counts)
+
+
+def names_low(record: CaptionObjects, cut: Thresholds) -> bool:
+    """Whether a caption names something scored below `cut.hallucinated`."""
+    return any(_is_low(mention, cut) for mention in record.objects)
 
 
 def _is_low(mention: ObjectMention, cut: Thresholds) -> bool:

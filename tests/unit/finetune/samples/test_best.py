@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from common.files.records import CaptionObjects, ObjectMention
 from common.files.vocabulary import read_vocabulary
 from common.thresholds import Thresholds
+from finetune.format_data import BEST, FormatArguments, build
 from finetune.samples.best import best_of_images, learnt_whole
+from finetune.samples.repair import Kept, repair
 
 CUT = Thresholds(20, 30, 25)
 SCORES = {"dog": 40.0, "puppy": 40.0, "cat": 32.0, "bus": 24.0, "kite": 10.0}  # of what is there, perhaps, and not
@@ -20,7 +24,7 @@ def caption(text: str, image: str = "1.png") -> CaptionObjects:
 
 
 def best(*texts: str) -> list[str]:
-    return [record.caption for record in best_of_images([caption(text) for text in texts], CUT, VOCABULARY)]
+    return [record.caption for record, _ in best_of_images([caption(text) for text in texts], CUT, VOCABULARY)]
 
 
 def test_the_most_of_what_is_there_and_the_least_of_what_may_not_be() -> None:
@@ -55,4 +59,22 @@ def test_of_equals_those_that_are_as_long_as_their_mean() -> None:
 
 def test_every_image_by_itself() -> None:
     records = [caption("A dog.", "1.png"), caption("A dog and a cat.", "2.png"), caption("A cat.", "1.png")]
-    assert best_of_images(records, CUT, VOCABULARY) == [records[0], records[2], records[1]]
+    found = best_of_images(records, CUT, VOCABULARY)
+    assert [record for record, _ in found] == [records[0], records[2], records[1]]
+
+
+def test_what_is_chosen_as_repaired_is_not_repaired_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ("A dog and a cat. There is a kite.", "A dog. There is a kite.", "A kite flies.", "A cat and a dog.")
+    repaired: list[str] = []
+
+    def counted(record: CaptionObjects, cut: Thresholds) -> Kept | None:
+        repaired.append(record.caption)
+        return repair(record, cut)
+
+    monkeypatch.setattr("finetune.samples.best.repair", counted)
+    monkeypatch.setattr("finetune.samples.repair.repair", counted)
+    samples, found = build([caption(text) for text in texts], CUT, FormatArguments(whole_captions=BEST))
+    assert [sample.sentence for sample in samples.sentences] == [texts[0], texts[3]]
+    assert [sample.sentence for sample in found.samples] == ["A dog and a cat."]
+    assert (found.counts.low_captions, found.counts.repaired, found.counts.cut_sentences) == (1, 1, 1)
+    assert repaired == [*texts[:3]]

@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from common.files.json_text import as_record
+from common.errors import DataError
+from common.files.json_text import as_record, shown
 from common.identity import companions_hash, content_hash
 from common.manifest import manifest_path, model_hash, noted_beside
 from common.paths import MINI_CLIP, display
 from common.relevance.clip_scorer import local_folder
-from common.relevance.scoring import ScoreSettings
+from common.relevance.scoring import MODES, ScoreSettings
 
 KEY = "scorer"  # in a manifest
 
@@ -85,6 +86,18 @@ def _short(value: Any) -> str:
 
 
 def scorer_of_scores(data: Path | str) -> NotedScorer | None:
-    """The scorer that the manifest beside a file of scores or samples notes. Raises DataError for a note of others."""
+    """The scorer that the manifest beside a file of scores or samples notes.
+
+    Raises DataError for a note of something else, and for settings that no scorer has.
+    """
     value = noted_beside(data).get(KEY)
-    return None if value is None else as_record(value, NotedScorer, f"{display(manifest_path(data))}: {KEY}")
+    if value is None:
+        return None
+    where = f"{display(manifest_path(data))}: {KEY}"
+    noted = as_record(value, NotedScorer, where)
+    wrong = [name for name in ("patch", "span", "best") if getattr(noted, name) < 1]
+    wrong += [] if noted.mode in MODES else ["mode"]
+    wrong += [] if "{object}" in noted.prompt else ["prompt"]
+    for name in wrong:
+        raise DataError(f"{where}: {name} is {shown(getattr(noted, name))}, which insight/clip.py never writes")
+    return noted

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MOST_WORDS = 10  # a longer object is a sentence that an extractor cut wrongly, not an object
 TEXTS_AT_ONCE = 256
 DECIMALS = 4
+MODES = ("windows", "image")
 
 
 class Scorer(Protocol):

@@ -52,22 +52,22 @@ class LossArguments:
         "samples", "samples: a set's loss is the mean of its samples' means; tokens: of all their tokens", AVERAGES
     )
     neg_w_start: float | None = flag(
-        None, "weight of the negatives at the start; of this and all below the default is the preset's"
+        None, "weight of the negatives at the start; of this and all below the default is the preset's", least=0
     )
-    neg_w_end: float | None = flag(None, "and at the last step")
+    neg_w_end: float | None = flag(None, "and at the last step", least=0)
     neg_w_start_step_pos: float | None = flag(
         None, "share of the steps after which it begins to change", least=0, most=1
     )
     neg_w_sched_type: str | None = flag(None, "how it changes", tuple(SHAPES))
-    pos_w_start: float | None = flag(None, "weight of the positives at the start")
-    pos_w_end: float | None = flag(None, "and at the last step")
+    pos_w_start: float | None = flag(None, "weight of the positives at the start", least=0)
+    pos_w_end: float | None = flag(None, "and at the last step", least=0)
     pos_w_start_step_pos: float | None = flag(
         None, "share of the steps after which it begins to change", least=0, most=1
     )
     pos_w_sched_type: str | None = flag(None, "how it changes", tuple(SHAPES))
-    sent_w: float | None = flag(None, "weight of the sentences")
-    gold_w: float | None = flag(None, "weight of the instruction data")
-    repair_w: float | None = flag(None, "weight of the repaired captions")
+    sent_w: float | None = flag(None, "weight of the sentences", least=0)
+    gold_w: float | None = flag(None, "weight of the instruction data", least=0)
+    repair_w: float | None = flag(None, "weight of the repaired captions", least=0)
     score_weights: bool | None = flag(None, "multiply each sample's loss by its CLIP score, as the release does")
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.args import ModelArguments
+from common.errors import ArgumentError
 from common.mini_world import is_mini_model
 from common.paths import CHECKPOINTS
 from common.thresholds import Thresholds, resolve
-from finetune.corpus.records import KINDS
+from finetune.corpus.records import GOLD, KINDS
 from finetune.objectives.presets import (
     MINI_STEPS,
     PUBLISHED_STEPS,
@@ -83,9 +84,18 @@ def save_folder(model: ModelArguments, run_name: str | None) -> RunFolder:
 
 
 def resolve_weights(loss: LossArguments) -> LossWeights:
-    """The preset's weights with the single values that were given. Raises ArgumentError for an unknown name."""
+    """The preset's weights with the single values that were given.
+
+    Raises ArgumentError for an unknown name, and where nothing mined would be learnt from or unlearnt.
+    """
     given = {name: getattr(loss, name) for name in WeightOverrides.__dataclass_fields__}
-    return loss_weights(loss.preset, WeightOverrides(**given))
+    weights = loss_weights(loss.preset, WeightOverrides(**given))
+    if not set(weights.active()) - {GOLD}:
+        raise ArgumentError(
+            "the weights of all mined parts of the loss are 0; raise --pos_w_start, --neg_w_start, --sent_w or "
+            "--repair_w"
+        )
+    return weights
 
 
 def resolve_job(flags: Flags, weights: LossWeights, folder: RunFolder, pos_neg: Path) -> Job:

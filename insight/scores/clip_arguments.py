@@ -13,7 +13,7 @@ from common.mini_world import MiniWorld, Source, source_of
 from common.paths import MINI_CLIP
 from common.progress import announce
 from common.relevance.clip_scorer import default_weights
-from common.relevance.scoring import ScoreSettings
+from common.relevance.scoring import MODES, ScoreSettings
 from common.relevance.windows import BEST, PATCH, SPAN
 
 
@@ -36,7 +36,7 @@ class ClipArguments(ImageArguments):
         None, "open_clip name or folder; default ViT-B-32, for the mini world the bundled one"
     )
     clip_pretrained: str | None = flag(None, "weights of a named model: tag or file; default for ViT-B-32: openai")
-    clip_mode: str = flag("windows", "score sliding windows, or the whole image", ("windows", "image"))
+    clip_mode: str = flag("windows", "score sliding windows, or the whole image", MODES)
     clip_prompt: str = flag("A photo containing {object}.", "text of an object")
     clip_patch: int = flag(PATCH, "pixels of a patch")
     clip_span: int = flag(SPAN, "patches along a window's side")

@@ -165,6 +165,8 @@ def test_t16_running_out_of_memory_is_not_passed_over(
     ("more", "kind", "words"),
     [
         ({"preset": "papier"}, ArgumentError, "--preset is 'papier'.* paper"),
+        ({"repair_w": -1}, ArgumentError, "--repair_w is '-1'"),
+        ({"pos_w_start": 0, "neg_w_start": 0, "sent_w": 0}, ArgumentError, "all mined parts of the loss are 0"),
         ({"objective": "npoo"}, ArgumentError, "did you mean npo"),
         ({"trainable": "conector"}, ArgumentError, "did you mean connector"),
         ({"pos_neg_data_path": "none.json"}, DataError, r"--pos_neg_data_path none\.json is not there"),

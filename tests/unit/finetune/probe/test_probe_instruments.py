@@ -110,9 +110,11 @@ def test_where_nothing_is_noted_it_has_to_be_said(tmp_path: Path, capsys: pytest
     assert find(tmp_path / "pos_neg.json", thresholds=both, clip_model=str(MINI_CLIP)).scorer.weights
 
 
-def test_a_manifest_of_something_else_names_the_place(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"pos_neg\.json\.manifest\.json: scorer"):
-        find(samples(tmp_path, thresholds=CUT, scorer={"clip_model": 7}))
+@pytest.mark.parametrize("noted", [{"clip_model": 7}, {"mode": "patch"}, {"prompt": "A photo."}, {"best": 0}])
+def test_a_manifest_of_something_else_names_the_place(tmp_path: Path, noted: dict[str, Any]) -> None:
+    """A mode that there is not would be taken for the default, and every probe be of another scorer."""
+    with pytest.raises(DataError, match=rf"pos_neg\.json\.manifest\.json: scorer: {next(iter(noted))} is "):
+        find(samples(tmp_path, thresholds=CUT, scorer={"clip_model": str(MINI_CLIP)} | noted))
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from types import FrameType
 from common.errors import INTERRUPTED, LONGEST_MESSAGE, DryRunEnds, UserError, first_line, plain
 from common.paths import display
 from common.processes import is_first
+from common.progress import end_bars
 
 FIRST_SPEAKS_SECONDS = 3.0
 CHATTER = ("bitsandbytes.backends.cpu.ops",)  # warns, when imported, of kernels that nothing here uses
@@ -132,6 +133,7 @@ def _end(code: int, text: str, told: bool = False, ours: bool = False) -> None:
     if not (is_first() or told or ours):
         time.sleep(FIRST_SPEAKS_SECONDS)  # a launcher ends this process meanwhile if the first has ended
         text = f"{text} (process {os.environ.get('RANK')} on {socket.gethostname()})"
+    end_bars()
     if not told:
         print(text, file=sys.stderr, flush=True)
     sys.exit(code)

@@ -52,6 +52,12 @@ def bar(items: Iterable[Item], what: str, total: int, done: int = 0, unit: str =
     )
 
 
+def end_bars() -> None:
+    """Close bars that an error has left open: what is printed next would go on in their line."""
+    for opened in list(getattr(tqdm, "_instances", ())):
+        opened.close()
+
+
 def batches(items: list[Item], size: int) -> list[list[Item]]:
     """Consecutive groups of `size` (the last may be smaller)."""
     return [items[i : i + size] for i in range(0, len(items), size)]

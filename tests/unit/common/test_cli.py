@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 from common.cli import run
 from common.errors import DataError, DryRunEnds
@@ -59,6 +60,16 @@ def test_one_line_and_the_code(error: BaseException, code: int, words: str, caps
     signal.signal(signal.SIGINT, handler)
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err.count("\n") == 1 and shown.err.startswith(words)
+
+
+def test_the_line_is_one_of_its_own_where_a_bar_is_open(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        opened.append(tqdm(total=3, file=sys.stderr))
+        raise DataError("no file x")
+
+    opened: list[tqdm] = []  # type: ignore[type-arg]
+    assert ends(main) == 2
+    assert capsys.readouterr().err.endswith("\nerror: no file x\n")
 
 
 def test_a_fault_of_ours_keeps_its_traceback() -> None:

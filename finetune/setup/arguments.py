@@ -182,13 +182,25 @@ class Flags(NamedTuple):
     run: RunArguments
 
     def check(self) -> None:
-        """Raises ArgumentError for flags of other steps, and where accelerate was told to spread the weights.
+        """Raises ArgumentError as `check_together`, and for what this machine or launch does not give.
 
-        What gathers spread weights is hung on the layers' own forward functions, which packs do not go through.
+        Accelerate may have been told to spread the weights; what gathers them is hung on the layers' own forward
+        functions, which packs do not go through.
         """
-        self.tracking.trackers()
-        self.check_probe()
+        self.check_together()
         self._check_bits()
+        for variable, name in SHARDING.items():
+            if os.environ.get(variable, "false").lower() == "true":
+                raise ArgumentError(
+                    f"accelerate was launched with {name}, which training does not take: every process holds the "
+                    "frozen decoder whole; launch with --multi_gpu, and where a card is too small add --load_in_4bit "
+                    "or --gradient_checkpointing"
+                )
+
+    def check_together(self) -> None:
+        """Raise ArgumentError for flags of other steps, and for those that do not fit each other, on any machine."""
+        self.tracking.trackers()
+        self._check_probe()
         if (self.run.start_pos, self.run.end_pos) != (0, -1):
             raise ArgumentError(
                 "--start_pos and --end_pos cut lists of images; training takes --max_steps or --train_epoch"
@@ -202,15 +214,8 @@ class Flags(NamedTuple):
             from common.models.body import LoraSettings
 
             LoraSettings(**self.optimizer.lora_settings())
-        for variable, name in SHARDING.items():
-            if os.environ.get(variable, "false").lower() == "true":
-                raise ArgumentError(
-                    f"accelerate was launched with {name}, which training does not take: every process holds the "
-                    "frozen decoder whole; launch with --multi_gpu, and where a card is too small add --load_in_4bit "
-                    "or --gradient_checkpointing"
-                )
 
-    def check_probe(self) -> None:
+    def _check_probe(self) -> None:
         """Raise ArgumentError for flags of the probe where there is none, and where it would have no image."""
         self.probe.check()
         if self.probe.is_on and self.data.valid_data_split == 0:

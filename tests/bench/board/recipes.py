@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,10 @@ from tests.bench.board.table import BASE
 BASE_RECIPE = ROOT / "finetune" / "recipes" / "mini_bounded.yaml"
 MINED = ("captions", "images", "format", "answers")
 GIVEN = (  # by the leaderboard, of its worlds and orders
-    "model", "seed", "config", "run_name", "ckpt_save_path", "image_dir_path", "pos_neg_data_path",
+    "model", "path", "seed", "config", "run_name", "ckpt_save_path", "image_dir_path", "pos_neg_data_path",
     "sentence_data_path", "repaired_data_path", "gold_data_path", "hal_clip_thres", "norm_clip_thres",
-    "sentence_clip_thres",
+    "sentence_clip_thres", "score_data_path", "object_data_path", "answer_data_path", "repair", "dry_run", "restart",
+    "report_to",
 )  # fmt: skip
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 
@@ -110,11 +112,12 @@ def check_recipe(recipe: Mapping[str, Any], train_images: int) -> None:
             raise ArgumentError(f"{name} must be a whole number from {least}, not {number!r:.40}")
     if recipe.get("images", 0) > train_images:
         raise ArgumentError(f"takes {recipe['images']} images; --train_images {train_images} gives fewer")
-    for name in (name for name in recipe if str(name).removeprefix("llava_") in GIVEN):
+    every = chain(recipe, recipe.get("format") or {}, recipe.get("answers") or {})
+    for name in (name for name in every if str(name).removeprefix("llava_") in GIVEN):
         raise ArgumentError(f"--{name} is given by the leaderboard; leave it out")
     words = [f"--{name}={value}" for name, value in flags_of(recipe).items() if value is not None]
     flags = Flags(*parse(GROUPS, "", words))
-    flags.check_probe()
+    flags.check_together()
     resolve_weights(flags.loss)
     mined = mined_by(recipe)
     parse((FormatArguments,), "", mined.flags)

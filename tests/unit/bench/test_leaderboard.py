@@ -169,8 +169,12 @@ def test_an_auroc_is_better_than_chance(auroc: float) -> None:
         ("a: {", "is not YAML"),
         ("a: {beta: 1}\na: {beta: 2}", "'?a'? stands twice"),
         ("a: {keep: best, valid_data_split: 0}", "recipe a: --valid_data_split 0"),
-        ("a: {repair_w: -1}", "recipe a: loss weight -1"),
+        ("a: {repair_w: -1}", "recipe a: --repair_w is '-1'"),
         ("a: {seed: 3}", "recipe a: --seed is given by the leaderboard"),
+        ("a: {llava_path: /elsewhere}", "recipe a: --llava_path is given by the leaderboard"),
+        ("a: {format: {pos_neg_data_path: x}}", "recipe a: --pos_neg_data_path is given by the leaderboard"),
+        ("a: {dry_run: true}", "recipe a: --dry_run is given by the leaderboard"),
+        ("a: {lora_rank: 4, trainable: decoder}", "recipe a: --lora_rank is of low-rank adapters"),
     ],
 )
 def test_recipes_that_cannot_be_run_are_refused_before_anything_is(text: str, words: str, tmp_path: Path) -> None:

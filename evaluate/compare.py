@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from common.args import flag, parse, seed_flag
 from common.cli import run
 from common.errors import ArgumentError, DataError
+from common.files.json_text import shown_names
 from common.files.storage import require_file
 from common.outputs.targets import check_targets
 from common.progress import say
@@ -76,10 +77,16 @@ def require_comparable(first: StoredResult, second: StoredResult) -> None:
                 f"{first.protocol[name]} and {second.protocol[name]}"
             )
     one_ids, two_ids = set(first.units.ids), set(second.units.ids)
-    if one_ids != two_ids or first.units.columns != second.units.columns:
+    if one_ids != two_ids:
         raise DataError(
             f"{first.path} and {second.path} are over different items: {len(one_ids - two_ids)} only in the first, "
             f"{len(two_ids - one_ids)} only in the second; score the same images for both"
+        )
+    if first.units.columns != second.units.columns:
+        apart = sorted(set(first.units.columns) ^ set(second.units.columns))
+        raise DataError(
+            f"{first.path} and {second.path} count different things of their items: {shown_names(apart)} in one of "
+            "them only; score both anew, against the same truth"
         )
 
 

@@ -216,6 +216,11 @@ def test_compare_refuses_other_images_and_prompts(monkeypatch: pytest.MonkeyPatc
     write(second, value | {"units": value["units"] | {"ids": ["1/0", "2/0", "9/0"]}})
     with pytest.raises(DataError, match="1 only in the first, 1 only in the second"):
         compare.main([str(first), str(second)])
+    *columns, last = value["units"]["columns"]  # as of a result from before that was counted
+    counts = [row[:-1] for row in value["units"]["counts"]]
+    write(second, value | {"units": value["units"] | {"columns": columns, "counts": counts}})
+    with pytest.raises(DataError, match=f"count different things of their items: {last} in one of them only"):
+        compare.main([str(first), str(second)])
     for path, prompt in ((first, "Describe."), (second, "List.")):
         value = json.loads(path.read_text())
         write(path, value | {"manifest": value["manifest"] | {"captioning": {"prompt": prompt}}})

@@ -51,7 +51,7 @@ NUMBER_OF = {
 }
 SEVERAL_THINGS = re.compile(r"an?\s+(?:\w+\s+)?(?:few|couple|number|lot|variety|handful|dozen)\b", re.IGNORECASE)
 PLURAL_LATER = re.compile(r"[^,;:]*\b(?:are|were|have)\b", re.IGNORECASE)
-PLURAL_BEFORE = re.compile(r"\b(?:exist|lie|sit|stand|hang|rest|remain)\s+\Z", re.IGNORECASE)
+PLURAL_BEFORE = re.compile(r"\b(?:exist|lie|sit|stand|hang|rest|remain|have\s+been)\s+\Z", re.IGNORECASE)
 # "a tunnel and the buildings on both sides are tall": what the verb tells is told of the last phrase.
 VERB_LATER = re.compile(
     r"(?:(?!\b(?:that|which|who|whose|what|how|where|when|while|as|because|since|and|but|or)\b)[^,;:.!?])*?"

@@ -29,7 +29,9 @@ REFERS_TO_SEVERAL = re.compile(rf"{ADVERB}(?:{SEVERAL})\b", re.IGNORECASE)
 REFERS_BACK = re.compile(
     rf"{ADVERB}(?:{SEVERAL}|it|its|this|that|he|she|his|her|others?|another|(?:an?|the) (?:first|second|third)|"
     r"there\s+(?:is|are)\s+(?:also\s+)?another|"
-    rf"(?:{PLACES}|with|along|apart|aside|besides|part)(?:\s+[\w'-]+){{0,4}}?\s+(?:it|them|him|her)|"
+    rf"(?:{PLACES}|with|along|apart|aside|besides|part)(?:\s+[\w'-]+){{0,4}}?\s+(?:its?|them|their|him|his|her)|"
+    rf"(?:an?|the|some|two|several)(?:\s+[\w'-]+){{1,3}}?\s+(?:is|are|sits?|stands?|lies?|can\s+be)(?:\s+[\w'-]+)?\s+"
+    rf"(?:{PLACES})(?:\s+(?!(?:an?|the)\b)[\w'-]+){{0,3}}?\s+(?:it|them|him|her)(?=[,.;!?])|"
     rf"(?!in addition\b)(?:{PLACES})(?:\s+[\w'-]+){{0,4}}?\s+th(?:at|is|ose|ese)(?=,|\s+(?:there|is|are|an?|the)\b))\b",
     re.IGNORECASE,
 )

@@ -66,7 +66,7 @@ def caption(text: str, **scores: float) -> CaptionObjects:
             "A cat and a dog next to each other.", "A cat and a dog of fruit.", "A cat and a dog, which is red.",
             "A cat and a dog (red).", "A man with a dog, a woman with a cat.", "It is by a cat and a dog in a park.",
             "It is near a cat and the dog on the left is red.", "It has a cat, and a dog is near.",
-            "A cat and a dog are friends.", "There exist a cat and a dog.", "A cat and a dog, one on each side.",
+            "A cat and a dog are friends.", "There have been a cat and a dog.", "A cat and a dog, one on each side.",
         )),
         # The first item does not leave the others what was said of it alone; the last may go.
         *((f"A bus. A man {text}", {"bus": GOOD, "dog": LOW, "cat": GOOD}, "A bus.") for text in (
@@ -100,6 +100,7 @@ def caption(text: str, **scores: float) -> CaptionObjects:
         *((f"A dog. A cat. {text} A man.", {"dog": GOOD, "cat": LOW, "man": GOOD}, "A dog. A man.") for text in (
             "However, it is red.", "To the left of it is a tree.", "Some of them run.", "There is another one.",
             "Some of these run.", "The first one runs.", "A second one runs.", "Beside that is a tree.", "or a tree.",
+            "On its head is a hat.", "A tree is right behind it.",
         )),
         ("A dog and a cat. They are red. Rain falls.", {"dog": GOOD, "cat": LOW}, "A dog. Rain falls."),
         ("A dog, a man and a cat. They run.", {"dog": GOOD, "man": GOOD, "cat": LOW}, "A dog and a man. They run."),

@@ -34,7 +34,7 @@ import yaml
 from common.args import flag, parse
 from common.cli import run as run_script
 from common.errors import ArgumentError, DataError
-from common.files.storage import home, read_text, write_text
+from common.files.storage import home, naming, read_text, write_text
 from common.outputs.locks import exclusive
 from common.outputs.targets import check_targets
 from common.outputs.whole import WholeTarget
@@ -77,7 +77,8 @@ class Pipeline:
         runs = Planner(self.config, self.folder).runs()
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / Path(self.config.where).name
-            path.write_text(self.text(), encoding="utf-8")
+            with naming(path):
+                path.write_text(self.text(), encoding="utf-8")
             for run in runs:
                 parse(importlib.import_module(run.module).ARGUMENTS, "", arguments(run, path), step=run.step)
         return runs

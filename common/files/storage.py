@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from common.paths import display
 T = TypeVar("T")
 W = TypeVar("W")
 TEMPORARY = ".tmp"  # ending of names that are on their way
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 REPLACED = ".old"  # before it, where a folder is on its way out
 
 
@@ -50,11 +52,33 @@ def whole_file(path: Path | str, in_folder: bool = False) -> Iterator[Path]:
             made.rmdir()
     except BaseException as error:
         _remove(made)  # on a full disk what is left would keep it full
-        code = re.search(r"\(os error (\d+)\)", str(error))  # as safetensors says it
-        number = error.errno if isinstance(error, OSError) else int(code[1]) if code else None
+        number = _system_number(error)
         if number is None:
             raise
         raise OSError(number, os.strerror(number), str(path)) from None
+
+
+@contextmanager
+def naming(path: Path | str) -> Iterator[None]:
+    """Where a disk is full in the block, raise OSError with this path, unless it names one: plain writes do not."""
+    try:
+        yield
+    except Exception as error:
+        number = _system_number(error)
+        if number not in NO_ROOM or getattr(error, "filename", None):
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from None
+
+
+def _system_number(error: BaseException) -> int | None:
+    """What the system refused, also where a library has an error of its own for it, or for what follows from it."""
+    if isinstance(error, OSError):
+        return error.errno
+    code = re.search(r"\(os error (\d+)\)", str(error))  # as safetensors says it
+    if code:
+        return int(code[1])
+    behind = error.__context__ if isinstance(error, RuntimeError) else None  # torch closes its archive then
+    return behind.errno if isinstance(behind, OSError) and behind.errno in NO_ROOM else None
 
 
 def _remove(path: Path) -> None:

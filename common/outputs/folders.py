@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ArgumentError
-from common.files.storage import REPLACED, TEMPORARY, remove_leftovers
+from common.files.storage import REPLACED, TEMPORARY, naming, remove_leftovers
 from common.outputs.locks import exclusive
 from common.outputs.targets import paths_in, same_file
 from common.paths import display
@@ -77,7 +77,8 @@ class FolderTarget:
         old = self.path.with_name(name + REPLACED + TEMPORARY)
         temporary.mkdir(parents=True)
         try:
-            yield temporary
+            with naming(self.path):
+                yield temporary
             if self.path.exists():
                 self.path.rename(old)
             temporary.rename(self.path)

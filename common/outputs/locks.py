@@ -14,6 +14,7 @@ from typing import IO
 from filelock import lock_descriptor
 
 from common.errors import UserError
+from common.files.storage import naming
 from common.paths import display
 from common.progress import announce
 
@@ -36,17 +37,28 @@ def exclusive(target: Path | str) -> Iterator[None]:
     """Hold the lock of an output, making its folder. Raises InUseError if another process does, OSError."""
     path = lock_path(target)
     made = [folder for folder in path.parents if not folder.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    note = _locked(path, target)
+    try:
+        with naming(target):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            note = _locked(path, target)
+    except BaseException:
+        _remove_empty(made)
+        raise
     os.register_at_fork(after_in_child=note.close)  # else a forked worker would hold the lock after our death
     try:
         yield
     finally:
         with suppress(OSError):
             path.unlink()  # before the lock ends: whoever opened it will see that it is gone
-            for folder in made:  # that nothing was written into
-                folder.rmdir()
+            _remove_empty(made)
         note.close()
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Those, the inner first, that nothing was written into."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def _locked(path: Path, target: Path | str) -> IO[str]:
@@ -57,7 +69,7 @@ def _locked(path: Path, target: Path | str) -> IO[str]:
             if not _lock(note.fileno(), path):
                 raise InUseError(f"{display(target)} is being written by {_holder(note)}; wait, or choose another name")
             if _is_at(note, path):
-                _sign(note)
+                _sign(note, path)
                 return note
         except BaseException:
             note.close()
@@ -81,11 +93,16 @@ def _is_at(note: IO[str], path: Path) -> bool:
         return False
 
 
-def _sign(note: IO[str]) -> None:
-    note.truncate(0)
+def _sign(note: IO[str], path: Path) -> None:
+    """Write who holds the lock. Raises OSError on a full disk, which is said before any work; then the lock is gone."""
     since = datetime.now().astimezone().isoformat(timespec="seconds")
-    note.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}))
-    note.flush()
+    said = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since})
+    note.truncate(0)
+    try:
+        os.write(note.fileno(), said.encode())
+    except OSError:
+        path.unlink()
+        raise
 
 
 def _holder(note: IO[str]) -> str:

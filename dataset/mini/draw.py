@@ -21,7 +21,7 @@ from typing import Any
 from common.args import flag, parse, seed_flag
 from common.cli import run
 from common.errors import ArgumentError, DataError
-from common.files.storage import read_json, write_json
+from common.files.storage import naming, read_json, write_json
 from common.outputs.locks import exclusive
 from common.outputs.whole import WholeTarget, taken
 from common.paths import MINI_DATA, display
@@ -60,7 +60,8 @@ def draw_split(folder: Path, split: str, seed: int, count: int) -> None:
         for file in reversed(files):
             file.unlink(missing_ok=True)
         images.mkdir(parents=True, exist_ok=True)
-        names = _draw(images, annotations, split, seed, count)
+        with naming(images):
+            names = _draw(images, annotations, split, seed, count)
         for path in images.glob(f"mini_{split}_{'[0-9]' * 12}.png"):
             if path.name not in names:
                 path.unlink()  # of an earlier, larger drawing

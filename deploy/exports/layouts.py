@@ -87,4 +87,5 @@ def _part(model: CaptionModel, layout: KeyMap, starts: str | tuple[str, ...]) ->
 
 def _save(path: Path, tensors: Iterator[tuple[str, Tensor]], wrapped: bool = False) -> None:
     state = {name: tensor.cpu().clone() for name, tensor in tensors}
-    torch.save({"model": state} if wrapped else state, path)
+    with path.open("wb") as file:  # whose own error is behind torch's where the disk is full
+        torch.save({"model": state} if wrapped else state, file)

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from transformers import ProgressCallback, Trainer, TrainerState, TrainingArguments
 
 from common.errors import UserError
+from common.files.storage import naming
 from common.models.lanes import in_order, lanes_of
 from common.processes import leave_signals_to_parent, lost_loader_worker
 from common.progress import announce, batches
@@ -299,7 +300,8 @@ class SpanTrainer(Trainer):
             self.state = self._state_at(last.step)
             self.probing.put_best_back(last.step)
         else:
-            with lost_loader_worker("opens images", "free memory, or lower --num_workers; the same command goes on"):
+            way_on = "free memory, or lower --num_workers; the same command goes on"
+            with lost_loader_worker("opens images", way_on), naming(self.folder.path):
                 self.train(resume_from_checkpoint=str(self.folder.checkpoint(last.step)) if last else None)
         self._stop_if(self.guard.failed())
         self.accelerator.wait_for_everyone()

@@ -177,19 +177,26 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(mount)], check=True)
 
 
-@pytest.mark.parametrize("name", OUTPUTS)
-def test_a_full_disk_is_one_line_and_there_is_a_way_on(name: str, inputs: Path, small_disk: Path) -> None:
-    """Filled to the last byte by somebody else; with room the same command ends."""
-    with (small_disk / "theirs").open("wb", buffering=0) as file:
+def fill(disk: Path, free: int) -> None:
+    """Up to so many bytes of a small disk, by somebody else."""
+    with (disk / "theirs").open("wb", buffering=0) as file:
         try:
             while file.write(b"x" * 4096):
                 pass
         except OSError:
-            pass
-    before = {p: p.stat().st_size for p in small_disk.rglob("*") if p.is_file()}
-    assert "No space left on device" in refused(run(STEPS[name], inputs, small_disk))
-    left = {p: p.stat().st_size for p in small_disk.rglob("*") if p.is_file() and p.stat().st_size}
-    assert left == before, "a leftover keeps the disk full"
+            file.truncate(file.tell() - free)
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_full_disk_is_one_line_and_there_is_a_way_on(name: str, inputs: Path, small_disk: Path) -> None:
+    """To the last byte, and with room for the lock alone; with more the same command ends."""
+    for free in (0, 4096):
+        fill(small_disk, free)
+        before = state(small_disk)
+        line = refused(run(STEPS[name], inputs, small_disk))
+        assert "No space left on device" in line and str(small_disk) in line
+        left = {path: held for path, held in state(small_disk).items() if held}
+        assert left == before, "a leftover keeps the disk full"
     (small_disk / "theirs").unlink()
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
     code, said = run(STEPS[name], inputs, small_disk)

@@ -15,7 +15,7 @@ import pytest
 
 from common.errors import ArgumentError, DataError
 from common.files.record_files import caption_from_json, caption_key
-from common.files.storage import ResumableLines, read_json, remove_leftovers, whole_file, write_json
+from common.files.storage import ResumableLines, naming, read_json, remove_leftovers, whole_file, write_json
 from common.manifest import manifest_path
 from common.outputs.lines import LineTarget
 from common.outputs.locks import InUseError, exclusive, lock_path
@@ -299,6 +299,20 @@ def test_a_failed_write_leaves_the_file_and_no_temporary(tmp_path: Path) -> None
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"] and json.loads((tmp_path / "a.json").read_text()) == {
         "n": 1
     }
+
+
+def test_a_full_disk_has_a_name_whoever_found_it_full(tmp_path: Path) -> None:
+    """Plain writes, safetensors and torch, whose archive fails again when it is closed, say none; others stay."""
+    full = OSError(28, "No space left on device")
+    torchs = RuntimeError("unexpected pos 576 vs 534")
+    torchs.__context__ = full
+    for error in (full, ValueError("I/O error (os error 28)"), torchs):
+        with pytest.raises(OSError, match=r"\[Errno 28\].*/world'$"), naming(tmp_path / "world"):
+            raise error
+    for other in (OSError(28, "full", "its own"), OSError(104, "reset"), RuntimeError("x"), KeyboardInterrupt()):
+        with pytest.raises(type(other)) as raised, naming(tmp_path / "world"):
+            raise other
+        assert raised.value is other
 
 
 def test_what_a_library_leaves_beside_its_file_goes_too(tmp_path: Path) -> None:

@@ -93,6 +93,11 @@ DONE_WITH = (
     r"(?!(?:bed|shed|seed|weed)\b)\w{2,}ed|(?!(?:ceil|build|paint|str|r|k|w)ing)\w{2,}ing|full|strewn|laden|made|hung|"
     "set|laid|spread|plays?|eats?|drinks?|cuts?|hits?|works?|deals?|interacts?|comes?|goes|go"
 )
+# "a hat with a feather and a dog": what is worn or held has no thing beside it, but a part.
+WORN = (
+    r"(?:hat|cap|helmet|shirt|jacket|coat|dress|skirt|suit|tie|scarf|shoe|boot|glove|bag|backpack|handbag|"
+    r"purse|umbrella|collar|leash|outfit|uniform|sweater|hoodie|vest|blanket|cup|mug|glass)(?:e?s)?"
+)
 BEGINNING = r"(?:\A|[,;:])[^\w,;:]*"
 FITS_ANY_THING = re.compile(
     r"(?:\A\W*(?:\d+\W+)?|[;:][^\w,;:]*)\Z|"
@@ -101,7 +106,7 @@ FITS_ANY_THING = re.compile(
     r"\b(?:we|you|one)\s+(?:can\s+|could\s+|may\s+)?(?:also\s+)?(?:see|notice|spot|find|observe)|"
     rf"{BEGINNING}(?:{PLACES}|also|visible|present)\b[^,;:]*\s(?:is|are|was|were)(?:\s+also)?|"
     rf"{BEGINNING}(?:the|this|an?)\s+(?:\w+\s+){{0,2}}(?:{PICTURE})\s+(?:also\s+|\w+ly\s+)?(?:{SHOWS})|"
-    rf"\b(?:{GATHERED})\s+of|{BEGINNING}with|\b(?!(?:{DONE_WITH})\b)\w+\s+with)\s+\Z",
+    rf"\b(?:{GATHERED})\s+of|{BEGINNING}with|\b(?!(?:{DONE_WITH}|{WORN})\b)\w+\s+with)\s+\Z",
     re.IGNORECASE,
 )
 BEGINS_A_PHRASE = re.compile(rf"\W*(?:{'|'.join(DETERMINERS)})\b", re.IGNORECASE)
@@ -133,6 +138,8 @@ LIVING = re.compile(
     r"bears?|zebras?|giraffes?)\Z",
     re.IGNORECASE,
 )
+# "a dog and a woman in her car", "a woman and a dog in her arms": of one of them, and it cannot be told of which.
+OF_ONE = re.compile(r"[^,;:]*\b(?:he|she|it|him|her|hers|his|its|himself|herself|itself)\b", re.IGNORECASE)
 # "a car and a man riding a bike", "a table and a man in his chair": of the last alone where only that one lives.
 OF_THE_LIVING = re.compile(
     r"\s+(?:(?!(?:standing|sitting|lying|resting|hanging|being|belonging)\b)\w+ing|dressed|(?:in|on) (?:his|her))\b",
@@ -235,6 +242,8 @@ def _needs_what_goes(before: str, behind: str, kept: Sequence[bool]) -> bool:
     alone = sum(kept) == 1
     if COUNTED.search(before) or IN_ALL.search(behind) or (not kept[0] and not _fits_any_thing(before)):
         return True  # "two animals: a dog and a cat"; "a lamp on a desk and a cat", which is on no desk
+    if OF_ONE.match(behind):
+        return True
     of_several = OF_SEVERAL.search(before) or PLURAL_BEFORE.search(before)
     if alone and (of_several or MUTUAL.search(behind) or ARE_WHAT.match(behind)):
         return True

@@ -82,6 +82,15 @@ def caption(text: str, **scores: float) -> CaptionObjects:
             "The image also shows", "A living room has", "On the side,", "In the back we can see", "A bed with",
             "In the back there is also", "Next to it is", "1.",
         )),
+        # Whose it is behind a list cannot be told, whichever goes; and a dog is no part of a hat.
+        *((f"A bus. {text}", {"bus": GOOD, gone: LOW, left: GOOD}, "A bus.") for gone, left in (
+            ("dog", "woman"), ("woman", "dog"),
+        ) for text in (
+            "A dog and a woman in her car.", "A woman and a dog in her arms.", "There is a woman and a dog on its mat.",
+            "A dog and a woman as she walks.", "It shows a dog and a woman standing near it.",
+        )),
+        ("A bus. A hat with a feather and a dog.", {"bus": GOOD, "feather": LOW, "dog": GOOD}, "A bus."),
+        ("A hat with a feather and a dog.", {"feather": GOOD, "dog": LOW}, "A hat with a feather."),
         # "And" may join a longer list than the one that ends there.
         *((f"A bus. {text}", {"bus": GOOD, "hat": GOOD, "cat": LOW}, left) for text, left in (
             ("A dog, a man with a hat and a cat.", "A bus."), ("A dog, a man with a hat, a tie and a cat.", "A bus."),

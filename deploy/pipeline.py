@@ -41,6 +41,7 @@ from common.outputs.whole import WholeTarget
 from common.paths import ROOT, display
 from common.progress import announce, say
 from deploy.steps.config import PipelineConfig, read_config
+from deploy.steps.foreign import refuse_foreign_files
 from deploy.steps.notes import Notes, Verdict
 from deploy.steps.plan import OF_THE_PIPELINE, Planner, Run
 from deploy.steps.scripts import Scripts
@@ -95,11 +96,12 @@ class Pipeline:
         WholeTarget(self.resolved, "work_dir", "deploy.pipeline", _resolved).check()
 
     def do(self, restart: bool = False) -> dict[str, float]:
-        """Do what is out of date; returns each step's seconds. Raises DataError if a step fails."""
+        """Do what is out of date; returns each step's seconds. Raises DataError for a step that fails or would."""
         runs = self.runs()
         self.check()
         with exclusive(self.folder / NOTES):
             notes = Notes.read(self.folder / NOTES)
+            refuse_foreign_files(runs, notes, restart)
             write_text(self.resolved, self.text())
             with Scripts() as scripts:
                 for number, run in enumerate(runs):
@@ -123,10 +125,15 @@ class Pipeline:
             raise DataError(f"the step '{run.name}' failed; run it alone to see why: python {shlex.join(command)}")
         notes.end(run, time.perf_counter() - start)
 
-    def lines(self) -> list[str]:
-        """What would be done: a step behind one that is to be done is done too if its input comes out otherwise."""
+    def lines(self, restart: bool = False) -> list[str]:
+        """What would be done: a step behind one that is to be done is done too if its input comes out otherwise.
+
+        Raises DataError as :meth:`do` before the first step.
+        """
         notes, uncertain, found = Notes.read(self.folder / NOTES), set[str](), []
-        for run in self.runs():
+        runs = self.runs()
+        refuse_foreign_files(runs, notes, restart)
+        for run in runs:
             verdict = notes.verdict(run).value
             if verdict == Verdict.CURRENT.value and uncertain & {str(value) for value in run.values.values()}:
                 verdict = "if input changes"
@@ -167,7 +174,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     pipeline = Pipeline(config, folder)
     check_targets({"work_dir": pipeline.resolved}, config=home(path, "--config"))
     if args.dry_run:
-        say("\n".join(pipeline.lines()))
+        say("\n".join(pipeline.lines(args.restart)))
         return
     seconds = pipeline.do(args.restart)
     say("\nseconds: " + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items()))

@@ -77,7 +77,7 @@ class Planner:
         if key in OF_THE_WORLD:
             return self.place("world") / Path(PLACES[key]).relative_to(PLACES["world"])
         maker, flag = MAKERS[key]
-        given = _given(flag, self.config.of(maker)) if maker in self.config.blocks and which is None else None
+        given = given_value(flag, self.config.of(maker)) if maker in self.config.blocks and which is None else None
         return Path(given) if given else self.folder / PLACES[key].format(which=which)
 
     def written(self) -> dict[str, Values]:
@@ -96,7 +96,7 @@ class Planner:
             if flag in files.wanted_by and not float(given.get(files.wanted_by[flag]) or 0):
                 continue
             twice = which is not None and "{which}" in PLACES[key]
-            if (flag in files.makes or self._is_made(key)) and (twice or not _given(flag, given)):
+            if (flag in files.makes or self._is_made(key)) and (twice or not given_value(flag, given)):
                 (own if twice else defaults)[flag] = str(self.place(key, which))
         if which and CHECKPOINT in flags_of(step):
             if "train" not in self.config.blocks:
@@ -117,7 +117,7 @@ class Planner:
         return apart and self._checkpoint() is not None
 
     def _makes(self, step: str, values: Mapping[str, Any]) -> tuple[Path, ...]:
-        named = [(key, _given(flag, values)) for flag, key in FILES[step].makes.items()]
+        named = [(key, given_value(flag, values)) for flag, key in FILES[step].makes.items()]
         return tuple(Path(value) / HEART[key] if key in HEART else Path(value) for key, value in named if value)
 
     def _is_made(self, key: str) -> bool:
@@ -127,8 +127,8 @@ class Planner:
     def _checkpoint(self) -> str | None:
         """What is judged as unlearned: the training's result, or the checkpoint that the file gives on top."""
         if "train" in self.config.blocks:
-            return _given("ckpt_save_path", self._run("train", None).values)
-        return _given(CHECKPOINT, self.config.shared)
+            return given_value("ckpt_save_path", self._run("train", None).values)
+        return given_value(CHECKPOINT, self.config.shared)
 
     def _checkpoint_flag(self) -> str:
         """The name under which the file gives a checkpoint, which the one to be judged must override."""
@@ -178,7 +178,7 @@ class Planner:
             f"{run.step} needs {flag} (from the step {self._maker(key)})"
             for run in runs
             for flag, key in FILES[run.step].takes.items()
-            if not _given(flag, run.values) and flag not in FILES[run.step].optional
+            if not given_value(flag, run.values) and flag not in FILES[run.step].optional
         ]
         if lacking:
             raise ArgumentError(f"{self.config.where}: {'; '.join(dict.fromkeys(lacking))}; give it, or add the block")
@@ -188,7 +188,7 @@ class Planner:
         return MAKERS["world" if key in OF_THE_WORLD else key][0]
 
 
-def _given(flag: str, values: Mapping[str, Any]) -> str | None:
+def given_value(flag: str, values: Mapping[str, Any]) -> str | None:
     """The value of a flag, or of its long form with the model's name."""
     long = (name for name in values if flag.startswith("ckpt_") and name.endswith(f"_{flag}"))
     return next((str(values[name]) for name in (flag, *long) if values.get(name)), None)

@@ -315,3 +315,20 @@ def test_a_file_of_ones_own_is_not_written_over_by_the_resolved_one(world: Calla
     with pytest.raises(DataError, match=r"pipeline\.yaml is there already"):
         world()
     assert {path.name: path.read_text() for path in Path("work").iterdir()} == {"pipeline.yaml": MINE}
+
+
+@pytest.mark.parametrize("name", ["scores.jsonl", "pos_neg.json", "trained/mine", "result_base.json", "exported/x"])
+def test_a_file_of_ones_own_at_a_later_step_is_told_before_the_first(world: Callable[..., Calls], name: str) -> None:
+    """Mining takes hours; and a step that was begun is left to its script."""
+    mine = Path("work") / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text('{"mine": 1}')
+    with pytest.raises(DataError, match=f"the step '.*' could not write: .*{name.split('/')[0]} is there already"):
+        world(MINE + "export:\n")
+    assert [path for path in Path("work").rglob("*") if path.is_file()] == [mine]
+    mine.unlink()
+    if mine.parent != Path("work"):
+        mine.parent.rmdir()
+    assert len(world(MINE + "export:\n")) == len(ALL) + 2
+    Path("work/scores.jsonl").write_text("changed by hand")
+    assert steps_of(world(MINE + "export:\n"))[0] == "format_data"

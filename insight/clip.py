@@ -43,7 +43,7 @@ from common.paths import display
 from common.processes import is_first
 from common.progress import announce, say
 from common.relevance.noted import KEY as SCORER
-from common.relevance.noted import NotedScorer
+from common.relevance.noted import NotedScorer, preprocessing_of
 from common.relevance.scoring import MOST_WORDS, RelevanceJob, without_unscorable
 from common.thresholds import question
 from insight.scores.auto_thresholds import all_scores, caption_scores, check_thresholds, resolve_thresholds
@@ -89,6 +89,7 @@ def settings(args: ClipArguments, chosen: ClipPlan, names: Sequence[str]) -> dic
         "clip_model": chosen.model,
         "clip_pretrained": chosen.pretrained,
         "clip_pretrained_hash": content_hash(chosen.pretrained),
+        **{f"clip_{name}": value for name, value in (preprocessing_of(folder) or {}).items()},
         "model_hash": model_hash(folder),
         "model_files": companions_hash(folder),
         "clip_bs": args.clip_bs,

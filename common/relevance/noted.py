@@ -6,8 +6,11 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from common.errors import DataError
 from common.files.json_text import as_record, shown
+from common.files.storage import read_record
 from common.identity import companions_hash, content_hash
 from common.manifest import manifest_path, model_hash, noted_beside
 from common.paths import MINI_CLIP, display
@@ -26,6 +29,7 @@ class NotedScorer:
         weights: hash of the weights, or the tag that names them; files: hash of what lies beside them.
         prompt, mode, patch, span, best: of :class:`ScoreSettings`.
         noise, noise_seed: of the noise that was laid over the scores (`noise.py`); 0 for none.
+        preprocessing: of :func:`preprocessing_of`; None where it is not noted.
     """
 
     clip_model: str
@@ -39,13 +43,16 @@ class NotedScorer:
     best: int = ScoreSettings.best
     noise: float = 0.0
     noise_seed: int = 0
+    preprocessing: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, model: str, pretrained: str | None, settings: ScoreSettings | None = None) -> NotedScorer:
         """The note of a scorer that is given by name or folder."""
         folder = local_folder(model)
         weights = content_hash(pretrained) if folder is None else model_hash(folder)
-        return cls(model, pretrained, weights, companions_hash(folder), **asdict(settings or ScoreSettings()))
+        how = preprocessing_of(folder)
+        files = companions_hash(folder)
+        return cls(model, pretrained, weights, files, **asdict(settings or ScoreSettings()), preprocessing=how)
 
     @property
     def settings(self) -> ScoreSettings:
@@ -68,12 +75,38 @@ class NotedScorer:
 
         Files are compared by content, whatever they are called.
         """
-        passed = {"clip_pretrained", *(["clip_model"] if self.files and noted.files else [])}
-        for field in fields(self):
-            ours, theirs = getattr(self, field.name), getattr(noted, field.name)
-            if field.name not in passed and ours != theirs:
-                return f"{field.name} {_short(ours)}, not {_short(theirs)}"
+        here, there = self.preprocessing or {}, noted.preprocessing or {}
+        names = sorted({*here, *there}) if here and there else ()  # of what counts with the weights, where it is noted
+        pairs = [(name, here.get(name), there.get(name)) for name in names]
+        passed = {"clip_pretrained", "preprocessing", *(["clip_model"] if self.files and noted.files else [])}
+        kept = [field.name for field in fields(self) if field.name not in passed]
+        pairs += [(name, getattr(self, name), getattr(noted, name)) for name in kept]
+        return next((f"{name} {_short(one)}, not {_short(two)}" for name, one, two in pairs if one != two), None)
+
+
+class _Vision(msgspec.Struct, frozen=True):
+    image_size: Any = None
+
+
+class _Model(msgspec.Struct, frozen=True):
+    vision_cfg: _Vision = _Vision()
+
+
+class _ScorerConfig(msgspec.Struct, frozen=True):
+    model_cfg: _Model = _Model()
+    preprocess_cfg: dict[str, Any] = {}
+
+
+def preprocessing_of(folder: Path | None) -> dict[str, Any] | None:
+    """How a scorer's folder has pictures prepared: size, mean, std, ...; None where it has no configuration.
+
+    Raises DataError for one of another shape.
+    """
+    path = folder / "open_clip_config.json" if folder else None
+    if path is None or not path.is_file():
         return None
+    said = read_record(path, _ScorerConfig)
+    return {"image_size": said.model_cfg.vision_cfg.image_size, **said.preprocess_cfg}
 
 
 def _looks_like_path(model: str) -> bool:

@@ -81,6 +81,26 @@ def test_another_scorer_is_refused(tmp_path: Path, bundled: NotedScorer) -> None
         find(path, clip_model="ViT-B-32", clip_pretrained="laion2b_s34b_b79k")
 
 
+def test_of_another_preprocessing_it_is_said_what_differs(tmp_path: Path, bundled: NotedScorer) -> None:
+    """The configuration counts as one with the weights, so the weights were said to be others."""
+    path = samples(tmp_path, thresholds=CUT, scorer=json.loads(json.dumps(asdict(bundled))))
+    for change, message in (
+        ({"image_size": 98}, "image_size 98, not 112"),
+        ({"mean": [0.5, 0.5, 0.5]}, r"mean \[0\.5, 0\.5, 0\.5\], not \[0\.48145466, "),
+        ({"resize_mode": "squash"}, "resize_mode squash, not shortest"),
+    ):
+        folder = tmp_path / next(iter(change))
+        shutil.copytree(MINI_CLIP, folder)
+        config = json.loads((folder / "open_clip_config.json").read_text())
+        part = config["model_cfg"]["vision_cfg"] if "image_size" in change else config["preprocess_cfg"]
+        part |= change
+        (folder / "open_clip_config.json").write_text(json.dumps(config))
+        with pytest.raises(ArgumentError, match=f"--clip_model .* is not the scorer .*: {message}"):
+            find(path, clip_model=str(folder))
+    before = {name: value for name, value in asdict(bundled).items() if name != "preprocessing"}
+    assert find(samples(tmp_path, thresholds=CUT, scorer=before), clip_model=str(MINI_CLIP))  # scores of before
+
+
 def test_another_extractor_is_refused(tmp_path: Path, bundled: NotedScorer) -> None:
     model = tmp_path / "lm"
     model.mkdir()

@@ -56,5 +56,6 @@ def _batch(model: Any, tokenizer: Any, texts: Sequence[str]) -> tuple[float, int
 
 def _limit(model: Any) -> int:
     """Most tokens that the model can see at once."""
-    config = getattr(model.config, "text_config", model.config)
-    return int(getattr(config, "max_position_embeddings", None) or 2048)
+    from common.models.anatomy import positions_of
+
+    return positions_of(model.config) or 2048

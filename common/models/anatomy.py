@@ -123,6 +123,12 @@ def placeholder_id(config: Any) -> int | None:
     return None
 
 
+def positions_of(config: Any) -> int | None:
+    """Positions that a model has for its tokens; None where its config does not say."""
+    most = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return most if isinstance(most, int) else None
+
+
 def blocks_of(tower: nn.Module) -> list[nn.Module]:
     """The repeated layers of a tower: what its classes declare as such, else its longest list of one kind."""
     kinds = tuple(kind for module in tower.modules() for kind in _declared(module))

@@ -199,15 +199,6 @@ class CaptionModel(Speaking):
             raise DataError(f"a target for {self.name} {why}; leave the sample out")
         return kept
 
-    @property
-    def positions(self) -> int | None:
-        """Tokens of prompt, image and caption that the decoder knows places for; None: its config does not say.
-
-        What is beyond was never trained, or has no embedding; `max_positions` is where published code cuts.
-        """
-        most = getattr(self.lm.config.get_text_config(), "max_position_embeddings", None)
-        return most if isinstance(most, int) else None
-
     # Training chosen parts
 
     def trainable_parameters(self, selection: str) -> dict[str, nn.Parameter]:

@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from common.errors import ArgumentError
+from common.models.anatomy import positions_of
 from common.models.checkpoints.key_maps import KeyMap
 from common.models.parts.preprocess import Preprocessing
 from common.models.text.tokenizers import TextTokenizer
@@ -118,6 +119,14 @@ class ModelBody(nn.Module):
         """Dtype of the activations: that of the frozen weights, whatever the trained masters are."""
         dtype: torch.dtype = self.lm.get_input_embeddings().weight.dtype
         return self.frozen_dtype or dtype
+
+    @property
+    def positions(self) -> int | None:
+        """Tokens of prompt, image and caption that the decoder knows places for; None: its config does not say.
+
+        What is beyond was never trained, or has no embedding; `max_positions` is where published code cuts.
+        """
+        return positions_of(self.lm.config)
 
     def train(self, mode: bool = True) -> ModelBody:
         """Only the decoder follows `mode` (for gradient checkpointing, and dropout in adapters); the rest never."""

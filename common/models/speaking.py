@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.errors import DataError, plain
 from common.models.body import ModelBody
 from common.models.generation.asking import Asked, Said, chunks, same_objects, sample_names
 from common.models.generation.decoding import Decoding
@@ -24,6 +25,7 @@ from common.models.text.text_side import TextSide
 
 SEEN_TOGETHER = 16  # images in one pass of the encoder
 AHEAD = 64  # images that are opened before they are needed
+SHOWN = 100  # characters of a text in a message
 MOST_THREADS = 4  # that open them: more would hold up the thread that tells the GPU what to do
 
 
@@ -138,12 +140,28 @@ class Speaking(TextSide, ModelBody):
             features: of each question's image, taken when there is room; None: no answer to it.
             most: answers that are made at a time; None: as many as are useful and fit into the memory.
 
-        Raises ResourceError if not even one image fits into the memory, ArgumentError for samples of beams.
+        Raises ResourceError if not even one image fits into the memory, ArgumentError for samples of beams, DataError
+        for a prompt that the model has too few positions for.
         """
+        features = self._with_room(questions, features)
         if why_not(self.lm.model) is None:
             trunk, head = self.lm.model, self.lm.get_output_embeddings()
             return grow(trunk, head, questions, features, decoding, self.stop_ids, most)
         return in_batches(self.continue_batch, questions, features, decoding, most)
+
+    def _with_room(self, questions: Iterable[Asked], features: Iterable[Any]) -> Iterator[Any]:
+        """The features, each looked at: beyond its positions a model was never trained, and answers all the same."""
+        most = self.positions
+        for asked, seen in zip(questions, features, strict=False):
+            for prompt in asked.prompts if seen is not None else ():
+                tokens = prompt.length(len(seen))
+                if most is not None and tokens > most:
+                    text = plain(self.decode(list(prompt.before + prompt.after)), SHOWN)
+                    raise DataError(
+                        f"an image and its prompt take {tokens} tokens, and the model has {most} positions; leave the "
+                        f"text out: {text!r}"
+                    )
+            yield seen
 
     @torch.no_grad()
     def continue_batch(

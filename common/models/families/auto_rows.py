@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from common.errors import CheckpointError, DataError, first_line
+from common.errors import CheckpointError, DataError, first_line, plain
 from common.files.pixels import name_of
 from common.models.anatomy import placeholder_id
 from common.models.families.raw_images import TextPrompt
@@ -27,6 +27,7 @@ else:
 
 PICTURE = {"type": "image"}
 SWITCHES = ("enable_thinking", "thinking")  # as templates call them
+SHOWN = 100  # characters of a text in a message
 FIRST_WORDS = 3  # ids of a text among which a thought begins
 
 
@@ -134,20 +135,20 @@ class ProcessingAuto(Mixed):
                 f"{images[0].width}x{images[0].height} pixels with this text: {first_line(error)}; leave the "
                 "image out if it is at fault"
             ) from None
-        self._check_room(made, images)
+        row = int(made["attention_mask"].sum(1).argmax()) if len(images) > 1 else 0
+        self.check_room(made["input_ids"].shape[1], images[row], texts[row])
         dtype = self.compute_dtype
         kept = {key: value for key, value in made.items() if isinstance(value, Tensor) and key != "labels"}
         return {key: value.to(dtype) if value.is_floating_point() else value for key, value in kept.items()}
 
-    def _check_room(self, made: Mapping[str, Tensor], images: Sequence[Any]) -> None:
-        """Raise DataError for an image that the processor cuts into more tokens than the model has positions for."""
-        most, tokens = self.positions, made["input_ids"].shape[1]
+    def check_room(self, tokens: int, image: Any, text: str) -> None:
+        """Raise DataError for an image that with its text makes more tokens than the model has positions for."""
+        most = self.positions
         if most is not None and tokens > most:
-            longest = images[int(made["attention_mask"].sum(1).argmax()) if len(images) > 1 else 0]
             raise DataError(
-                f"{_named(longest)}an image of {longest.width}x{longest.height} pixels and its prompt take {tokens} "
+                f"{_named(image)}an image of {image.width}x{image.height} pixels and its prompt take {tokens} "
                 f"tokens, and the model has {most} positions; lower the size in the processor's configuration, or "
-                "leave the image out"
+                f"leave the image or the text out: {plain(text, SHOWN)!r}"
             )
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from common.errors import first_line
 from common.models.anatomy import Anatomy
+from common.models.families.raw_images import TextPrompt
 from common.models.generation.asking import Asked, Said
 from common.models.generation.decoding import Decoding
 from common.models.generation.growing import grow_trees
@@ -83,6 +84,10 @@ class GrowingAuto(Mixed):
 
     def row_of(self, image: Any, prompt: PromptIds) -> GivenRow:
         """What the processor makes of an image and a prompt, on the model's device."""
+        raise NotImplementedError
+
+    def check_room(self, tokens: int, image: Any, text: str) -> None:
+        """Raise DataError for an image that with its text makes more tokens than the model has positions for."""
         raise NotImplementedError
 
     def trial_row(self) -> GivenRow:
@@ -160,6 +165,9 @@ class GrowingAuto(Mixed):
             prompts = [asked.prompts[place] for place in places]
             row = self.row_of(image, prompts[0])
             tails = tails_of(row, prompts)
+            for prompt, tail in zip(prompts, tails, strict=False):  # the processor has been given the first alone
+                text = prompt.text if isinstance(prompt, TextPrompt) else ""
+                self.check_room(row.image_at[1] + len(tail), image, text)
             tree = tails and tree_of(self.lm, trunk, row, tails, tuple(asked.names[place] for place in places))
             if not tree:
                 return []

@@ -26,7 +26,7 @@ class Uniform:
     def __init__(self, size: int) -> None:
         self.size = size
         self.device = "cpu"
-        self.config = SimpleNamespace(max_position_embeddings=16)
+        self.config = LlamaConfig(max_position_embeddings=16)
 
     def __call__(self, input_ids: Any, attention_mask: Any) -> Any:
         """Logits [n, t, size]."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from common.errors import CheckpointError
 from common.files.storage import read_record
+from common.models.anatomy import positions_of
 from common.models.checkpoints.config_files import ProcessorValues
 from common.models.text.tokenizers import TextTokenizer
 from common.paths import display
@@ -75,7 +76,7 @@ def check_loaded_processor(processor: Any, config: Any, where: str) -> None:
 
 def _check_counts(processor: Any, config: Any, where: str) -> None:
     """More placeholders than positions would fill the memory with text before the model could refuse them."""
-    most = getattr(config.get_text_config(), "max_position_embeddings", None) or MOST_TOKENS
+    most = positions_of(config) or MOST_TOKENS
     for name, value in vars(processor).items():
         if A_COUNT.search(name) and isinstance(value, int) and value > most:
             raise CheckpointError(

@@ -240,10 +240,13 @@ def test_an_image_that_there_is_no_room_for_is_named(
     small, large = (model.made_inputs([i], [prompt])["input_ids"].shape[1] for i in found[:2])
     model.generate(found[:1], [model.format_prompt("a")], max_new_tokens=1)  # finds its way to answer
     model.lm.config.get_text_config().max_position_embeddings = large - 1
-    said = rf"1\.png: an image of 56x84 pixels and its prompt take {large} tokens, .* {large - 1} positions"
+    said = rf"1\.png: an image of 56x84 pixels and its prompt take {large} tokens, .* {large - 1} positions.*: '"
     assert small < large
     with pytest.raises(DataError, match="^" + said):
         model.generate(found, [model.format_prompt("a")] * 3, max_new_tokens=1)
+    with pytest.raises(DataError, match=r"^0\.png: .* leave the image or the text out: '.* of the dogs") as error:
+        model.generate(found[:1] * 2, [model.format_prompt(t) for t in ("a", "Which of the dogs" * large)])
+    assert len(str(error.value)) < 400  # of two questions about one image it is said which
     with pytest.raises(DataError, match="^" + said):
         model.made_inputs(model.preprocess(found[:2]).images, [prompt] * 2)
     with pytest.raises(DataError, match="^" + said):

@@ -36,6 +36,22 @@ def test_a_batch_equals_single_runs(
     assert len({tuple(row) for row in together}) > 1
 
 
+def test_a_prompt_beyond_the_positions_is_named_not_answered(
+    tiny: Callable[[str], Tiny], images: list[Image.Image]
+) -> None:
+    """One of two questions about an image; a decoder turned further than it was trained answers all the same."""
+    model = tiny("llava").load()
+    short, long = (model.format_prompt(text) for text in ("a red bench", "Please describe a cat. " * 40))
+    tokens = model.encode_prompt(long, for_generation=True).length(
+        len(model.image_features(model.preprocess(images[:1]))[0])
+    )
+    model.lm.config.max_position_embeddings = tokens
+    assert len(model.generate(images[:1] * 2, [short, long], max_new_tokens=1)) == 2
+    model.lm.config.max_position_embeddings = tokens - 1
+    with pytest.raises(DataError, match=f"take {tokens} tokens, .* {tokens - 1} positions; .*: '.* a cat"):
+        model.generate(images[:1] * 2, [short, long], max_new_tokens=1)
+
+
 def scores_after(model: Any, features: torch.Tensor, prompt: Any, ids: Sequence[int]) -> torch.Tensor:
     """Log-probabilities of the next token, by a plain forward without cache."""
     embed = model.lm.get_input_embeddings()

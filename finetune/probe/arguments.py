@@ -38,7 +38,7 @@ class ProbeArguments:
     )
     probe_patience: int = flag(3, "probes without a lower share after which --keep best ends the run", least=1)
     probe_retreats: int = flag(
-        4, "how often a broken bound sends the run back to the best weights, with a third of the rate or a tenth "
+        4, "how often a broken bound sends the run back to the best weights, with half of the rate or a tenth "
         "of the negatives' weight", least=0,
     )  # fmt: skip
     clip_model: str | None = flag(None, "scorer of the probe; default: that of the scores, as noted beside the spans")

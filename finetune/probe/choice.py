@@ -57,7 +57,7 @@ class Turn:
 
     Attributes:
         back: the step of the best weights, from which it does; None: from where it is.
-        negatives: whether they weigh a tenth of before; else the learning rate is a third of before.
+        negatives: whether they weigh a tenth of before; else the learning rate is half of before.
     """
 
     step: int
@@ -99,11 +99,11 @@ def verdict(probes: Sequence[Measure], bounds: Bounds, patience: int, retreats: 
     That is: at most a standard deviation above the lowest; what came later is further annealed. The start is kept only
     if none is lower. A probe that breaks a bound sends the run back to the best, so many times at most, and the count
     of probes without a lower one begins anew: from there it goes on another way. It is enough where the share is 0, or
-    the last `patience` probes brought no lower one, and a third of the rate did not either.
+    the last `patience` probes brought no lower one, and half of the rate did not either.
 
     What was too much shows in what is trained on. If there, too, positive spans have become less likely, or gained less
     than they lost in what is held out, the negatives pull too hard; if they gained more, steps are too large, or too
-    many, for what was mined.
+    many, for what was mined. Negatives are blamed once: a tenth of a tenth would leave nothing to unlearn with.
 
     Args:
         probes: by step, the first before training, with at least one mention.
@@ -117,7 +117,9 @@ def verdict(probes: Sequence[Measure], bounds: Bounds, patience: int, retreats: 
             best = lowest = probe
             marked = number
         elif broken and len(turns) < retreats and _share(lowest) > 0:
-            turns.append(Turn(probe.step, back=best.step, negatives=_lost_positives(probe, start)))
+            blamed = any(turn.negatives for turn in turns)
+            negatives = not blamed and _lost_positives(probe, start)
+            turns.append(Turn(probe.step, back=best.step, negatives=negatives))
             marked = number
         elif not broken and lowest is not start and _share(probe) <= _share(lowest) + lowest.chance:
             best = probe

@@ -25,7 +25,7 @@ from finetune.run.folder import RunFolder
 
 # Of what was before, with which a run goes on after a turn. Of ten times the negatives a third still costs recall
 # (finetune/README.md).
-RATE, NEGATIVES = 1 / 3, 1 / 10
+RATE, NEGATIVES = 1 / 2, 1 / 10
 
 
 class Probes(Protocol):
@@ -140,7 +140,7 @@ class Probing(TrainerCallback):
 
     def _turn(self, turn: Turn) -> None:
         """Say what is less from now on; in every process go back, if it is to be so."""
-        less = "negatives weigh a tenth of before" if turn.negatives else "the learning rate is a third of before"
+        less = "negatives weigh a tenth of before" if turn.negatives else "the learning rate is half of before"
         if turn.back is None:
             announce(f"step {turn.step}: {self.plan.patience} probes without a lower share; {less}")
             return

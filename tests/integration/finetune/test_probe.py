@@ -144,7 +144,7 @@ def test_a_kill_after_the_deciding_probe_decides_alike(
     ("trained", "less", "onward", "said_of_it"),
     [
         (0.9, "weight_neg", 1 / 10, "negatives weigh a tenth of before"),
-        (0.1, "learning_rate", 1 / 3, "the learning rate is a third of before"),
+        (0.1, "learning_rate", 1 / 2, "the learning rate is half of before"),
     ],
 )
 def test_a_broken_bound_sends_the_run_back(

@@ -135,10 +135,12 @@ def test_what_was_too_much_shows_in_what_is_trained_on() -> None:
         assert verdict([start, probe(4, trained_loss=trained, **lost)], BOUNDS, 3, 4).turns == (
             Turn(4, back=0, negatives=negatives),
         )
+    twice = [start, *(probe(step, trained_loss=0.51, **lost) for step in (4, 8))]
+    assert [turn.negatives for turn in verdict(twice, BOUNDS, 3, 4).turns] == [True, False]  # blamed once
     assert not verdict([start, probe(4, trained_loss=0.51, positive_loss=0.505)], BOUNDS, 3, 4).turns
 
 
-def test_a_third_of_the_rate_is_tried_once_before_the_end() -> None:
+def test_half_of_the_rate_is_tried_once_before_the_end() -> None:
     """Where so many probes brought no lower share, and a run may go on more carefully at all."""
     probes = [probe(0), probe(2, share=0.1), *(probe(step) for step in (4, 6, 8, 10))]
     assert verdict(probes[:4], BOUNDS, 2, 4) == Verdict(probes[1], None, (Turn(6),))

@@ -4,6 +4,7 @@ side by side fork scripts from one server, and what anything leaves in the tempo
 
 from __future__ import annotations
 
+import multiprocessing.util
 import os
 import tempfile
 from contextlib import suppress
@@ -35,6 +36,7 @@ def _own_temporary_folder(base: Path) -> None:
     Libraries leave folders there wherever a process is killed, which tests do, and torchrun leaves one each time. The
     name is short: paths of sockets have at most 107 bytes.
     """
+    multiprocessing.util.get_temp_dir()  # this process removes it when the session's folder is gone
     folder = base / "t"
     folder.mkdir()
     tempfile.tempdir = os.environ["TMPDIR"] = str(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.util
 import os
 import shutil
 import tempfile
@@ -16,6 +17,7 @@ def scratch(name: str) -> Iterator[Path]:
 
     So what libraries and killed processes leave goes with it; what earlier commands left that were killed goes first.
     """
+    multiprocessing.util.get_temp_dir()  # removed at exit by its owner, who must not find it gone: not in here
     before, named = os.environ.get("TMPDIR"), tempfile.tempdir
     place = Path(tempfile.gettempdir())
     for left in place.glob(f"efuf-{name}-*"):

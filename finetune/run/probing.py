@@ -23,8 +23,8 @@ from finetune.probe.history import read_probes, write_probes
 from finetune.probe.measure import Measure
 from finetune.run.folder import RunFolder
 
-# Of what was before, with which a run goes on after a turn. Of ten times the negatives a third still costs recall
-# (finetune/README.md).
+# Of what was before, with which a run goes on after a turn. A third of ten times the negatives still costs recall, and
+# a third of the rate is too little for a short run (finetune/README.md).
 RATE, NEGATIVES = 1 / 2, 1 / 10
 
 

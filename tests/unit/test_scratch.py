@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.util
 import os
 import subprocess
 import sys
@@ -27,6 +28,7 @@ def test_a_killed_command_leaves_nothing_to_the_next(tmp_path: Path, monkeypatch
     theirs = {tmp_path / f"efuf-table-{os.getppid()}", tmp_path / "efuf-table-mine", tmp_path / f"efuf-x-{ended.pid}"}
     for folder in (*theirs, tmp_path / f"efuf-table-{ended.pid}"):
         (folder / "inner").mkdir(parents=True)
+    multiprocessing.util.get_temp_dir()  # of this process, elsewhere
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
     with pytest.raises(ZeroDivisionError), scratch("table") as place:
@@ -34,3 +36,10 @@ def test_a_killed_command_leaves_nothing_to_the_next(tmp_path: Path, monkeypatch
         assert Path(tempfile.mkdtemp()).parent == place == Path(os.environ["TMPDIR"])
         raise ZeroDivisionError
     assert {*tmp_path.iterdir()} == theirs and tempfile.gettempdir() == os.environ["TMPDIR"] == str(tmp_path)
+
+
+def test_what_is_removed_at_exit_is_still_there(tmp_path: Path) -> None:
+    """The folder of multiprocessing's sockets, which it removes itself, with a traceback where it is gone."""
+    use = "import multiprocessing.util as m\nfrom tests.scratch import scratch\nwith scratch('x'): m.get_temp_dir()"
+    ran = subprocess.run([sys.executable, "-c", use], env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True)
+    assert (ran.returncode, ran.stderr, [*tmp_path.iterdir()]) == (0, b"", [])

@@ -56,7 +56,6 @@ class RepairCounts:
     unlocated: int = 0
     torn_openings: int = 0
     nothing_left: int = 0
-    losing: int = 0
     repeated: int = 0
     repaired: int = 0
     cut_items: int = 0
@@ -93,17 +92,12 @@ class RepairedSet:
     counts: RepairCounts = field(default_factory=RepairCounts)
 
 
-def build_repaired(records: Iterable[CaptionObjects], cut: Thresholds, lossless: bool = False) -> RepairedSet:
-    """Repair all captions that name something scored below `cut.hallucinated`.
-
-    Args:
-        records: captions with scored objects.
-        lossless: leave out captions from which a thing that was not low had to be cut as well.
-    """
-    return gathered(((record, repair(record, cut)) for record in records if names_low(record, cut)), lossless)
+def build_repaired(records: Iterable[CaptionObjects], cut: Thresholds) -> RepairedSet:
+    """Repair all captions, with scored objects, that name something scored below `cut.hallucinated`."""
+    return gathered((record, repair(record, cut)) for record in records if names_low(record, cut))
 
 
-def gathered(repairs: Iterable[tuple[CaptionObjects, Kept | None]], lossless: bool = False) -> RepairedSet:
+def gathered(repairs: Iterable[tuple[CaptionObjects, Kept | None]]) -> RepairedSet:
     """Count what became of captions that name something low, and make samples of what is left of them."""
     counts, found = RepairCounts(), dict[tuple[str, str], SentenceSample]()
     for record, kept in repairs:
@@ -112,8 +106,6 @@ def gathered(repairs: Iterable[tuple[CaptionObjects, Kept | None]], lossless: bo
             counts.torn_openings += 1
         elif not kept.mentions:
             counts.nothing_left += 1
-        elif lossless and kept.lost:
-            counts.losing += 1
         elif (record.image, kept.text) in found:
             counts.repeated += 1
         else:

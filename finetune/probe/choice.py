@@ -83,14 +83,17 @@ class Verdict:
         """Steps after which the run went back to the weights that were the best by then."""
         return [turn.step for turn in self.turns if turn.back is not None]
 
-    def place(self, step: int, steps: int) -> float:
-        """Where a run of so many steps is in its schedules: where the weights went back, these did, too, and what was
-        left of them is spread over the steps that are left."""
-        last = next((turn for turn in reversed(self.turns) if turn.back is not None and turn.step <= step), None)
-        if last is None or last.back is None:
-            return step
-        begun = self.place(last.back, steps)
-        return begun + (step - last.step) * (steps - begun) / max(1, steps - last.step)
+
+def place(turns: Sequence[Turn], step: int, steps: int) -> float:
+    """Where a run of so many steps is in its schedules: where the weights went back, these did, too.
+
+    What was left of them is spread over the steps that are left.
+    """
+    for turn in reversed(turns):
+        if turn.back is not None and turn.step <= step:
+            begun = place(turns, turn.back, steps)
+            return begun + (step - turn.step) * (steps - begun) / max(1, steps - turn.step)
+    return step
 
 
 def verdict(probes: Sequence[Measure], bounds: Bounds, patience: int, retreats: int = 0) -> Verdict:

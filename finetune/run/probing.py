@@ -17,7 +17,7 @@ from common.errors import DataError
 from common.paths import display
 from common.processes import is_first
 from common.progress import announce
-from finetune.probe.choice import Bounds, Turn, Verdict, verdict
+from finetune.probe.choice import Bounds, Turn, Verdict, place, verdict
 from finetune.probe.figure import draw
 from finetune.probe.history import read_probes, write_probes
 from finetune.probe.measure import Measure
@@ -154,8 +154,7 @@ class Probing(TrainerCallback):
 
     def place(self, step: int, steps: int) -> float:
         """Where the schedules of a run of so many steps are at a step: with the weights they go back, too."""
-        reached = self.reached(step) if self.known else None
-        return reached.place(step, steps) if reached else step
+        return place(self._turns(step), step, steps)
 
     def of_negatives(self, step: int) -> float:
         """What the weight of the negatives is multiplied by in the step after so many."""

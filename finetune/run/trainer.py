@@ -76,7 +76,6 @@ class SpanTrainer(Trainer):
         self.collator = collator
         self.seen: list[StepResult] = []  # since the last log
         self.clock = WaitClock()
-        self.rate = 0.0  # of the last update
         self.keys: list[str] = []  # of the items of the step that is being made
         super().__init__(
             model=module, args=settings, data_collator=collator, train_dataset=steps, eval_dataset=self.valid
@@ -190,7 +189,6 @@ class SpanTrainer(Trainer):
     def _set_rates(self, rates: Sequence[float]) -> None:
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
-        self.rate = rates[0]
 
     def _end_step(self) -> None:
         """Before the update: average over the processes, and see to it that no bad gradient is applied."""
@@ -223,7 +221,7 @@ class SpanTrainer(Trainer):
             step = max(0, self.state.global_step - 1)
             now = self._weights_at(step)
             if "learning_rate" in logs:
-                logs["learning_rate"] = self.rate
+                logs["learning_rate"] = self._rates(step)[0]
             logs.update({f"loss_{kind}": mean for kind, mean in means.items()})
             logs.update({f"weight_{kind}": now[kind] for kind in means})
             logs["waiting"] = self.clock.share_since_last()

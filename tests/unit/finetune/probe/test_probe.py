@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from common.errors import DataError
 from common.files.records import CaptionObjects, ObjectMention
 from common.thresholds import Thresholds
-from finetune.probe.choice import Bounds, Turn, Verdict, verdict
+from finetune.probe.choice import Bounds, Turn, Verdict, place, verdict
 from finetune.probe.cost import MOST, ProbeCost
 from finetune.probe.figure import draw
 from finetune.probe.history import read_probes, write_probes
@@ -121,10 +121,10 @@ def test_schedules_go_back_with_the_weights() -> None:
     """And end where they would have ended: what was left of them is spread over the steps that are left."""
     turns = (Turn(10, back=5), Turn(20), Turn(30, back=5), Turn(40, back=0))
     places = {0: 0, 5: 5, 9: 9, 10: 5, 29: 5 + 19 * 35 / 30, 30: 5, 35: 22.5, 40: 0}
-    for step, place in places.items():
+    for step, where in places.items():
         until = tuple(turn for turn in turns if turn.step <= step)
-        assert Verdict(probe(0), None, until).place(step, 40) == pytest.approx(place)
-    assert Verdict(probe(0), None, turns[:3]).place(40, 40) == 40
+        assert place(until, step, 40) == pytest.approx(where)
+    assert place(turns[:3], 40, 40) == 40
 
 
 def test_what_was_too_much_shows_in_what_is_trained_on() -> None:
